@@ -1,0 +1,9 @@
+"""The fastest convolution that ``pip install`` can give a NumPy user: written in Python, compiled by Numba."""
+
+from .functional import conv1d, conv2d, conv2D_gemm, conv3d, explain
+from .planner import Plan
+from .problem import ConvProblem
+
+__version__ = "0.1.0"
+
+__all__ = ["ConvProblem", "Plan", "__version__", "conv1d", "conv2D_gemm", "conv2d", "conv3d", "explain"]

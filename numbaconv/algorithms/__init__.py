@@ -1,0 +1,16 @@
+"""One host driver for each algorithm. Every driver module has the same five functions.
+
+``unsupported(problem)``
+    None, or why the algorithm cannot serve the problem.
+``cost(geometry, itemsize)``
+    What the planner expects one core to spend, in vector multiply-adds.
+``block(geometry, itemsize)``
+    Fill the blocking slots of ``geometry``. No slot depends on the number of threads, so results do not either.
+``rows(geometry, itemsize)``
+    The table of row starts that the microkernel reads its packed block by.
+``kernels()``
+    The compiled functions (pack weights, serial, parallel); imported only now.
+
+``cost`` and ``block`` index ``geometry`` by the names of :mod:`numbaconv.kernels.geometry` and stay within Numba's
+nopython subset, so that they also compile inside a caller's ``@njit`` function.
+"""

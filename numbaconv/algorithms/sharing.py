@@ -1,0 +1,41 @@
+"""How a convolution is cut into tasks, and what all algorithms lay out alike."""
+
+from __future__ import annotations
+
+from collections.abc import MutableSequence
+from typing import Final
+
+from ..kernels import geometry as at
+from ..kernels.blocking import TILE_ROWS, tile_columns
+
+#: Tasks that a problem is cut into at least, where it can be: 2 to 16 threads then differ by few tasks. Fixed, not derived from
+#: the number of threads, because what a task sums must not depend on it.
+FEWEST_TASKS: Final = 32
+#: Elements in a cache line of float32; each thread's scratch starts on a line of its own.
+LINE: Final = 16
+
+
+def ceil_div(a: int, b: int) -> int:
+    """The smallest integer that is not less than a / b."""
+    return -(-a // b)
+
+
+def taps(geometry: MutableSequence[int]) -> int:
+    """Cells of the kernel."""
+    return geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+
+
+def lay_out(geometry: MutableSequence[int], itemsize: int, blocks: int, block_elements: int, weights: int) -> None:
+    """Fill the slots that follow from the number of blocks of pixels (of all images and groups) and from the size of one.
+
+    ``weights`` is the number of elements of the packed weights, behind which the bias lies. Where there are few blocks of pixels,
+    several tasks share one: each packs it for itself and multiplies it with some of the panels.
+    """
+    panels = geometry[at.PANELS]
+    split = min(panels, ceil_div(FEWEST_TASKS, max(blocks, 1)))
+    geometry[at.PANEL_SPLIT] = split
+    geometry[at.TASKS] = blocks * split
+    geometry[at.BIAS_START] = weights
+    geometry[at.TILE_START] = block_elements
+    elements = block_elements + TILE_ROWS * tile_columns(itemsize)
+    geometry[at.SCRATCH] = ceil_div(elements, LINE) * LINE

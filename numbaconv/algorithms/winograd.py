@@ -1,0 +1,88 @@
+"""Winograd's F(4x4, 3x3), fused over blocks of tiles. See :mod:`numbaconv.kernels.winograd`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import MutableSequence
+from typing import Any
+
+import numpy as np
+
+from ..kernels import geometry as at
+from ..kernels.blocking import TILE_ROWS, TILE_VECTORS, WINOGRAD_F4X3_POINTS, tile_columns
+from ..problem import ConvProblem
+from .cook_toom import matrices
+from .sharing import ceil_div, lay_out
+
+#: Cost of the input transform of NR tiles of one channel, and of the output transform of NR tiles of one filter, in vector multiply-adds.
+INPUT_TRANSFORM = 700
+OUTPUT_TRANSFORM = 400
+
+
+def unsupported(problem: ConvProblem) -> str | None:
+    """Why not: Winograd serves two-dimensional 3x3 kernels of stride and dilation 1."""
+    if problem.ndim != 2:
+        return f"winograd needs 2 spatial dimensions, this problem has {problem.ndim}"
+    if problem.kernel_size != (3, 3):
+        return "winograd needs a 3x3 kernel, this one is {}x{}".format(*problem.kernel_size)
+    if problem.stride != (1, 1):
+        return f"winograd needs stride 1, this one is {problem.stride}"
+    if problem.dilation != (1, 1):
+        return f"winograd needs dilation 1, this one is {problem.dilation}"
+    return None
+
+
+def points() -> tuple[float, ...]:
+    """The finite interpolation points, in the order of the transforms' rows."""
+    a, b = WINOGRAD_F4X3_POINTS
+    return (0.0, a, -a, b, -b)
+
+
+@functools.cache
+def weight_matrix() -> np.ndarray[Any, np.dtype[np.float64]]:
+    """G of F(4, 3), 6 x 3."""
+    _, weight, _ = matrices(4, 3, points())
+    return np.array(weight, dtype=np.float64)
+
+
+def _blocks(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Blocks of NR tiles; the tiles of all images are numbered through."""
+    tiles = geometry[at.BATCH] * ceil_div(geometry[at.OUT_H], 4) * ceil_div(geometry[at.OUT_W], 4)
+    return ceil_div(tiles, tile_columns(itemsize))
+
+
+def cost(geometry: MutableSequence[int], itemsize: int) -> float:
+    """36 products of whole register tiles for every block of NR tiles, and the transforms."""
+    blocks = geometry[at.GROUPS] * _blocks(geometry, itemsize)
+    products = 36 * geometry[at.CHANNELS] * geometry[at.PANELS] * TILE_ROWS * TILE_VECTORS
+    transforms = geometry[at.CHANNELS] * INPUT_TRANSFORM + geometry[at.FILTERS] * OUTPUT_TRANSFORM
+    return float(blocks * (products + transforms))
+
+
+def block(geometry: MutableSequence[int], itemsize: int) -> None:
+    """A task is one block of NR tiles."""
+    columns = tile_columns(itemsize)
+    channels = geometry[at.CHANNELS]
+    panels = geometry[at.GROUPS] * geometry[at.PANELS]
+    geometry[at.CHANNEL_BLOCK] = channels
+    geometry[at.BLOCK] = 1
+    geometry[at.PITCH] = 4 * columns
+    weights = panels * 36 * channels * TILE_ROWS
+    elements = 36 * channels * columns + 36 * TILE_ROWS * columns + 12 * geometry[at.PITCH]
+    lay_out(geometry, itemsize, geometry[at.GROUPS] * _blocks(geometry, itemsize), elements, weights)
+    geometry[at.RAW_START] = weights + panels * TILE_ROWS
+
+
+def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Row c of each of the 36 matrices starts at c * NR."""
+    return np.arange(geometry[at.CHANNELS], dtype=np.int64) * tile_columns(itemsize)
+
+
+def kernels() -> tuple[Any, Any, Any]:
+    """(pack, serial, parallel)."""
+    from ..kernels.winograd import winograd_pack_weights, winograd_parallel, winograd_serial
+
+    def pack(weight: Any, bias: Any, packed: Any, geometry: Any) -> None:
+        winograd_pack_weights(weight, bias, weight_matrix(), packed, geometry)
+
+    return pack, winograd_serial, winograd_parallel

@@ -1,0 +1,124 @@
+"""Arrays in and out: what is accepted, in which dtype it is computed, and how a kernel sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: The dtypes that kernels compute in.
+COMPUTED: Final = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def as_array(name: str, value: Any) -> Array:
+    """``value`` as a plain NumPy array: arrays, their subclasses (as base arrays), nested sequences and scalars.
+
+    Masked arrays, and the arrays of other libraries, are refused: what they carry beyond numbers would be lost in silence.
+    """
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array, whose mask a convolution would ignore; pass {name}.filled(...) or {name}.data"
+        )
+    if isinstance(value, (np.ndarray, np.generic, list, tuple, int, float, complex)):
+        try:
+            return np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"{name} is not an array: {error}") from None
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    raise TypeError(f"{name} must be a NumPy array; got {kind}; convert it with numpy.asarray({name})")
+
+
+def result_dtype(arrays: dict[str, Array | None], dtype: Any) -> np.dtype[Any]:
+    """The dtype of accumulation and result: ``dtype``, or NumPy's promotion of the arrays' dtypes."""
+    present = {name: array for name, array in arrays.items() if array is not None}
+    described = ", ".join(f"{name} is {array.dtype}" for name, array in present.items())
+    if dtype is None:
+        try:
+            result = np.result_type(*(array.dtype for array in present.values()))
+        except TypeError:
+            raise TypeError(f"these dtypes have no common one: {described}") from None
+        how = f"{described}, which give {result}; pass dtype=numpy.float32 or numpy.float64"
+    else:
+        try:
+            result = np.dtype(dtype)
+        except TypeError:
+            raise TypeError(f"dtype must name a NumPy dtype; got {dtype!r}") from None
+        how = f"dtype is {result}"
+    result = result.newbyteorder("=")
+    if result not in COMPUTED:
+        raise TypeError(f"convolutions are computed in float32 or float64; {how}")
+    for name, array in present.items():
+        if not np.can_cast(array.dtype, result, "same_kind"):
+            raise TypeError(
+                f"{name} of dtype {array.dtype} cannot be cast to {result} without losing more than precision"
+            )
+    return result
+
+
+def prepared(array: Array, dtype: np.dtype[Any]) -> Array:
+    """``array`` in ``dtype``, native byte order, aligned, with strides of whole elements; itself where it already is."""
+    if array.dtype == dtype and array.flags.aligned and all(stride % dtype.itemsize == 0 for stride in array.strides):
+        return array
+    return array.astype(dtype, order="C", copy=True)
+
+
+def element_strides(array: Array) -> tuple[int, ...]:
+    """Strides counted in elements."""
+    return tuple(stride // array.itemsize for stride in array.strides)
+
+
+def flat_start(array: Array) -> int:
+    """Where element (0, 0, ...) lies in :func:`flat`, in elements: after all that negative strides reach back."""
+    return sum(
+        -stride * (size - 1) for size, stride in zip(array.shape, element_strides(array), strict=True) if stride < 0
+    )
+
+
+def flat(array: Array, writeable: bool = False) -> Array:
+    """All memory from the lowest to the highest element as one contiguous dimension, without a copy.
+
+    Kernels get every array like this, with strides beside it, so that each dtype is compiled once, whatever the
+    layout. Inputs are marked read-only: that is part of Numba's type, too. The array must not be empty.
+    """
+    if array.flags.c_contiguous:
+        view = array.reshape(-1)
+    else:
+        lowest = array[tuple(slice(None, None, -1) if stride < 0 else slice(None) for stride in array.strides)]
+        reach = sum((size - 1) * abs(stride) for size, stride in zip(array.shape, element_strides(array), strict=True))
+        view = np.lib.stride_tricks.as_strided(lowest, (reach + 1,), (array.itemsize,))
+    if not writeable:
+        view.flags.writeable = False
+    return view
+
+
+def check_out(out: Any, shape: Sequence[int], dtype: np.dtype[Any], inputs: dict[str, Array | None]) -> Array:
+    """``out`` where the result may be written into it; else ValueError or TypeError."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array; got {type(out).__module__}.{type(out).__qualname__}")
+    if out.shape != tuple(shape):
+        raise ValueError(f"out must have the result's shape {tuple(shape)}; got {out.shape}")
+    if out.dtype != dtype:
+        raise TypeError(f"out must have the result's dtype {dtype}; got {out.dtype}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    if any(size > 1 and stride == 0 for size, stride in zip(out.shape, out.strides, strict=True)):
+        raise ValueError(f"out has elements that share memory (shape {out.shape}, strides {out.strides})")
+    for name, array in inputs.items():
+        if array is not None and _overlap(out, array):
+            raise ValueError(f"out overlaps {name} in memory")
+    return out
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    """Whether two arrays share an element; where that is too costly to decide, whether their extents do."""
+    if not np.may_share_memory(a, b):
+        return False
+    try:
+        return np.shares_memory(a, b, max_work=100_000)
+    except np.exceptions.TooHardError:
+        return True

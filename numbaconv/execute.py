@@ -1,0 +1,179 @@
+"""Runs problems. Every public call ends here: one dictionary of plans, one way to the kernels.
+
+A call's key is all that its plan depends on: shapes, strides, dtypes and options. A key met before skips validation,
+planning and the layout of memory, so that a small convolution costs little more than its kernel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from . import runtime
+from .arrays import Array, as_array, check_out, element_strides, flat, flat_start, prepared, result_dtype
+from .kernels import geometry as at
+from .planner import Plan, check_names, choose, driver, rows
+from .problem import ConvProblem, conv_problem
+
+#: Calls that are remembered; beyond that all are forgotten and planned again.
+CALLS_KEPT: Final = 4096
+
+
+class Options(NamedTuple):
+    """The arguments of a convolution beside its arrays, as the caller gave them."""
+
+    stride: Any = 1
+    padding: Any = 0
+    dilation: Any = 1
+    groups: Any = 1
+    algorithm: Any = "auto"
+    precision: Any = "standard"
+    data_format: Any = None
+    padding_mode: Any = "zeros"
+    activation: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Executable:
+    """A plan, where its arrays' elements lie, and the kernels that carry it out."""
+
+    plan: Plan
+    geometry: Array
+    rows: Array
+    pack: Any
+    serial: Any
+    parallel: Any
+
+    def pack_weights(self, weight: Array, bias: Array | None) -> Array:
+        """The weights and the bias in the order in which the kernel reads them, read-only."""
+        dtype = self.plan.problem.dtype
+        packed = np.empty(self.plan.packed_elements, dtype)
+        contiguous = np.ascontiguousarray(weight, dtype)
+        offsets = np.empty(0, dtype) if bias is None else np.ascontiguousarray(bias, dtype)
+        self.pack(flat(contiguous), flat(offsets), packed, self.geometry)
+        packed.flags.writeable = False
+        return packed
+
+    def run(self, x: Array, packed: Array, out: Array) -> None:
+        """Compute every element of ``out``; x and out have the strides that the executable was made for."""
+        threads = runtime.thread_count() if self.plan.parallel else 1
+        scratch = np.empty(threads * int(self.geometry[at.SCRATCH]), out.dtype)
+        arguments = (flat(x), packed, flat(out, writeable=True), self.rows, self.geometry, scratch)
+        runtime.launch(self.parallel, self.serial, threads, *arguments)
+
+
+def executable(plan: Plan, x: Array, out: Array) -> Executable:
+    """Complete a plan for arrays laid out like x and out."""
+    geometry = np.array(plan.geometry, np.int64)
+    missing = [0] * (3 - plan.problem.ndim)
+    for array, start, batch in ((x, at.X_START, at.X_BATCH), (out, at.OUT_START, at.OUT_BATCH)):
+        strides = list(element_strides(array))
+        channel = strides.pop(-1 if plan.problem.channels_last else 1)
+        geometry[start] = flat_start(array)
+        geometry[batch : batch + 5] = [strides[0], channel, *missing, *strides[1:]]
+    geometry[at.OUT_DENSE] = _dense(geometry)
+    geometry.flags.writeable = False
+    table = rows(plan)
+    table.flags.writeable = False
+    return Executable(plan, geometry, table, *driver(plan.algorithm).kernels())
+
+
+def _dense(geometry: Array) -> bool:
+    """Whether the pixels of an output channel lie one behind the other."""
+    expected = 1
+    for slot, size in ((at.OUT_STRIDE_W, at.OUT_W), (at.OUT_STRIDE_H, at.OUT_H), (at.OUT_STRIDE_D, at.OUT_D)):
+        if geometry[size] > 1 and geometry[slot] != expected:
+            return False
+        expected *= int(geometry[size])
+    return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """What is remembered of a call: its problem and, where there is something to compute, how."""
+
+    problem: ConvProblem
+    executable: Executable | None
+
+
+_calls: dict[Any, Call] = {}
+
+
+def _key(value: Any) -> Any:
+    """An argument as part of a dictionary's key: equal keys mean equal calls.
+
+    1, 1.0 and True are equal keys to Python, but only the first is a stride: all that is not exactly an int or a str carries its type.
+    """
+    if type(value) is int or type(value) is str or value is None:
+        return value
+    if isinstance(value, (tuple, list)):
+        return tuple([_key(item) for item in value])
+    return type(value), repr(value)
+
+
+def describe(
+    ndim: int, x: Array, weight: Array, bias: Array | None, options: Options, dtype: Any
+) -> tuple[ConvProblem, Plan | None]:
+    """Validate and plan a call; the plan is None where the output is empty or nothing but the bias."""
+    computed = result_dtype({"input": x, "weight": weight, "bias": bias}, dtype)
+    problem = conv_problem(
+        ndim, x.shape, weight.shape, None if bias is None else bias.shape,
+        stride=options.stride, padding=options.padding, dilation=options.dilation, groups=options.groups,
+        data_format=options.data_format, padding_mode=options.padding_mode, activation=options.activation, dtype=computed,
+    )  # fmt: skip
+    check_names(options.algorithm, options.precision)
+    if problem.depth == 0 or 0 in problem.output_shape:
+        return problem, None
+    return problem, choose(problem, options.algorithm, options.precision)
+
+
+def convolve(ndim: int, input: Any, weight: Any, bias: Any, options: Options, dtype: Any, out: Any) -> Array:
+    """The body of ``conv{ndim}d``; :func:`numbaconv.conv2d` documents it."""
+    x, w = as_array("input", input), as_array("weight", weight)
+    b = None if bias is None else as_array("bias", bias)
+    unbatched = x.ndim == ndim + 1
+    if unbatched:
+        x = x[None]
+    result = out
+    if unbatched and isinstance(out, np.ndarray):
+        result = out[None]
+    key = (
+        ndim, x.shape, x.strides, x.dtype, x.flags.aligned, w.shape, w.dtype, None if b is None else (b.shape, b.dtype),
+        None if not isinstance(result, np.ndarray) else (result.shape, result.strides, result.dtype, result.flags.aligned),
+        None if dtype is None else _key(dtype), _key(options),
+    )  # fmt: skip
+    call = _calls.get(key)
+    if call is None:
+        problem, plan = describe(ndim, x, w, b, options, dtype)
+    else:
+        problem = call.problem
+    if out is None:
+        result = np.empty(problem.output_shape, problem.dtype)
+    else:
+        check_out(result, problem.output_shape, problem.dtype, {"input": x, "weight": w, "bias": b})
+    x = prepared(x, problem.dtype)
+    target = prepared(result, problem.dtype)
+    if call is None:
+        call = Call(problem, None if plan is None else executable(plan, x, target))
+        if len(_calls) >= CALLS_KEPT:
+            _calls.clear()
+        _calls[key] = call
+    if call.executable is None:
+        _fill(target, problem, b)
+    else:
+        call.executable.run(x, call.executable.pack_weights(w, b), target)
+    if target is not result:
+        result[...] = target
+    if out is not None:
+        return out
+    return result[0] if unbatched else result
+
+
+def _fill(out: Array, problem: ConvProblem, bias: Array | None) -> None:
+    """The result of summing nothing: the bias."""
+    values = np.zeros(problem.filters, problem.dtype) if bias is None else bias.astype(problem.dtype)
+    if problem.activation == "relu":
+        values = np.maximum(values, 0)
+    out[...] = values if problem.channels_last else values.reshape(-1, *[1] * problem.ndim)

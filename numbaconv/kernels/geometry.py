@@ -1,0 +1,80 @@
+"""Names for the slots of the ``geometry`` vector that every convolution kernel takes.
+
+A kernel that took each size, stride and padding by itself would have forty arguments, and Numba would
+spend longer unboxing them than a small convolution takes. So they travel in one ``int64`` array, made
+once per plan by :func:`numbaconv.execute.geometry_vector`, and a kernel reads ``geometry[OUT_W]``. The
+names are module constants: Numba freezes them, so a read costs one load.
+
+Every kernel sees three spatial dimensions, depth, height and width; those that a problem lacks have size 1.
+Strides of arrays are counted in elements, and so are the starts of arrays within their flat views.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# The problem.
+BATCH: Final = 0
+GROUPS: Final = 1
+CHANNELS: Final = 2  # input channels of one group
+FILTERS: Final = 3  # output channels of one group
+IN_D: Final = 4
+IN_H: Final = 5
+IN_W: Final = 6
+KERNEL_D: Final = 7
+KERNEL_H: Final = 8
+KERNEL_W: Final = 9
+OUT_D: Final = 10
+OUT_H: Final = 11
+OUT_W: Final = 12
+STRIDE_D: Final = 13
+STRIDE_H: Final = 14
+STRIDE_W: Final = 15
+DILATION_D: Final = 16
+DILATION_H: Final = 17
+DILATION_W: Final = 18
+PAD_D: Final = 19  # cells before the first one; what lies behind the last follows from OUT_*
+PAD_H: Final = 20
+PAD_W: Final = 21
+PAD_MODE: Final = 22  # one of the PAD_* codes below
+FINISH: Final = 23  # one of the FINISH_* codes below
+
+# The arrays.
+X_START: Final = 24
+X_BATCH: Final = 25
+X_CHANNEL: Final = 26
+X_D: Final = 27
+X_H: Final = 28
+X_W: Final = 29
+OUT_START: Final = 30
+OUT_BATCH: Final = 31
+OUT_CHANNEL: Final = 32
+OUT_STRIDE_D: Final = 33
+OUT_STRIDE_H: Final = 34
+OUT_STRIDE_W: Final = 35
+OUT_DENSE: Final = 36  # 1 where the pixels of a channel lie one behind the other
+
+# The blocking, the same for every algorithm.
+PANELS: Final = 37  # panels of TILE_ROWS filters in a group
+PANEL_SPLIT: Final = 38  # tasks that share the panels of one block of pixels
+CHANNEL_BLOCK: Final = 39  # channels summed before the result goes back to memory
+BIAS_START: Final = 40  # where the bias lies in the packed weights
+TILE_START: Final = 41  # where the spare output tile lies in a thread's scratch
+SCRATCH: Final = 42  # elements of scratch of one thread
+TASKS: Final = 43
+BLOCK: Final = 44  # output columns (direct), tiles of pixels (im2col) of one task
+PITCH: Final = 45  # elements between two rows of the packed block
+RAW_START: Final = 46  # where the untransformed weights lie in the packed weights (winograd)
+LENGTH: Final = 47
+
+# What is read outside the input.
+PAD_ZEROS: Final = 0
+PAD_REFLECT: Final = 1  # d c b | a b c d | c b a
+PAD_REPLICATE: Final = 2  # a a a | a b c d | d d d
+PAD_CIRCULAR: Final = 3  # b c d | a b c d | a b c
+PAD_SYMMETRIC: Final = 4  # c b a | a b c d | d c b
+
+# What happens to a sum before it is stored.
+FINISH_NOTHING: Final = 0  # more channels are still to come
+FINISH_BIAS: Final = 1
+FINISH_BIAS_RELU: Final = 2

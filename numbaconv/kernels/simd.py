@@ -1,0 +1,342 @@
+"""The one place that emits vector instructions.
+
+Numba's own vectoriser cannot keep a tile of sums in registers over a loop whose length it does not know. An
+intrinsic that writes LLVM IR can: a phi node for every vector of the tile, one loop, ``llvm.fma``. Everything
+here takes arrays with start indices (in elements) and does not check bounds: its callers do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .. import runtime
+from .blocking import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, WINOGRAD_F4X3_POINTS
+from .geometry import FINISH_BIAS, FINISH_BIAS_RELU
+
+INDEX = ir.IntType(64)
+
+
+def _constant(value: int) -> ir.Constant:
+    return ir.Constant(INDEX, value)
+
+
+class _Vectors:
+    """Emits operations on vectors of one element type into one function."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, dtype: types.Type) -> None:
+        self.builder = builder
+        self.element = context.get_value_type(dtype)
+        self.bytes = dtype.bitwidth // 8
+        self.lanes = VECTOR_BYTES // self.bytes
+        self.type = ir.VectorType(self.element, self.lanes)
+        self.mask = ir.VectorType(ir.IntType(1), self.lanes)
+        self.zero = ir.Constant(self.type, None)
+        self.suffix = f"v{self.lanes}f{dtype.bitwidth}"
+
+    def function(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+        return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, arguments), name)
+
+    def pointer(self, address: ir.Value) -> ir.Value:
+        return self.builder.bitcast(address, self.type.as_pointer())
+
+    def load(self, address: ir.Value) -> ir.Value:
+        value = self.builder.load(self.pointer(address))
+        value.align = self.bytes
+        return value
+
+    def store(self, value: ir.Value, address: ir.Value) -> None:
+        self.builder.store(value, self.pointer(address)).align = self.bytes
+
+    def splat(self, scalar: ir.Value) -> ir.Value:
+        undefined = ir.Constant(self.type, ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+        return self.builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        )
+
+    def constant(self, value: float) -> ir.Constant:
+        return ir.Constant(self.type, [ir.Constant(self.element, value)] * self.lanes)
+
+    def deinterleave(self, address: ir.Value, columns: range) -> list[ir.Value]:
+        """Every fourth of the 4 * lanes elements at ``address``, from each of ``columns`` on."""
+        wide = ir.VectorType(self.element, 4 * self.lanes)
+        loaded = self.builder.load(self.builder.bitcast(address, wide.as_pointer()))
+        loaded.align = self.bytes
+        return [self._shuffle(loaded, loaded, [4 * t + j for t in range(self.lanes)]) for j in columns]
+
+    def interleave(self, columns: list[ir.Value], address: ir.Value) -> None:
+        """The inverse of :meth:`deinterleave` for four columns: element 4 * t + j is lane t of column j."""
+        lanes = self.lanes
+        halves = [self._shuffle(columns[j], columns[j + 1], list(range(2 * lanes))) for j in (0, 2)]
+        woven = self._shuffle(*halves, [j * lanes + t for t in range(lanes) for j in range(4)])
+        store = self.builder.store(woven, self.builder.bitcast(address, woven.type.as_pointer()))
+        store.align = self.bytes
+
+    def _shuffle(self, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
+        index = ir.IntType(32)
+        return self.builder.shuffle_vector(
+            a, b, ir.Constant(ir.VectorType(index, len(lanes)), [ir.Constant(index, i) for i in lanes])
+        )
+
+    def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        if not runtime.has_fma():
+            return self.builder.fadd(self.builder.fmul(a, b), c)
+        return self.builder.call(self.function(f"llvm.fma.{self.suffix}", self.type, [self.type] * 3), [a, b, c])
+
+    def relu(self, a: ir.Value) -> ir.Value:
+        # "a < 0 ? 0 : a" hands NaN through, as torch does.
+        return self.builder.select(self.builder.fcmp_ordered("<", a, self.zero), self.zero, a)
+
+    def first_lanes(self, count: ir.Value) -> ir.Value:
+        """The mask of the first ``count`` lanes."""
+        lane = ir.VectorType(INDEX, self.lanes)
+        undefined = ir.Constant(lane, ir.Undefined)
+        first = self.builder.insert_element(undefined, count, ir.Constant(ir.IntType(32), 0))
+        counts = self.builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        )
+        numbers = ir.Constant(lane, [_constant(i) for i in range(self.lanes)])
+        return self.builder.icmp_signed("<", numbers, counts)
+
+    def load_masked(self, address: ir.Value, mask: ir.Value) -> ir.Value:
+        pointer = self.pointer(address)
+        name = f"llvm.masked.load.{self.suffix}.p0"
+        load = self.function(name, self.type, [pointer.type, ir.IntType(32), self.mask, self.type])
+        return self.builder.call(load, [pointer, ir.Constant(ir.IntType(32), self.bytes), mask, self.zero])
+
+    def store_masked(self, value: ir.Value, address: ir.Value, mask: ir.Value) -> None:
+        pointer = self.pointer(address)
+        name = f"llvm.masked.store.{self.suffix}.p0"
+        store = self.function(name, ir.VoidType(), [self.type, pointer.type, ir.IntType(32), self.mask])
+        self.builder.call(store, [value, pointer, ir.Constant(ir.IntType(32), self.bytes), mask])
+
+
+def _address(
+    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, start: ir.Value
+) -> ir.Value:
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [start])
+
+
+@intrinsic
+def gemm_microkernel(
+    typing_context, a, a_start, b, b_start, rows, depth, c, c_start, c_stride, accumulate, bias_start, finish
+):  # type: ignore[no-untyped-def]
+    """C = A B [+ C] [+ bias] [then ReLU] for one register tile; float32 or float64.
+
+    C[m, n] (+)= sum over k < depth of A[m, k] * B[k, n], for m < MR and n < NR, in the order of k.
+
+    - A: packed weights; A[m, k] is ``a[a_start + k * MR + m]``.
+    - B: any array; row k starts at ``b[b_start + rows[k]]`` and has NR contiguous elements.
+    - C: row m starts at ``c[c_start + m * c_stride]`` and has NR contiguous elements, all of which are written
+      (a caller with a narrower tile passes a spare one). C is read only where ``accumulate`` is not 0.
+    - bias: MR elements at ``a[bias_start]``, read where ``finish`` is FINISH_BIAS or FINISH_BIAS_RELU.
+
+    MR = TILE_ROWS, NR = TILE_VECTORS vectors. Strides and starts are counted in elements. No alignment is assumed.
+    """
+    signature = types.void(
+        a, types.intp, b, types.intp, rows, types.intp, c, types.intp, types.intp, types.intp, types.intp, types.intp
+    )  # fmt: skip
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        a, a_start, b, b_start, rows, depth, c, c_start, c_stride, accumulate, bias_start, finish = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        a_first = _address(context, builder, signature.args[0], a, a_start)
+        b_first = _address(context, builder, signature.args[2], b, b_start)
+        row_table = _address(context, builder, signature.args[4], rows, _constant(0))
+        c_first = _address(context, builder, signature.args[6], c, c_start)
+        tile = [(m, v) for m in range(TILE_ROWS) for v in range(TILE_VECTORS)]
+
+        before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("summed")
+        builder.cbranch(builder.icmp_signed(">", depth, _constant(0)), loop, after)
+
+        builder.position_at_end(loop)
+        k = builder.phi(INDEX)
+        k.add_incoming(_constant(0), before)
+        sums = [builder.phi(vectors.type) for _ in tile]
+        b_row = builder.gep(b_first, [builder.load(builder.gep(row_table, [k]))])
+        b_vectors = [vectors.load(builder.gep(b_row, [_constant(v * vectors.lanes)])) for v in range(TILE_VECTORS)]
+        a_column = builder.gep(a_first, [builder.mul(k, _constant(TILE_ROWS))])
+        a_splats = [vectors.splat(builder.load(builder.gep(a_column, [_constant(m)]))) for m in range(TILE_ROWS)]
+        added = [
+            vectors.multiply_add(a_splats[m], b_vectors[v], total) for (m, v), total in zip(tile, sums, strict=True)
+        ]
+        k_next = builder.add(k, _constant(1))
+        k.add_incoming(k_next, loop)
+        for total, value in zip(sums, added, strict=True):
+            total.add_incoming(vectors.zero, before)
+            total.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", k_next, depth), loop, after)
+
+        builder.position_at_end(after)
+        totals = [builder.phi(vectors.type) for _ in tile]
+        for total, value in zip(totals, added, strict=True):
+            total.add_incoming(vectors.zero, before)
+            total.add_incoming(value, loop)
+
+        def address(m: int, v: int) -> ir.Value:
+            return builder.gep(
+                c_first, [builder.add(builder.mul(c_stride, _constant(m)), _constant(v * vectors.lanes))]
+            )
+
+        def only_if(condition: ir.Value, change: Any) -> None:
+            """Replace the totals by ``change(m, v, total)`` where the condition holds."""
+            nonlocal totals
+            skipped = builder.block
+            with builder.if_then(condition):
+                changed = [change(m, v, total) for (m, v), total in zip(tile, totals, strict=True)]
+                taken = builder.block
+            merged = [builder.phi(vectors.type) for _ in tile]
+            for phi, old, new in zip(merged, totals, changed, strict=True):
+                phi.add_incoming(old, skipped)
+                phi.add_incoming(new, taken)
+            totals = merged
+
+        def plus_bias(m: int, v: int, total: ir.Value) -> ir.Value:
+            bias = builder.load(_address(context, builder, signature.args[0], a, builder.add(bias_start, _constant(m))))
+            return builder.fadd(total, vectors.splat(bias))
+
+        only_if(
+            builder.icmp_signed("!=", accumulate, _constant(0)),
+            lambda m, v, total: builder.fadd(vectors.load(address(m, v)), total),
+        )
+        only_if(builder.icmp_signed(">=", finish, _constant(FINISH_BIAS)), plus_bias)
+        only_if(builder.icmp_signed("==", finish, _constant(FINISH_BIAS_RELU)), lambda m, v, total: vectors.relu(total))
+        for (m, v), total in zip(tile, totals, strict=True):
+            vectors.store(total, address(m, v))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def copy_lanes(typing_context, x, x_start, y, y_start, count):  # type: ignore[no-untyped-def]
+    """y[y_start + j] = x[x_start + j] for j < min(count, lanes), in one masked load and one masked store."""
+    signature = types.void(x, types.intp, y, types.intp, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, x_start, y, y_start, count = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        mask = vectors.first_lanes(count)
+        value = vectors.load_masked(_address(context, builder, signature.args[0], x, x_start), mask)
+        vectors.store_masked(value, _address(context, builder, signature.args[2], y, y_start), mask)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+# Winograd's F(4x4, 3x3) by the points 0, +-A, +-B and infinity: the 1-D transforms split into even and odd parts, so that a
+# pair of points costs two multiplications. The matrices are those of numbaconv.algorithms.cook_toom, which a test checks.
+
+
+def _input_transform_6(vectors: _Vectors, d: list[ir.Value], a: float, b: float) -> list[ir.Value]:
+    def plus(x: ir.Value, factor: float, y: ir.Value) -> ir.Value:
+        return vectors.multiply_add(vectors.constant(factor), y, x)
+
+    def scaled(factor: float, x: ir.Value) -> ir.Value:
+        return vectors.builder.fmul(vectors.constant(factor), x)
+
+    aa, bb = a * a, b * b
+    add, subtract = vectors.builder.fadd, vectors.builder.fsub
+    even_a, odd_a = plus(d[4], -bb, d[2]), scaled(a, plus(d[3], -bb, d[1]))
+    even_b, odd_b = plus(d[4], -aa, d[2]), scaled(b, plus(d[3], -aa, d[1]))
+    first = plus(plus(d[4], -(aa + bb), d[2]), aa * bb, d[0])
+    last = plus(plus(d[5], -(aa + bb), d[3]), aa * bb, d[1])
+    return [first, add(even_a, odd_a), subtract(even_a, odd_a), add(even_b, odd_b), subtract(even_b, odd_b), last]
+
+
+def _output_transform_6(vectors: _Vectors, m: list[ir.Value], a: float, b: float) -> list[ir.Value]:
+    def plus(x: ir.Value, factor: float, y: ir.Value) -> ir.Value:
+        return vectors.multiply_add(vectors.constant(factor), y, x)
+
+    def scaled(factor: float, x: ir.Value) -> ir.Value:
+        return vectors.builder.fmul(vectors.constant(factor), x)
+
+    add, subtract = vectors.builder.fadd, vectors.builder.fsub
+    even_a, odd_a = add(m[1], m[2]), subtract(m[1], m[2])
+    even_b, odd_b = add(m[3], m[4]), subtract(m[3], m[4])
+    return [
+        add(m[0], add(even_a, even_b)),
+        plus(scaled(a, odd_a), b, odd_b),
+        plus(scaled(a * a, even_a), b * b, even_b),
+        add(m[5], plus(scaled(a**3, odd_a), b**3, odd_b)),
+    ]
+
+
+@intrinsic
+def winograd_input_f4x3(typing_context, rows, start, pitch, tails, out, out_start, out_stride):  # type: ignore[no-untyped-def]
+    """V = B^T d B for as many neighbouring tiles as a vector has lanes, each 6 x 6 with 4 columns between them.
+
+    out[out_start + (6 * u + v) * out_stride + t] = sum over i, j of B[i, u] * B[j, v] * d[t, i, j]
+
+    - d[t, i, j] is ``rows[start + i * pitch + 4 * t + j]`` for j < 4 and ``rows[tails + i * pitch + 4 * t + j - 4]``
+      for j of 4 and 5: a tile's last two columns lie apart, so that a vector may hold tiles of several image rows.
+    - 4 * lanes elements of each row are read.
+    """
+    signature = types.void(rows, types.intp, types.intp, types.intp, out, types.intp, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        rows, start, pitch, tails, out, out_start, out_stride = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        points = WINOGRAD_F4X3_POINTS
+        lines = []
+        for i in range(6):
+            skip = builder.mul(pitch, _constant(i))
+            main = _address(context, builder, signature.args[0], rows, builder.add(start, skip))
+            tail = _address(context, builder, signature.args[0], rows, builder.add(tails, skip))
+            tile_row = vectors.deinterleave(main, range(4)) + vectors.deinterleave(tail, range(2))
+            lines.append(_input_transform_6(vectors, tile_row, *points))
+        for v in range(6):
+            for u, value in enumerate(_input_transform_6(vectors, [line[v] for line in lines], *points)):
+                offset = builder.mul(out_stride, _constant(6 * u + v))
+                vectors.store(value, _address(context, builder, signature.args[4], out, builder.add(out_start, offset)))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def winograd_output_f4x3(typing_context, sums, start, stride, rows, rows_start, pitch, bias, relu):  # type: ignore[no-untyped-def]
+    """Y = A^T M A + bias, then ReLU where ``relu`` is not 0, for as many tiles as a vector has lanes. Returns a mask.
+
+    rows[rows_start + i * pitch + 4 * t + j] = bias + sum over u, v of A[u, i] * A[v, j] * M[t, u, v], i, j < 4
+
+    - M[t, u, v] is ``sums[start + (6 * u + v) * stride + t]``.
+    - 4 * lanes elements of each row are written. Bit t of the value returned is set where a sum of tile t is NaN or infinite
+      before the ReLU.
+    """
+    signature = types.intp(sums, types.intp, types.intp, rows, types.intp, types.intp, sums.dtype, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        sums, start, stride, rows, rows_start, pitch, bias, relu = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        points = WINOGRAD_F4X3_POINTS
+        columns = []
+        for v in range(6):
+            offsets = [builder.mul(stride, _constant(6 * u + v)) for u in range(6)]
+            loaded = [
+                vectors.load(_address(context, builder, signature.args[0], sums, builder.add(start, o)))
+                for o in offsets
+            ]
+            columns.append(_output_transform_6(vectors, loaded, *points))
+        bias_vector = vectors.splat(bias)
+        clamp = builder.icmp_signed("!=", relu, _constant(0))
+        not_finite = vectors.zero
+        for i in range(4):
+            line = [
+                builder.fadd(y, bias_vector)
+                for y in _output_transform_6(vectors, [column[i] for column in columns], *points)
+            ]
+            for y in line:
+                not_finite = vectors.multiply_add(y, vectors.zero, not_finite)
+            line = [builder.select(clamp, vectors.relu(y), y) for y in line]
+            skip = builder.mul(pitch, _constant(i))
+            vectors.interleave(line, _address(context, builder, signature.args[3], rows, builder.add(rows_start, skip)))
+        lanes = builder.bitcast(builder.fcmp_unordered("uno", not_finite, not_finite), ir.IntType(vectors.lanes))
+        return builder.zext(lanes, INDEX)
+
+    return signature, generate

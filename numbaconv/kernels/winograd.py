@@ -1,0 +1,229 @@
+"""Winograd convolution F(4x4, 3x3): 36 multiplications for 16 outputs of a 3x3 kernel instead of 144.
+
+Y = A^T [ sum over c of (G g G^T) * (B^T d B) ] A for each 4x4 tile of the output, with * elementwise (Lavin & Gray, "Fast
+algorithms for convolutional neural networks", CVPR 2016). The elementwise products of many tiles are 36 matrix products.
+
+A block of NR tiles goes through all three steps in a thread's scratch: nothing the size of the image is ever stored.
+"""
+
+from __future__ import annotations
+
+from numba import prange
+
+from ..runtime import kernel, parallel_kernel
+from . import geometry as at
+from .blocking import TILE_BYTES, TILE_ROWS, VECTOR_BYTES
+from .gemm import finished
+from .packing import copy_row, pack_bias, source_index
+from .simd import copy_lanes, gemm_microkernel, winograd_input_f4x3, winograd_output_f4x3
+
+
+@kernel
+def winograd_pack_weights(weight, bias, matrix, packed, geometry):
+    """Transform every 3x3 kernel g to U = G g G^T (in float64) and lay U out as 36 matrices for the microkernel.
+
+    packed[(((g * PANELS + p) * 36 + u) * C + c) * MR + m] = U_u of filter p * MR + m and channel c of group g, zeros beyond the last filter;
+    then the bias (see ``pack_bias``); then, from RAW_START on, the weights as they were. ``matrix`` is G, 6 x 3, float64.
+    """
+    filters = geometry[at.FILTERS]
+    panels = geometry[at.PANELS]
+    channels = geometry[at.CHANNELS]
+    packed[: panels * geometry[at.GROUPS] * 36 * channels * TILE_ROWS] = 0
+    for group in range(geometry[at.GROUPS]):
+        for row in range(filters):
+            panel, m = divmod(row, TILE_ROWS)
+            for c in range(channels):
+                x = ((group * filters + row) * channels + c) * 9
+                y = ((group * panels + panel) * 36 * channels + c) * TILE_ROWS + m
+                for u in range(6):
+                    g0 = matrix[u, 0] * weight[x] + matrix[u, 1] * weight[x + 3] + matrix[u, 2] * weight[x + 6]
+                    g1 = matrix[u, 0] * weight[x + 1] + matrix[u, 1] * weight[x + 4] + matrix[u, 2] * weight[x + 7]
+                    g2 = matrix[u, 0] * weight[x + 2] + matrix[u, 1] * weight[x + 5] + matrix[u, 2] * weight[x + 8]
+                    for v in range(6):
+                        packed[y] = matrix[v, 0] * g0 + matrix[v, 1] * g1 + matrix[v, 2] * g2
+                        y += channels * TILE_ROWS
+    pack_bias(bias, packed, geometry)
+    for i in range(weight.size):
+        packed[geometry[at.RAW_START] + i] = weight[i]
+
+
+@kernel
+def tile_run(tile, last, geometry):
+    """The tiles from ``tile`` to ``last`` that lie in one row of one image: (image, tile row, first tile column, how many).
+
+    Tiles are numbered through the rows of an image and through the images of the batch.
+    """
+    across = (geometry[at.OUT_W] + 3) // 4
+    down = (geometry[at.OUT_H] + 3) // 4
+    rest, column = divmod(tile, across)
+    image, row = divmod(rest, down)
+    return image, row, column, min(last - tile, across - column)
+
+
+@kernel
+def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last):
+    """scratch[block + (u * C + c) * NR + t] = element u of B^T d B of tile ``tile`` + t and channel c of a group.
+
+    ``buffer`` is room in scratch for 6 rows of the tiles' first four columns and 6 of their last two, PITCH elements a row.
+    """
+    tile_columns = TILE_BYTES // scratch.itemsize
+    lanes = VECTOR_BYTES // scratch.itemsize
+    channels = geometry[at.CHANNELS]
+    pitch = geometry[at.PITCH]
+    mode = geometry[at.PAD_MODE]
+    tails = buffer + 6 * pitch
+    for c in range(channels):
+        done = tile
+        while done < last:
+            image, row, column, count = tile_run(done, last, geometry)
+            start = (
+                geometry[at.X_START] + image * geometry[at.X_BATCH] + (group * channels + c) * geometry[at.X_CHANNEL]
+            )
+            first = 4 * column - geometry[at.PAD_W]
+            y = buffer + 4 * (done - tile)
+            for i in range(6):
+                xh = source_index(4 * row - geometry[at.PAD_H] + i, geometry[at.IN_H], mode)
+                line = start + xh * geometry[at.X_H] if xh >= 0 else -1
+                copy_row(
+                    x, line, geometry[at.X_W], geometry[at.IN_W], mode, first, 1, scratch, y + i * pitch, 4 * count
+                )
+                copy_row(
+                    x,
+                    line,
+                    geometry[at.X_W],
+                    geometry[at.IN_W],
+                    mode,
+                    first + 4,
+                    1,
+                    scratch,
+                    y + (6 + i) * pitch,
+                    4 * count,
+                )
+            done += count
+        for t in range(0, last - tile, lanes):
+            winograd_input_f4x3(
+                scratch,
+                buffer + 4 * t,
+                pitch,
+                tails + 4 * t,
+                scratch,
+                block + c * tile_columns + t,
+                channels * tile_columns,
+            )
+
+
+@kernel
+def winograd_store(x, weight, out, geometry, scratch, buffer, group, row, tile, last, spoiled):
+    """Copy the 4 rows of outputs of filter ``row`` of a group from ``buffer`` to ``out``, cut off at the image's edges.
+
+    A tile whose bit is set in ``spoiled`` has sums that are NaN or infinite and is computed again by :func:`direct_pixel`: the
+    transforms spread such values over a tile, and overflow before direct summation does.
+    """
+    pitch = geometry[at.PITCH]
+    lanes = VECTOR_BYTES // out.itemsize
+    step = geometry[at.OUT_STRIDE_W]
+    channel = group * geometry[at.FILTERS] + row
+    first = tile
+    while tile < last:
+        image, tile_row, column, count = tile_run(tile, last, geometry)
+        columns = min(4 * count, geometry[at.OUT_W] - 4 * column)
+        start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + channel * geometry[at.OUT_CHANNEL]
+        for i in range(min(4, geometry[at.OUT_H] - 4 * tile_row)):
+            h = 4 * tile_row + i
+            y = start + h * geometry[at.OUT_STRIDE_H] + 4 * column * step
+            source = buffer + i * pitch + 4 * (tile - first)
+            if step == 1:
+                for j in range(0, columns, lanes):
+                    copy_lanes(scratch, source + j, out, y + j, columns - j)
+            else:
+                for j in range(columns):
+                    out[y + j * step] = scratch[source + j]
+            for j in range(columns if spoiled != 0 else 0):
+                if (spoiled >> (tile - first + j // 4)) & 1:
+                    direct_pixel(x, weight, out, y + j * step, geometry, image, group, row, h, 4 * column + j)
+        tile += count
+
+
+@kernel
+def direct_pixel(x, weight, out, target, geometry, image, group, row, h, w):
+    """out[target] = output (image, filter ``row`` of a group, h, w), summed one product after the other.
+
+    ``weight`` is packed by :func:`winograd_pack_weights`; its untransformed part is read.
+    """
+    channels = geometry[at.CHANNELS]
+    filters = geometry[at.FILTERS]
+    mode = geometry[at.PAD_MODE]
+    tap = geometry[at.RAW_START] + (group * filters + row) * channels * 9
+    bias = weight[geometry[at.BIAS_START] + group * geometry[at.PANELS] * TILE_ROWS + row]
+    zero = out.dtype.type(0)
+    total = zero
+    for c in range(channels):
+        start = geometry[at.X_START] + image * geometry[at.X_BATCH] + (group * channels + c) * geometry[at.X_CHANNEL]
+        for kh in range(3):
+            xh = source_index(h - geometry[at.PAD_H] + kh, geometry[at.IN_H], mode)
+            for kw in range(3):
+                xw = source_index(w - geometry[at.PAD_W] + kw, geometry[at.IN_W], mode)
+                value = x[start + xh * geometry[at.X_H] + xw * geometry[at.X_W]] if xh >= 0 and xw >= 0 else zero
+                total += value * weight[tap]
+                tap += 1
+    out[target] = finished(total, bias, geometry[at.FINISH])
+
+
+@kernel
+def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
+    """Every task whose turn it is for thread ``slot`` of ``slots``: NR tiles of 4x4 outputs x some panels of filters.
+
+    The arguments are those of every algorithm's kernel; ``weight`` is packed by :func:`winograd_pack_weights`, ``rows[k]`` is k * NR.
+    A thread's scratch holds the transformed tiles, 36 x C x NR; then the sums of one panel, 36 x MR x NR; then 12 rows of PITCH
+    elements, where image rows are gathered before the first transform and collected after the last one.
+    """
+    tile_columns = TILE_BYTES // out.itemsize
+    lanes = VECTOR_BYTES // out.itemsize
+    channels = geometry[at.CHANNELS]
+    filters = geometry[at.FILTERS]
+    panels = geometry[at.PANELS]
+    split = geometry[at.PANEL_SPLIT]
+    pitch = geometry[at.PITCH]
+    relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
+    tiles = geometry[at.BATCH] * ((geometry[at.OUT_H] + 3) // 4) * ((geometry[at.OUT_W] + 3) // 4)
+    blocks = (tiles + tile_columns - 1) // tile_columns
+    block = slot * geometry[at.SCRATCH]
+    sums = block + 36 * channels * tile_columns
+    buffer = sums + 36 * TILE_ROWS * tile_columns
+    for task in range(geometry[at.TASKS] * slot // slots, geometry[at.TASKS] * (slot + 1) // slots):
+        rest, part = divmod(task, split)
+        group, number = divmod(rest, blocks)
+        tile = number * tile_columns
+        last = min(tiles, tile + tile_columns)
+        winograd_pack(x, geometry, scratch, block, buffer, group, tile, last)
+        for panel in range(panels * part // split, panels * (part + 1) // split):
+            for u in range(36):
+                gemm_microkernel(
+                    weight, ((group * panels + panel) * 36 + u) * channels * TILE_ROWS, scratch, block + u * channels * tile_columns,
+                    rows, channels, scratch, sums + u * TILE_ROWS * tile_columns, tile_columns, 0, 0, at.FINISH_NOTHING,
+                )  # fmt: skip
+            for m in range(min(TILE_ROWS, filters - panel * TILE_ROWS)):
+                bias = weight[geometry[at.BIAS_START] + (group * panels + panel) * TILE_ROWS + m]
+                spoiled = 0
+                for t in range(0, last - tile, lanes):
+                    mask = winograd_output_f4x3(
+                        scratch,
+                        sums + m * tile_columns + t,
+                        TILE_ROWS * tile_columns,
+                        scratch,
+                        buffer + 4 * t,
+                        pitch,
+                        bias,
+                        relu,
+                    )
+                    spoiled |= mask << t
+                winograd_store(
+                    x, weight, out, geometry, scratch, buffer, group, panel * TILE_ROWS + m, tile, last, spoiled
+                )
+
+
+@parallel_kernel
+def winograd_parallel(slots, x, weight, out, rows, geometry, scratch):
+    """:func:`winograd_serial` on ``slots`` threads; which thread computes a value does not change it."""
+    for slot in prange(slots):
+        winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch)

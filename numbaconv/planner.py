@@ -1,0 +1,201 @@
+"""Which algorithm serves a problem, and why: a pure function from a problem to a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from types import ModuleType
+from typing import Any, Final
+
+from .kernels import geometry as at
+from .kernels.blocking import TILE_ROWS, panels
+from .problem import ConvProblem
+
+#: The algorithms by name, the preferred one first where two are expected to be equally fast.
+CANDIDATES: Final = ("winograd", "im2col", "direct")
+ALGORITHMS: Final = ("auto", "direct", "im2col", "winograd")
+PRECISIONS: Final = ("exact", "standard", "fast")
+#: Multiplications and additions below which one thread is as fast as several: starting a parallel region costs
+#: 4 us (omp), in which one core of the design's machine computes about 0.4 million of them.
+SERIAL_FLOPS: Final = 1_000_000
+
+_PAD_CODES: Final = {
+    "zeros": at.PAD_ZEROS,
+    "reflect": at.PAD_REFLECT,
+    "replicate": at.PAD_REPLICATE,
+    "circular": at.PAD_CIRCULAR,
+    "symmetric": at.PAD_SYMMETRIC,
+}
+
+
+def driver(name: str) -> ModuleType:
+    """The host driver of an algorithm; it imports its kernels only when they are asked for."""
+    return importlib.import_module(f".algorithms.{name}", __package__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a problem is computed. ``print(plan)`` explains it.
+
+    Attributes
+    ----------
+    problem : ConvProblem
+        What is computed.
+    algorithm : str
+        The chosen algorithm.
+    reason : str
+        Why it was chosen.
+    rejected : tuple of (str, str)
+        Each other algorithm and why it was not.
+    cost : float
+        Vector multiply-adds that the cost model expects.
+    geometry : tuple of int
+        The problem and its blocking, as the kernels take them (:mod:`numbaconv.kernels.geometry`), without the arrays' strides.
+    """
+
+    problem: ConvProblem
+    algorithm: str
+    reason: str
+    rejected: tuple[tuple[str, str], ...]
+    cost: float
+    geometry: tuple[int, ...]
+
+    @property
+    def parallel(self) -> bool:
+        """Whether several threads are worth starting."""
+        return self.problem.flops >= SERIAL_FLOPS and self.geometry[at.TASKS] > 1
+
+    @property
+    def workspace(self) -> int:
+        """Bytes of scratch of each thread."""
+        return self.geometry[at.SCRATCH] * self.problem.dtype.itemsize
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the packed weights."""
+        return self.packed_elements * self.problem.dtype.itemsize
+
+    @property
+    def packed_elements(self) -> int:
+        """Elements of the packed weights: the weights, the bias and, for Winograd, the weights as they were."""
+        elements = self.geometry[at.BIAS_START] + self.geometry[at.GROUPS] * self.geometry[at.PANELS] * TILE_ROWS
+        if self.algorithm == "winograd":
+            elements += self.problem.filters * self.problem.depth
+        return elements
+
+    def __str__(self) -> str:
+        problem = self.problem
+        size = "x".join(map(str, problem.input_size))
+        kernel = "x".join(map(str, problem.kernel_size))
+        lines = [
+            f"conv{problem.ndim}d {problem.dtype}: {problem.batch} x {problem.channels} x {size} (batch x channels x size), "
+            f"{problem.filters} filters of {kernel}",
+            f"  stride {problem.stride}, padding {problem.padding} {problem.padding_mode}, "
+            f"dilation {problem.dilation}, groups {problem.groups}",
+            f"  output     {problem.output_shape}",
+            f"  algorithm  {self.algorithm}: {self.reason}",
+            *(f"  rejected   {name}: {why}" for name, why in self.rejected),
+            f"  work       {_quantity(problem.flops)}FLOP summed directly, {_quantity(problem.bytes)}B read or written at least",
+            f"  workspace  {_quantity(self.workspace)}B for each thread, {_quantity(self.packed_bytes)}B of packed weights",
+            f"  threads    {'several' if self.parallel else 'one'}, {self.geometry[at.TASKS]} task(s)",
+        ]
+        return "\n".join(lines)
+
+
+def _quantity(number: float) -> str:
+    """A number with a decimal prefix."""
+    for prefix in ("", "k", "M", "G", "T"):
+        if number < 1000:
+            return f"{number:.0f} {prefix}" if prefix == "" else f"{number:.3g} {prefix}"
+        number /= 1000
+    return f"{number:.3g} P"
+
+
+def geometry_list(problem: ConvProblem) -> list[int]:
+    """The problem as the kernels see it: three spatial dimensions, those it lacks of size 1. The rest is 0."""
+    geometry = [0] * at.LENGTH
+    geometry[at.BATCH] = problem.batch
+    geometry[at.GROUPS] = problem.groups
+    geometry[at.CHANNELS] = problem.group_channels
+    geometry[at.FILTERS] = problem.group_filters
+    geometry[at.PANELS] = panels(problem.group_filters)
+    geometry[at.PAD_MODE] = _PAD_CODES[problem.padding_mode]
+    geometry[at.FINISH] = at.FINISH_BIAS if problem.activation is None else at.FINISH_BIAS_RELU
+    missing = 3 - problem.ndim
+    triples: tuple[tuple[int, tuple[int, ...], int], ...] = (
+        (at.IN_D, problem.input_size, 1),
+        (at.KERNEL_D, problem.kernel_size, 1),
+        (at.OUT_D, problem.output_size, 1),
+        (at.STRIDE_D, problem.stride, 1),
+        (at.DILATION_D, problem.dilation, 1),
+        (at.PAD_D, tuple(before for before, _ in problem.padding), 0),
+    )
+    for slot, values, absent in triples:
+        geometry[slot : slot + 3] = [absent] * missing + list(values)
+    return geometry
+
+
+def check_names(algorithm: Any, precision: Any) -> None:
+    """Raise ValueError for an unknown algorithm or precision."""
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(map(repr, ALGORITHMS))}; got {algorithm!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}; got {precision!r}")
+
+
+def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "standard") -> Plan:
+    """Plan a problem.
+
+    Parameters
+    ----------
+    problem : ConvProblem
+        What to compute; it must have at least one output and one product to sum.
+    algorithm : {"auto", "direct", "im2col", "winograd"}
+        "auto" takes the algorithm that the cost model expects to be fastest.
+    precision : {"exact", "standard", "fast"}
+        "exact" never uses Winograd.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, and where the algorithm asked for cannot serve the problem.
+    """
+    check_names(algorithm, precision)
+    geometry = geometry_list(problem)
+    itemsize = problem.dtype.itemsize
+    reasons: dict[str, str] = {}
+    costs: dict[str, float] = {}
+    for name in CANDIDATES:
+        module = driver(name)
+        why_not = module.unsupported(problem)
+        if why_not is None and name == "winograd" and precision == "exact":
+            why_not = "precision='exact' does not allow winograd, whose transforms round more than summation does"
+        if why_not is None:
+            costs[name] = module.cost(geometry, itemsize)
+        else:
+            reasons[name] = why_not
+    if algorithm == "auto":
+        chosen = min(costs, key=costs.__getitem__)
+        reason = f"expected to be fastest, {_quantity(costs[chosen])}vector multiply-adds"
+    elif algorithm in reasons:
+        raise ValueError(f"algorithm {algorithm!r} cannot serve this call: {reasons[algorithm]}")
+    else:
+        chosen, reason = algorithm, "asked for"
+    for name, cost in costs.items():
+        if name != chosen:
+            versus = f"{_quantity(cost)}vector multiply-adds, {cost / costs[chosen]:.2f} of the chosen algorithm's"
+            reasons[name] = (
+                f"expected to take {versus}" if algorithm == "auto" else f"not asked for (expected {versus})"
+            )
+    driver(chosen).block(geometry, itemsize)
+    rejected = tuple((name, reasons[name]) for name in CANDIDATES if name != chosen)
+    return Plan(problem, chosen, reason, rejected, costs[chosen], tuple(geometry))
+
+
+def rows(plan: Plan) -> Any:
+    """The table of row starts that the plan's kernel takes."""
+    return driver(plan.algorithm).rows(plan.geometry, plan.problem.dtype.itemsize)
