@@ -8,7 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
+#: Candidate solutions that NumPy tries before an overlap counts as too costly to decide; an `int`, whatever its stubs
+#: say.
+EFFORT: Final[Any] = 100_000
 #: The dtypes that kernels compute in.
 COMPUTED: Final = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -16,7 +18,8 @@ COMPUTED: Final = (np.dtype(np.float32), np.dtype(np.float64))
 def as_array(name: str, value: Any) -> Array:
     """``value`` as a plain NumPy array: arrays, their subclasses (as base arrays), nested sequences and scalars.
 
-    Masked arrays, and the arrays of other libraries, are refused: what they carry beyond numbers would be lost in silence.
+    Masked arrays, and the arrays of other libraries, are refused: what they carry beyond numbers would be lost in
+    silence.
     """
     if type(value) is np.ndarray:
         return value
@@ -49,19 +52,20 @@ def result_dtype(arrays: dict[str, Array | None], dtype: Any) -> np.dtype[Any]:
         except TypeError:
             raise TypeError(f"dtype must name a NumPy dtype; got {dtype!r}") from None
         how = f"dtype is {result}"
-    result = result.newbyteorder("=")
-    if result not in COMPUTED:
+    native: np.dtype[Any] = result.newbyteorder("=")
+    if native not in COMPUTED:
         raise TypeError(f"convolutions are computed in float32 or float64; {how}")
     for name, array in present.items():
-        if not np.can_cast(array.dtype, result, "same_kind"):
-            raise TypeError(
-                f"{name} of dtype {array.dtype} cannot be cast to {result} without losing more than precision"
-            )
-    return result
+        if not np.can_cast(array.dtype, native, "same_kind"):
+            raise TypeError(f"{name} of dtype {array.dtype} cannot be cast to {native}, which cannot hold it")
+    return native
 
 
 def prepared(array: Array, dtype: np.dtype[Any]) -> Array:
-    """``array`` in ``dtype``, native byte order, aligned, with strides of whole elements; itself where it already is."""
+    """``array`` in ``dtype``, native byte order, aligned, with strides of whole elements.
+
+    The array itself where it already is all that.
+    """
     if array.dtype == dtype and array.flags.aligned and all(stride % dtype.itemsize == 0 for stride in array.strides):
         return array
     return array.astype(dtype, order="C", copy=True)
@@ -119,6 +123,6 @@ def _overlap(a: Array, b: Array) -> bool:
     if not np.may_share_memory(a, b):
         return False
     try:
-        return np.shares_memory(a, b, max_work=100_000)
+        return bool(np.shares_memory(a, b, max_work=EFFORT))
     except np.exceptions.TooHardError:
         return True

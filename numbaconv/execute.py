@@ -42,7 +42,8 @@ class Executable:
     plan: Plan
     geometry: Array
     rows: Array
-    pack: Any
+    pack_serial: Any
+    pack_parallel: Any
     serial: Any
     parallel: Any
 
@@ -52,7 +53,9 @@ class Executable:
         packed = np.empty(self.plan.packed_elements, dtype)
         contiguous = np.ascontiguousarray(weight, dtype)
         offsets = np.empty(0, dtype) if bias is None else np.ascontiguousarray(bias, dtype)
-        self.pack(flat(contiguous), flat(offsets), packed, self.geometry)
+        threads = runtime.thread_count() if self.plan.parallel_packing else 1
+        arguments = (flat(contiguous), flat(offsets), packed, self.geometry)
+        runtime.launch(self.pack_parallel, self.pack_serial, threads, *arguments)
         packed.flags.writeable = False
         return packed
 
@@ -104,7 +107,8 @@ _calls: dict[Any, Call] = {}
 def _key(value: Any) -> Any:
     """An argument as part of a dictionary's key: equal keys mean equal calls.
 
-    1, 1.0 and True are equal keys to Python, but only the first is a stride: all that is not exactly an int or a str carries its type.
+    1, 1.0 and True are equal keys to Python, but only the first is a stride: all that is not exactly an int or a str
+    carries its type.
     """
     if type(value) is int or type(value) is str or value is None:
         return value
@@ -121,7 +125,8 @@ def describe(
     problem = conv_problem(
         ndim, x.shape, weight.shape, None if bias is None else bias.shape,
         stride=options.stride, padding=options.padding, dilation=options.dilation, groups=options.groups,
-        data_format=options.data_format, padding_mode=options.padding_mode, activation=options.activation, dtype=computed,
+        data_format=options.data_format, padding_mode=options.padding_mode, activation=options.activation,
+        dtype=computed,
     )  # fmt: skip
     check_names(options.algorithm, options.precision)
     if problem.depth == 0 or 0 in problem.output_shape:
@@ -129,19 +134,19 @@ def describe(
     return problem, choose(problem, options.algorithm, options.precision)
 
 
-def convolve(ndim: int, input: Any, weight: Any, bias: Any, options: Options, dtype: Any, out: Any) -> Array:
+def convolve(ndim: int, input: Any, weight: Any, bias: Any, options: Options, dtype: Any, out: Array | None) -> Array:
     """The body of ``conv{ndim}d``; :func:`numbaconv.conv2d` documents it."""
     x, w = as_array("input", input), as_array("weight", weight)
     b = None if bias is None else as_array("bias", bias)
     unbatched = x.ndim == ndim + 1
     if unbatched:
         x = x[None]
-    result = out
+    result: Any = out
     if unbatched and isinstance(out, np.ndarray):
         result = out[None]
     key = (
         ndim, x.shape, x.strides, x.dtype, x.flags.aligned, w.shape, w.dtype, None if b is None else (b.shape, b.dtype),
-        None if not isinstance(result, np.ndarray) else (result.shape, result.strides, result.dtype, result.flags.aligned),
+        (result.shape, result.strides, result.dtype, result.flags.aligned) if isinstance(result, np.ndarray) else None,
         None if dtype is None else _key(dtype), _key(options),
     )  # fmt: skip
     call = _calls.get(key)
@@ -168,7 +173,8 @@ def convolve(ndim: int, input: Any, weight: Any, bias: Any, options: Options, dt
         result[...] = target
     if out is not None:
         return out
-    return result[0] if unbatched else result
+    answer: Array = result[0] if unbatched else result
+    return answer
 
 
 def _fill(out: Array, problem: ConvProblem, bias: Array | None) -> None:

@@ -30,15 +30,16 @@ def conv2d(
 ) -> Array:
     """Convolve images with filters; a drop-in for :func:`torch.nn.functional.conv2d` on NumPy arrays.
 
-    out[n, f, h, w] = bias[f] + sum over c, i, j of weight[f, c, i, j] * input[n, c, h * stride + i * dilation - padding, w * ...]
+    out[n, f, h, w] = bias[f] + sum over c, i, j of weight[f, c, i, j] * input[n, c, h * stride + i * dilation -
+    padding, w * ...]
 
     As everywhere in deep learning this is a cross-correlation: the filters are not flipped.
 
     Parameters
     ----------
     input : array_like, shape (N, C, H, W) or (C, H, W)
-        Real numbers; with ``data_format`` "NHWC" of shape (N, H, W, C) or (H, W, C). Any strides, alignment and byte order,
-        read-only or not; it is never modified.
+        Real numbers; with ``data_format`` "NHWC" of shape (N, H, W, C) or (H, W, C). Any strides, alignment and byte
+        order, read-only or not; it is never modified.
     weight : array_like, shape (F, C // groups, KH, KW)
         The filters, in this order of dimensions whatever the ``data_format``.
     bias : array_like, shape (F,), optional
@@ -46,14 +47,15 @@ def conv2d(
     stride : int or sequence of int
         Cells between neighbouring outputs.
     padding : int, sequence of int, sequence of (before, after) pairs, or str
-        Cells added around the input. "valid" adds none; "same" gives ceil(size / stride) outputs at any stride, an odd cell going
-        after ("same_upper" is another name for it, "same_lower" puts it before).
+        Cells added around the input. "valid" adds none; "same" gives ceil(size / stride) outputs at any stride, an odd
+        cell going after ("same_upper" is another name for it, "same_lower" puts it before).
     dilation : int or sequence of int
         Cells between neighbouring taps of a filter.
     groups : int
         Groups of channels that do not mix; it divides C and F.
     algorithm : {"auto", "direct", "im2col", "winograd"}
-        "auto" takes the one expected to be fastest, and :func:`explain` tells which and why. One that cannot serve the call raises.
+        "auto" takes the one expected to be fastest, and :func:`explain` tells which and why. One that cannot serve the
+        call raises.
     precision : {"exact", "standard", "fast"}
         "exact" sums products directly, never through Winograd's transforms.
     data_format : {"NCHW", "NHWC"}
@@ -70,18 +72,21 @@ def conv2d(
     Returns
     -------
     ndarray, shape (N, F, OH, OW) or, with "NHWC", (N, OH, OW, F)
-        Without N where the input has none. OH = floor((H + padding before + after - dilation * (KH - 1) - 1) / stride) + 1.
+        Without N where the input has none. OH = floor((H + padding before + after - dilation * (KH - 1) - 1) / stride)
+        + 1.
 
     Raises
     ------
     ValueError
-        Where sizes do not fit, a name is not known, or ``algorithm`` cannot serve the call; before anything is computed.
+        Where sizes do not fit, a name is not known, or ``algorithm`` cannot serve the call; before anything is
+        computed.
     TypeError
         Where an argument is of the wrong kind or dtype.
 
     References
     ----------
-    Replaces ``torch.nn.functional.conv2d``; V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016.
+    Replaces ``torch.nn.functional.conv2d``; V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep
+    learning", 2016.
 
     Examples
     --------
@@ -203,7 +208,7 @@ def conv3d(
 
 
 def conv2D_gemm(image: Any, kernel: Any, stride: Any = 1, padding: Any = "same") -> Array:
-    """Convolve an image as a beginners' course writes it: unroll its patches into a matrix and multiply (im2col + GEMM).
+    """Convolve an image as a beginners' course writes it: patches become a matrix, and one product (im2col + GEMM).
 
     Parameters
     ----------
@@ -228,7 +233,8 @@ def conv2D_gemm(image: Any, kernel: Any, stride: Any = 1, padding: Any = "same")
 
     References
     ----------
-    K. Chellapilla, S. Puri and P. Simard, "High performance convolutional neural networks for document processing", 2006.
+    K. Chellapilla, S. Puri and P. Simard, "High performance convolutional neural networks for document processing",
+    2006.
 
     Examples
     --------
@@ -244,7 +250,8 @@ def conv2D_gemm(image: Any, kernel: Any, stride: Any = 1, padding: Any = "same")
         raise ValueError(f"kernel must have shape (KH, KW, C, F); got {kernel.shape}")
     if image.shape[-1] != kernel.shape[2]:
         raise ValueError(
-            f"image has {image.shape[-1]} channels (shape {image.shape}) but kernel has {kernel.shape[2]} (shape {kernel.shape})"
+            f"image has {image.shape[-1]} channels (shape {image.shape}) "
+            f"but kernel has {kernel.shape[2]} (shape {kernel.shape})"
         )
     weight = kernel.transpose(3, 2, 0, 1)
     return conv2d(image, weight, None, stride, padding, algorithm="im2col", data_format="NHWC")
@@ -302,7 +309,8 @@ def explain(
     problem, plan = describe(ndim, x, weight, None if bias is None else as_array("bias", bias), options, dtype)
     if plan is None:
         raise ValueError(
-            f"there is nothing to compute: output shape {problem.output_shape}, {problem.depth} products for each output"
+            f"there is nothing to compute: output shape {problem.output_shape}, "
+            f"{problem.depth} products for each output"
         )
     return plan
 

@@ -18,6 +18,8 @@ PRECISIONS: Final = ("exact", "standard", "fast")
 #: Multiplications and additions below which one thread is as fast as several: starting a parallel region costs
 #: 4 us (omp), in which one core of the design's machine computes about 0.4 million of them.
 SERIAL_FLOPS: Final = 1_000_000
+#: Elements of packed weights from which two threads pack them faster than one.
+PARALLEL_PACKING: Final = 100_000
 
 _PAD_CODES: Final = {
     "zeros": at.PAD_ZEROS,
@@ -50,7 +52,8 @@ class Plan:
     cost : float
         Vector multiply-adds that the cost model expects.
     geometry : tuple of int
-        The problem and its blocking, as the kernels take them (:mod:`numbaconv.kernels.geometry`), without the arrays' strides.
+        The problem and its blocking, as the kernels take them (:mod:`numbaconv.kernels.geometry`), without the arrays'
+        strides.
     """
 
     problem: ConvProblem
@@ -64,6 +67,11 @@ class Plan:
     def parallel(self) -> bool:
         """Whether several threads are worth starting."""
         return self.problem.flops >= SERIAL_FLOPS and self.geometry[at.TASKS] > 1
+
+    @property
+    def parallel_packing(self) -> bool:
+        """Whether several threads are worth starting to lay the weights out."""
+        return self.packed_elements >= PARALLEL_PACKING
 
     @property
     def workspace(self) -> int:
@@ -80,23 +88,25 @@ class Plan:
         """Elements of the packed weights: the weights, the bias and, for Winograd, the weights as they were."""
         elements = self.geometry[at.BIAS_START] + self.geometry[at.GROUPS] * self.geometry[at.PANELS] * TILE_ROWS
         if self.algorithm == "winograd":
-            elements += self.problem.filters * self.problem.depth
+            elements += self.geometry[at.GROUPS] * self.geometry[at.PANELS] * TILE_ROWS * self.problem.depth
         return elements
 
     def __str__(self) -> str:
         problem = self.problem
         size = "x".join(map(str, problem.input_size))
         kernel = "x".join(map(str, problem.kernel_size))
+        sizes = f"{problem.batch} x {problem.channels} x {size}, {problem.filters} filters of {kernel}"
+        geometry = f"stride {problem.stride}, padding {problem.padding} {problem.padding_mode}"
+        work = f"{_quantity(problem.flops)}FLOP summed directly, {_quantity(problem.bytes)}B read or written at least"
+        memory = f"{_quantity(self.workspace)}B for each thread, {_quantity(self.packed_bytes)}B of packed weights"
         lines = [
-            f"conv{problem.ndim}d {problem.dtype}: {problem.batch} x {problem.channels} x {size} (batch x channels x size), "
-            f"{problem.filters} filters of {kernel}",
-            f"  stride {problem.stride}, padding {problem.padding} {problem.padding_mode}, "
-            f"dilation {problem.dilation}, groups {problem.groups}",
+            f"conv{problem.ndim}d {problem.dtype}: {sizes}",
+            f"  {geometry}, dilation {problem.dilation}, groups {problem.groups}",
             f"  output     {problem.output_shape}",
             f"  algorithm  {self.algorithm}: {self.reason}",
             *(f"  rejected   {name}: {why}" for name, why in self.rejected),
-            f"  work       {_quantity(problem.flops)}FLOP summed directly, {_quantity(problem.bytes)}B read or written at least",
-            f"  workspace  {_quantity(self.workspace)}B for each thread, {_quantity(self.packed_bytes)}B of packed weights",
+            f"  work       {work}",
+            f"  workspace  {memory}",
             f"  threads    {'several' if self.parallel else 'one'}, {self.geometry[at.TASKS]} task(s)",
         ]
         return "\n".join(lines)

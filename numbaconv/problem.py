@@ -142,7 +142,8 @@ def conv_problem(
     ndim : {1, 2, 3}
         Spatial dimensions.
     input_shape, weight_shape, bias_shape : sequence of int
-        Shapes: the input with its batch, the weight as (filters, channels // groups, \\*kernel), the bias as (filters,).
+        Shapes: the input with its batch, the weight as (filters, channels // groups, and the kernel), the bias as
+        (filters,).
     stride, padding, dilation, groups, data_format, padding_mode, activation
         As in :func:`numbaconv.conv2d`.
     dtype : dtype
@@ -269,7 +270,8 @@ def _padding(
     if isinstance(padding, str):
         if padding not in PADDING_STRINGS:
             raise ValueError(
-                f"padding must be an integer, one for each dimension, (before, after) pairs or one of {_listed(PADDING_STRINGS)}; got {padding!r}"
+                "padding must be an integer, one for each dimension, (before, after) pairs "
+                f"or one of {_listed(PADDING_STRINGS)}; got {padding!r}"
             )
         if padding == "valid":
             return ((0, 0),) * ndim
@@ -283,7 +285,8 @@ def _padding(
     if _is_sequence(padding) and any(_is_sequence(item) for item in padding):
         if len(padding) != ndim:
             raise ValueError(
-                f"padding must have one (before, after) pair for each of {ndim} dimensions; got {len(padding)}: {padding!r}"
+                f"padding must have one (before, after) pair for each of {ndim} dimensions; "
+                f"got {len(padding)}: {padding!r}"
             )
         pairs = []
         for item in padding:
@@ -312,7 +315,8 @@ def _check_reach(
         if mode in limits and max(before, after) > size + limits[mode]:
             rule = f"{size} - 1" if mode == "reflect" else f"{size}"
             raise ValueError(
-                f"padding {(before, after)} exceeds what padding_mode {mode!r} can read of input {axis} {size}: at most {rule} on a side"
+                f"padding {(before, after)} exceeds what padding_mode {mode!r} can read of input {axis} {size}: "
+                f"at most {rule} on a side"
             )
         reach = spread * (kernel - 1) + 1
         padded = size + before + after

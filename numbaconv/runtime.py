@@ -12,7 +12,7 @@ import os
 import pathlib
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numba
 from numba.core import caching, config
@@ -78,8 +78,8 @@ def source_hash() -> str:
 def _cache_root() -> pathlib.Path:
     if config.CACHE_DIR:
         return pathlib.Path(config.CACHE_DIR) / "numbaconv"
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return pathlib.Path(base) / "numbaconv"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (pathlib.Path(base) if base else pathlib.Path("~/.cache").expanduser()) / "numbaconv"
 
 
 @functools.cache
@@ -115,12 +115,12 @@ class _Locator(caching._CacheLocator):
         return self._name
 
     @classmethod
-    def from_function(cls, py_func: Any, py_file: str) -> _Locator:
+    def from_function(cls, py_func: Any, _py_file: str) -> _Locator:
         return cls(py_func)
 
 
 class _CacheImpl(caching.CompileResultCacheImpl):
-    _locator_classes = [_Locator]
+    _locator_classes: ClassVar[list[Any]] = [_Locator]
 
 
 class _KernelCache(caching.FunctionCache):

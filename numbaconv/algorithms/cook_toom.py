@@ -1,8 +1,9 @@
 """The matrices of Winograd's minimal filtering F(m, r), from interpolation points, in exact fractions.
 
-y = A^T [(G g) * (B^T d)] gives the m outputs of correlating n = m + r - 1 inputs d with r weights g in n multiplications. It is the
-transpose of Toom and Cook's multiplication of polynomials by values at n - 1 points and at infinity (Winograd, "Arithmetic
-complexity of computations", 1980; Blahut, "Fast algorithms for signal processing", 2010, chapter 5).
+y = A^T [(G g) * (B^T d)] gives the m outputs of correlating n = m + r - 1 inputs d with r weights g in n
+multiplications. It is the transpose of Toom and Cook's multiplication of polynomials by values at n - 1 points and at
+infinity (Winograd, "Arithmetic complexity of computations", 1980; Blahut, "Fast algorithms for signal processing",
+2010, chapter 5).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Direct convolution: one output row at a time, read through shifted rows of the input. See :mod:`numbaconv.kernels.direct`."""
+"""Direct convolution, one output row at a time. See :mod:`numbaconv.kernels.direct`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def _strip(geometry: MutableSequence[int], itemsize: int) -> int:
     return min(ceil_div(geometry[at.OUT_W], columns), COLUMN_TILES) * columns + _halo(geometry)
 
 
-#: Tiles of output columns that one task computes at most: a strip of 64 channels of a 3x3 kernel stays within half of a 1 MiB L2.
+#: Tiles of output columns that one task computes at most: a strip of 64 channels of a 3x3 kernel stays within half of a
+#: 1 MiB L2.
 COLUMN_TILES = 8
 
 
@@ -79,9 +80,8 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     return ((line + phase) * geometry[at.PITCH] + shift).reshape(-1)
 
 
-def kernels() -> tuple[Any, Any, Any]:
-    """(pack, serial, parallel)."""
-    from ..kernels.direct import direct_parallel, direct_serial
-    from ..kernels.packing import pack_weights
+def kernels() -> tuple[Any, Any, Any, Any]:
+    """The functions (pack serially, pack in parallel, run serially, run in parallel)."""
+    from ..kernels import direct, packing
 
-    return pack_weights, direct_serial, direct_parallel
+    return packing.pack_weights_serial, packing.pack_weights_parallel, direct.direct_serial, direct.direct_parallel

@@ -8,9 +8,9 @@ from typing import Final
 from ..kernels import geometry as at
 from ..kernels.blocking import TILE_ROWS, tile_columns
 
-#: Tasks that a problem is cut into at least, where it can be: 2 to 16 threads then differ by few tasks. Fixed, not derived from
-#: the number of threads, because what a task sums must not depend on it.
-FEWEST_TASKS: Final = 32
+#: Tasks that a problem is cut into at least, where it can be: 2 to 16 threads then differ by few tasks. Fixed, not
+#: derived from the number of threads, because what a task sums must not depend on it.
+FEWEST_TASKS: Final = 8
 #: Elements in a cache line of float32; each thread's scratch starts on a line of its own.
 LINE: Final = 16
 
@@ -26,10 +26,11 @@ def taps(geometry: MutableSequence[int]) -> int:
 
 
 def lay_out(geometry: MutableSequence[int], itemsize: int, blocks: int, block_elements: int, weights: int) -> None:
-    """Fill the slots that follow from the number of blocks of pixels (of all images and groups) and from the size of one.
+    """Fill the slots that follow from how many blocks of pixels there are and how large one is.
 
-    ``weights`` is the number of elements of the packed weights, behind which the bias lies. Where there are few blocks of pixels,
-    several tasks share one: each packs it for itself and multiplies it with some of the panels.
+    ``blocks`` counts those of all images and groups; ``block_elements`` is the scratch that one takes; ``weights``
+    is the number of elements of the packed weights, behind which the bias lies. Where there are few blocks, several
+    tasks share one: each packs it for itself and multiplies it with some of the panels.
     """
     panels = geometry[at.PANELS]
     split = min(panels, ceil_div(FEWEST_TASKS, max(blocks, 1)))

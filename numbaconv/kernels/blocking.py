@@ -17,7 +17,8 @@ from .. import runtime
 VECTOR_BYTES: Final = runtime.vector_bytes()
 #: Vectors in a row of the register tile.
 TILE_VECTORS: Final = 2
-#: MR, the filters of a register tile. 16 sums + 2 vectors + 1 broadcast fit 32 registers; the 16 registers of AVX2 and SSE hold 6 x 2.
+#: MR, the filters of a register tile. 16 sums + 2 vectors + 1 broadcast fit 32 registers; the 16 registers of AVX2 and
+#: SSE hold 6 x 2.
 TILE_ROWS: Final = 8 if VECTOR_BYTES == 64 else 6
 #: NR in bytes, the pixels of a register tile: 32 float32 or 16 float64 with AVX-512.
 TILE_BYTES: Final = TILE_VECTORS * VECTOR_BYTES
@@ -25,8 +26,9 @@ TILE_BYTES: Final = TILE_VECTORS * VECTOR_BYTES
 DEPTH_BLOCK: Final = 256
 #: Bytes of packed input that one task works on: half of a 1 MiB L2, the rest is for the weights that stream past.
 BLOCK_BYTES: Final = 512 * 1024
-#: The positive interpolation points (A, B) of F(4x4, 3x3); the others are -A, -B, 0 and infinity. RMS error against float64, relative to
-#: float32 direct summation, on normal data: 1.8-2.1 with these, 3.8 with the textbook's 1 and 2 (DESIGN.md, section 4).
+#: The positive interpolation points (A, B) of F(4x4, 3x3); the others are -A, -B, 0 and infinity. RMS error against
+#: float64, relative to float32 direct summation, on normal data: 1.8-2.1 with these, 3.8 with the textbook's 1 and 2
+#: (DESIGN.md, section 4).
 WINOGRAD_F4X3_POINTS: Final = (0.625, 1.375)
 
 

@@ -1,10 +1,12 @@
 """Direct convolution: the microkernel reads the input itself, one output row at a time.
 
-For one output row the input rows under it are copied once, with their padding, into a strip; tap (kd, kh, kw) of channel c then is the
-strip's row (c, kd, kh), shifted by kw. The microkernel takes those shifts from a table, so nothing is copied a second time for
-the taps of a row (Zhang, Franchetti & Low, "High performance zero-memory overhead direct convolutions", ICML 2018).
+For one output row the input rows under it are copied once, with their padding, into a strip; tap (kd, kh, kw) of
+channel c then is the strip's row (c, kd, kh), shifted by kw. The microkernel takes those shifts from a table, so
+nothing is copied a second time for the taps of a row (Zhang, Franchetti & Low, "High performance zero-memory overhead
+direct convolutions", ICML 2018).
 
-A horizontal stride s would make it read every s-th element. So the strip holds the columns of each phase (column mod s) side by side.
+A horizontal stride s would make it read every s-th element. So the strip holds the columns of each phase (column mod s)
+side by side.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from .packing import copy_row, source_index
 
 @kernel
 def direct_pack(x, geometry, scratch, block, start, channels, line, column, columns):
-    """Copy the input rows under output columns ``column`` ... ``column`` + ``columns`` - 1 of output row ``line`` (flat in d, h).
+    """Copy the input rows under ``columns`` output columns from ``column`` on of output row ``line`` (flat in d, h).
 
-    scratch[block + (((c * KD + kd) * KH + kh) * PHASES + f) * PITCH + q] = padded input column (column * s + q * s + f),
-    with s the horizontal stride. Only the phases that a tap reads are packed. Channel 0 starts at ``x[start]``.
+    scratch[block + (((c * KD + kd) * KH + kh) * PHASES + f) * PITCH + q] = padded input column (column * s + q * s +
+    f), with s the horizontal stride. Only the phases that a tap reads are packed. Channel 0 starts at ``x[start]``.
     """
     d, h = divmod(line, geometry[at.OUT_H])
     stride = geometry[at.STRIDE_W]
@@ -56,13 +58,14 @@ def direct_pack(x, geometry, scratch, block, start, channels, line, column, colu
 
 @kernel
 def direct_serial(slot, slots, x, weight, out, rows, geometry, scratch):
-    """Every task whose turn it is for thread ``slot`` of ``slots``: BLOCK columns of one output row x some panels of filters.
+    """Compute the tasks of thread ``slot`` of ``slots``: each BLOCK columns of one output row x some panels of filters.
 
     out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of
-        weight[g, f, c, kd, kh, kw] * x[n, g * C + c, d * sd + kd * dd - pd, h * sh + kh * dh - ph, w * sw + kw * dw - pw]
+        weight[g, f, c, kd, kh, kw] * x[n, g * C + c, d * sd + kd * dd - pd, h * sh + kh * dh - ph, w * sw + kw * dw -
+        pw]
 
-    x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by ``pack_weights``; ``rows[k]`` is where
-    tap k of output column 0 lies in the strip.
+    x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by ``pack_weights``;
+    ``rows[k]`` is where tap k of output column 0 lies in the strip.
     """
     tile_columns = TILE_BYTES // out.itemsize
     taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
@@ -85,8 +88,8 @@ def direct_serial(slot, slots, x, weight, out, rows, geometry, scratch):
             for w in range(0, columns, tile_columns):
                 multiply_tile(
                     weight, out, rows, geometry, scratch,
-                    (base + w, spare, line * width + column + w, min(tile_columns, columns - w)), group, panel_first, panel_last,
-                    image, (c * taps, count * taps, total),
+                    (base + w, spare, line * width + column + w, min(tile_columns, columns - w)),
+                    group, panel_first, panel_last, image, (c * taps, count * taps, total),
                 )  # fmt: skip
 
 

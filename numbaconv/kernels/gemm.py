@@ -10,10 +10,10 @@ from .simd import gemm_microkernel
 
 @kernel
 def task_position(task, blocks, geometry):
-    """Which part of the output task number ``task`` computes: (image, block of pixels, group, first panel, panel behind the last).
+    """Return the part of the output that task number ``task`` computes.
 
-    An image has ``blocks`` blocks of pixels. Neighbouring tasks share their block, then their group, so that one thread's
-    tasks read the same memory.
+    It is (image, block of pixels, group, first panel, panel behind the last). An image has ``blocks`` blocks of pixels.
+    Neighbouring tasks share their block, then their group, so that one thread's tasks read the same memory.
     """
     split = geometry[at.PANEL_SPLIT]
     rest, part = divmod(task, split)
@@ -30,8 +30,10 @@ def multiply_tile(weight, out, rows, geometry, scratch, tile, group, panel_first
     out[image, filter, pixel] (+)= sum over k of weight[filter, k] * block[k, pixel]
 
     - weight: packed by :func:`~numbaconv.kernels.packing.pack_weights`.
-    - block: row k starts at ``scratch[block + rows[k]]``, one element per pixel; NR of them are read even where fewer count.
-    - tile = (block, pixel, columns): the start of the block in scratch, the first pixel (flat in the output image), how many there are.
+    - block: row k starts at ``scratch[block + rows[k]]``, one element per pixel; NR of them are read even where fewer
+      count.
+    - tile = (block, pixel, columns): the start of the block in scratch, the first pixel (flat in the output image), how
+      many there are.
     - sums = (first, depth, total): this block is rows first ... first + depth - 1 of total. The first one
       overwrites the output, the last one adds the bias and applies the activation.
     - scratch[TILE_START of this thread] is room for MR x NR elements: tiles cut off by an edge, and outputs whose

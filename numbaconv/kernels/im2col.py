@@ -21,7 +21,8 @@ def im2col_pack(x, geometry, scratch, block, start, channels, pixel, columns):
     """scratch[block + k * NR + j] = the input under tap k of pixel ``pixel`` + j, j < columns.
 
     k runs over (channels, KD, KH, KW) from the channel whose first cell is ``x[start]`` on; what lies in the padding is
-    what the padding mode says. Pixels are flat in the output image. Columns from ``columns`` to NR are left as they are.
+    what the padding mode says. Pixels are flat in the output image. Columns from ``columns`` to NR are left as they
+    are.
     """
     width = geometry[at.OUT_W]
     height = geometry[at.OUT_H]
@@ -50,7 +51,8 @@ def im2col_pack(x, geometry, scratch, block, start, channels, pixel, columns):
                         row = start + c * geometry[at.X_CHANNEL] + xd * geometry[at.X_D] + xh * geometry[at.X_H]
                         copy_row(
                             x, row if xd >= 0 and xh >= 0 else -1, geometry[at.X_W], geometry[at.IN_W], mode,
-                            first + kw * geometry[at.DILATION_W], geometry[at.STRIDE_W], scratch, tap + c * taps * pitch, count,
+                            first + kw * geometry[at.DILATION_W], geometry[at.STRIDE_W],
+                            scratch, tap + c * taps * pitch, count,
                         )  # fmt: skip
                     tap += pitch
         done += count
@@ -58,11 +60,12 @@ def im2col_pack(x, geometry, scratch, block, start, channels, pixel, columns):
 
 @kernel
 def im2col_serial(slot, slots, x, weight, out, rows, geometry, scratch):
-    """Every task whose turn it is for thread ``slot`` of ``slots``: BLOCK tiles of pixels x some panels of filters.
+    """Compute the tasks of thread ``slot`` of ``slots``: each BLOCK tiles of pixels x some panels of filters.
 
     out[n, g * F + f, p] = bias[f] + sum over k of weight[g, f, k] * input under tap k of pixel p
 
-    x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by ``pack_weights``; ``rows[k]`` is k * NR.
+    x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by ``pack_weights``;
+    ``rows[k]`` is k * NR.
     """
     tile_columns = TILE_BYTES // out.itemsize
     taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ..runtime import kernel
+from numba import prange
+
+from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import TILE_ROWS, VECTOR_BYTES
-from .simd import copy_lanes
+from .simd import copy_lanes, transpose_panel
 
 
 @kernel
@@ -62,29 +64,46 @@ def copy_row(x, start, step, size, mode, first, stride, y, y_start, count):
 
 
 @kernel
-def pack_weights(weight, bias, packed, geometry):
-    """Lay the weights out as the microkernel's A, and the bias behind them.
+def pack_panel(weight, filters, depth, group, panel, y, start):
+    """Transpose a panel: y[start + k * MR + m] = weight[group, panel * MR + m, k] for k < depth.
 
-    weight (G * F, C, KD, KH, KW), C-contiguous and flat, becomes packed[((g * PANELS + p) * K + k) * MR + m] for filter p * MR + m of
-    group g and k over (C, KD, KH, KW); filters that fill up the last panel are zeros. The bias (empty: zeros)
-    becomes packed[BIAS_START + (g * PANELS + p) * MR + m].
+    ``weight`` is (groups, filters, depth), C-contiguous and flat; filters that fill up the last panel are zeros.
     """
-    filters = geometry[at.FILTERS]
+    row = panel * TILE_ROWS
+    x = (group * filters + row) * depth
+    count = min(TILE_ROWS, filters - row)
+    lanes = VECTOR_BYTES // y.itemsize
+    whole = depth - depth % lanes if count == TILE_ROWS else 0
+    for k in range(0, whole, lanes):
+        transpose_panel(weight, x + k, depth, y, start + k * TILE_ROWS)
+    for k in range(whole, depth):
+        for m in range(TILE_ROWS):
+            y[start + k * TILE_ROWS + m] = weight[x + m * depth + k] if m < count else 0
+
+
+@kernel
+def pack_weights_serial(slot, slots, weight, bias, packed, geometry):
+    """Lay out the panels of thread ``slot`` of ``slots`` as the microkernel's A, and the bias behind them.
+
+    weight (G * F, C, KD, KH, KW), C-contiguous and flat, becomes packed[((g * PANELS + p) * K + k) * MR + m] for filter
+    p * MR + m of group g and k over (C, KD, KH, KW); filters that fill up the last panel are zeros. The bias (empty:
+    zeros) becomes packed[BIAS_START + (g * PANELS + p) * MR + m].
+    """
     panels = geometry[at.PANELS]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
-    for panel in range(geometry[at.GROUPS] * panels):
-        group, p = divmod(panel, panels)
-        for m in range(TILE_ROWS):
-            row = p * TILE_ROWS + m
-            y = panel * depth * TILE_ROWS + m
-            if row < filters:
-                x = (group * filters + row) * depth
-                for k in range(depth):
-                    packed[y + k * TILE_ROWS] = weight[x + k]
-            else:
-                for k in range(depth):
-                    packed[y + k * TILE_ROWS] = 0
-    pack_bias(bias, packed, geometry)
+    every = geometry[at.GROUPS] * panels
+    for number in range(every * slot // slots, every * (slot + 1) // slots):
+        group, panel = divmod(number, panels)
+        pack_panel(weight, geometry[at.FILTERS], depth, group, panel, packed, number * depth * TILE_ROWS)
+    if slot == 0:
+        pack_bias(bias, packed, geometry)
+
+
+@parallel_kernel
+def pack_weights_parallel(slots, weight, bias, packed, geometry):
+    """:func:`pack_weights_serial` on ``slots`` threads."""
+    for slot in prange(slots):
+        pack_weights_serial(slot, slots, weight, bias, packed, geometry)
 
 
 @kernel

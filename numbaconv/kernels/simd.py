@@ -28,11 +28,11 @@ def _constant(value: int) -> ir.Constant:
 class _Vectors:
     """Emits operations on vectors of one element type into one function."""
 
-    def __init__(self, context: Any, builder: ir.IRBuilder, dtype: types.Type) -> None:
+    def __init__(self, context: Any, builder: ir.IRBuilder, dtype: Any, lanes: int | None = None) -> None:
         self.builder = builder
         self.element = context.get_value_type(dtype)
         self.bytes = dtype.bitwidth // 8
-        self.lanes = VECTOR_BYTES // self.bytes
+        self.lanes = lanes or VECTOR_BYTES // self.bytes
         self.type = ir.VectorType(self.element, self.lanes)
         self.mask = ir.VectorType(ir.IntType(1), self.lanes)
         self.zero = ir.Constant(self.type, None)
@@ -67,17 +67,17 @@ class _Vectors:
         wide = ir.VectorType(self.element, 4 * self.lanes)
         loaded = self.builder.load(self.builder.bitcast(address, wide.as_pointer()))
         loaded.align = self.bytes
-        return [self._shuffle(loaded, loaded, [4 * t + j for t in range(self.lanes)]) for j in columns]
+        return [self.shuffle(loaded, loaded, [4 * t + j for t in range(self.lanes)]) for j in columns]
 
     def interleave(self, columns: list[ir.Value], address: ir.Value) -> None:
         """The inverse of :meth:`deinterleave` for four columns: element 4 * t + j is lane t of column j."""
         lanes = self.lanes
-        halves = [self._shuffle(columns[j], columns[j + 1], list(range(2 * lanes))) for j in (0, 2)]
-        woven = self._shuffle(*halves, [j * lanes + t for t in range(lanes) for j in range(4)])
+        halves = [self.shuffle(columns[j], columns[j + 1], list(range(2 * lanes))) for j in (0, 2)]
+        woven = self.shuffle(halves[0], halves[1], [j * lanes + t for t in range(lanes) for j in range(4)])
         store = self.builder.store(woven, self.builder.bitcast(address, woven.type.as_pointer()))
         store.align = self.bytes
 
-    def _shuffle(self, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
+    def shuffle(self, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
         index = ir.IntType(32)
         return self.builder.shuffle_vector(
             a, b, ir.Constant(ir.VectorType(index, len(lanes)), [ir.Constant(index, i) for i in lanes])
@@ -125,7 +125,7 @@ def _address(
 @intrinsic
 def gemm_microkernel(
     typing_context, a, a_start, b, b_start, rows, depth, c, c_start, c_stride, accumulate, bias_start, finish
-):  # type: ignore[no-untyped-def]
+):
     """C = A B [+ C] [+ bias] [then ReLU] for one register tile; float32 or float64.
 
     C[m, n] (+)= sum over k < depth of A[m, k] * B[k, n], for m < MR and n < NR, in the order of k.
@@ -205,7 +205,7 @@ def gemm_microkernel(
             lambda m, v, total: builder.fadd(vectors.load(address(m, v)), total),
         )
         only_if(builder.icmp_signed(">=", finish, _constant(FINISH_BIAS)), plus_bias)
-        only_if(builder.icmp_signed("==", finish, _constant(FINISH_BIAS_RELU)), lambda m, v, total: vectors.relu(total))
+        only_if(builder.icmp_signed("==", finish, _constant(FINISH_BIAS_RELU)), lambda *which: vectors.relu(which[-1]))
         for (m, v), total in zip(tile, totals, strict=True):
             vectors.store(total, address(m, v))
         return context.get_dummy_value()
@@ -214,7 +214,7 @@ def gemm_microkernel(
 
 
 @intrinsic
-def copy_lanes(typing_context, x, x_start, y, y_start, count):  # type: ignore[no-untyped-def]
+def copy_lanes(typing_context, x, x_start, y, y_start, count):
     """y[y_start + j] = x[x_start + j] for j < min(count, lanes), in one masked load and one masked store."""
     signature = types.void(x, types.intp, y, types.intp, types.intp)
 
@@ -229,8 +229,34 @@ def copy_lanes(typing_context, x, x_start, y, y_start, count):  # type: ignore[n
     return signature, generate
 
 
-# Winograd's F(4x4, 3x3) by the points 0, +-A, +-B and infinity: the 1-D transforms split into even and odd parts, so that a
-# pair of points costs two multiplications. The matrices are those of numbaconv.algorithms.cook_toom, which a test checks.
+@intrinsic
+def transpose_panel(typing_context, x, x_start, x_stride, y, y_start):
+    """Turn MR rows into columns: y[y_start + k * MR + m] = x[x_start + m * x_stride + k], m < MR, k < lanes."""
+    signature = types.void(x, types.intp, types.intp, y, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, x_start, x_stride, y, y_start = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        lanes = vectors.lanes
+        starts = [builder.add(x_start, builder.mul(x_stride, _constant(m))) for m in range(TILE_ROWS)]
+        loaded = [vectors.load(_address(context, builder, signature.args[0], x, start)) for start in starts]
+        for part in range(TILE_ROWS):
+            woven = loaded[0]
+            wanted = [divmod(part * lanes + lane, TILE_ROWS) for lane in range(lanes)]
+            for m in range(TILE_ROWS):  # lane by lane, take row m's element or keep what is there
+                woven = vectors.shuffle(
+                    woven, loaded[m], [lanes + k if row == m else lane for lane, (k, row) in enumerate(wanted)]
+                )
+            target = builder.add(y_start, _constant(part * lanes))
+            vectors.store(woven, _address(context, builder, signature.args[3], y, target))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+# Winograd's F(4x4, 3x3) by the points 0, +-A, +-B and infinity: the 1-D transforms split into even and odd parts, so
+# that a pair of points costs two multiplications. The matrices are those of numbaconv.algorithms.cook_toom, which a
+# test checks.
 
 
 def _input_transform_6(vectors: _Vectors, d: list[ir.Value], a: float, b: float) -> list[ir.Value]:
@@ -268,7 +294,7 @@ def _output_transform_6(vectors: _Vectors, m: list[ir.Value], a: float, b: float
 
 
 @intrinsic
-def winograd_input_f4x3(typing_context, rows, start, pitch, tails, out, out_start, out_stride):  # type: ignore[no-untyped-def]
+def winograd_input_f4x3(typing_context, rows, start, pitch, tails, out, out_start, out_stride):
     """V = B^T d B for as many neighbouring tiles as a vector has lanes, each 6 x 6 with 4 columns between them.
 
     out[out_start + (6 * u + v) * out_stride + t] = sum over i, j of B[i, u] * B[j, v] * d[t, i, j]
@@ -300,14 +326,57 @@ def winograd_input_f4x3(typing_context, rows, start, pitch, tails, out, out_star
 
 
 @intrinsic
-def winograd_output_f4x3(typing_context, sums, start, stride, rows, rows_start, pitch, bias, relu):  # type: ignore[no-untyped-def]
+def winograd_weight_f4x3(typing_context, x, x_start, y, y_start, y_stride):
+    """U = G g G^T for the MR filters of a panel and one channel, computed in float64 and rounded once.
+
+    y[y_start + (6 * u + v) * y_stride + m] = sum over i, j < 3 of G[u, i] * G[v, j] * x[x_start + (3 * i + j) * MR +
+    m], m < MR
+    """
+    signature = types.void(x, types.intp, y, types.intp, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, x_start, y, y_start, y_stride = arguments
+        narrow = _Vectors(context, builder, signature.args[0].dtype, TILE_ROWS)
+        wide = _Vectors(context, builder, types.float64, TILE_ROWS)
+        same = narrow.bytes == wide.bytes
+
+        def load(tap: int) -> ir.Value:
+            start = builder.add(x_start, _constant(tap * TILE_ROWS))
+            value = narrow.load(_address(context, builder, signature.args[0], x, start))
+            return value if same else builder.fpext(value, wide.type)
+
+        def transform(g: list[ir.Value]) -> list[ir.Value]:
+            a, b = WINOGRAD_F4X3_POINTS
+            result = [builder.fmul(wide.constant(1 / (a * a * b * b)), g[0])]
+            for point, other in ((a, b), (b, a)):
+                scale = 1 / (2 * point**2 * (point**2 - other**2))
+                even = wide.multiply_add(
+                    wide.constant(scale * point**2), g[2], builder.fmul(wide.constant(scale), g[0])
+                )
+                odd = builder.fmul(wide.constant(scale * point), g[1])
+                result += [builder.fadd(even, odd), builder.fsub(even, odd)]
+            return [*result, g[2]]
+
+        columns = [transform([load(3 * i + j) for i in range(3)]) for j in range(3)]
+        for u in range(6):
+            for v, value in enumerate(transform([column[u] for column in columns])):
+                target = builder.add(y_start, builder.mul(y_stride, _constant(6 * u + v)))
+                rounded = value if same else builder.fptrunc(value, narrow.type)
+                narrow.store(rounded, _address(context, builder, signature.args[2], y, target))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def winograd_output_f4x3(typing_context, sums, start, stride, rows, rows_start, pitch, bias, relu):
     """Y = A^T M A + bias, then ReLU where ``relu`` is not 0, for as many tiles as a vector has lanes. Returns a mask.
 
     rows[rows_start + i * pitch + 4 * t + j] = bias + sum over u, v of A[u, i] * A[v, j] * M[t, u, v], i, j < 4
 
     - M[t, u, v] is ``sums[start + (6 * u + v) * stride + t]``.
-    - 4 * lanes elements of each row are written. Bit t of the value returned is set where a sum of tile t is NaN or infinite
-      before the ReLU.
+    - 4 * lanes elements of each row are written. Bit t of the value returned is set where a sum of tile t is NaN or
+      infinite before the ReLU.
     """
     signature = types.intp(sums, types.intp, types.intp, rows, types.intp, types.intp, sums.dtype, types.intp)
 

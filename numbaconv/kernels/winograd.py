@@ -1,7 +1,8 @@
 """Winograd convolution F(4x4, 3x3): 36 multiplications for 16 outputs of a 3x3 kernel instead of 144.
 
-Y = A^T [ sum over c of (G g G^T) * (B^T d B) ] A for each 4x4 tile of the output, with * elementwise (Lavin & Gray, "Fast
-algorithms for convolutional neural networks", CVPR 2016). The elementwise products of many tiles are 36 matrix products.
+Y = A^T [ sum over c of (G g G^T) * (B^T d B) ] A for each 4x4 tile of the output, with * elementwise (Lavin & Gray,
+"Fast algorithms for convolutional neural networks", CVPR 2016). The elementwise products of many tiles are 36 matrix
+products.
 
 A block of NR tiles goes through all three steps in a thread's scratch: nothing the size of the image is ever stored.
 """
@@ -14,42 +15,42 @@ from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import TILE_BYTES, TILE_ROWS, VECTOR_BYTES
 from .gemm import finished
-from .packing import copy_row, pack_bias, source_index
-from .simd import copy_lanes, gemm_microkernel, winograd_input_f4x3, winograd_output_f4x3
+from .packing import copy_row, pack_bias, pack_panel, source_index
+from .simd import copy_lanes, gemm_microkernel, winograd_input_f4x3, winograd_output_f4x3, winograd_weight_f4x3
 
 
 @kernel
-def winograd_pack_weights(weight, bias, matrix, packed, geometry):
-    """Transform every 3x3 kernel g to U = G g G^T (in float64) and lay U out as 36 matrices for the microkernel.
+def winograd_weights_serial(slot, slots, weight, bias, packed, geometry):
+    """Transform the 3x3 kernels g of thread ``slot`` to U = G g G^T, laid out as 36 matrices for the microkernel.
 
-    packed[(((g * PANELS + p) * 36 + u) * C + c) * MR + m] = U_u of filter p * MR + m and channel c of group g, zeros beyond the last filter;
-    then the bias (see ``pack_bias``); then, from RAW_START on, the weights as they were. ``matrix`` is G, 6 x 3, float64.
+    packed[(((g * PANELS + p) * 36 + u) * C + c) * MR + m] = U_u of filter p * MR + m and channel c of group g, zeros
+    beyond the last filter; then the bias (see ``pack_bias``); then, from RAW_START on, the weights, packed as by
+    ``pack_weights_serial``.
     """
-    filters = geometry[at.FILTERS]
     panels = geometry[at.PANELS]
     channels = geometry[at.CHANNELS]
-    packed[: panels * geometry[at.GROUPS] * 36 * channels * TILE_ROWS] = 0
-    for group in range(geometry[at.GROUPS]):
-        for row in range(filters):
-            panel, m = divmod(row, TILE_ROWS)
-            for c in range(channels):
-                x = ((group * filters + row) * channels + c) * 9
-                y = ((group * panels + panel) * 36 * channels + c) * TILE_ROWS + m
-                for u in range(6):
-                    g0 = matrix[u, 0] * weight[x] + matrix[u, 1] * weight[x + 3] + matrix[u, 2] * weight[x + 6]
-                    g1 = matrix[u, 0] * weight[x + 1] + matrix[u, 1] * weight[x + 4] + matrix[u, 2] * weight[x + 7]
-                    g2 = matrix[u, 0] * weight[x + 2] + matrix[u, 1] * weight[x + 5] + matrix[u, 2] * weight[x + 8]
-                    for v in range(6):
-                        packed[y] = matrix[v, 0] * g0 + matrix[v, 1] * g1 + matrix[v, 2] * g2
-                        y += channels * TILE_ROWS
-    pack_bias(bias, packed, geometry)
-    for i in range(weight.size):
-        packed[geometry[at.RAW_START] + i] = weight[i]
+    every = geometry[at.GROUPS] * panels
+    for number in range(every * slot // slots, every * (slot + 1) // slots):
+        group, panel = divmod(number, panels)
+        raw = geometry[at.RAW_START] + number * channels * 9 * TILE_ROWS
+        pack_panel(weight, geometry[at.FILTERS], channels * 9, group, panel, packed, raw)
+        for c in range(channels):
+            target = (number * 36 * channels + c) * TILE_ROWS
+            winograd_weight_f4x3(packed, raw + c * 9 * TILE_ROWS, packed, target, channels * TILE_ROWS)
+    if slot == 0:
+        pack_bias(bias, packed, geometry)
+
+
+@parallel_kernel
+def winograd_weights_parallel(slots, weight, bias, packed, geometry):
+    """:func:`winograd_weights_serial` on ``slots`` threads."""
+    for slot in prange(slots):
+        winograd_weights_serial(slot, slots, weight, bias, packed, geometry)
 
 
 @kernel
 def tile_run(tile, last, geometry):
-    """The tiles from ``tile`` to ``last`` that lie in one row of one image: (image, tile row, first tile column, how many).
+    """Return the tiles from ``tile`` to ``last`` in one row of one image: (image, tile row, first column, how many).
 
     Tiles are numbered through the rows of an image and through the images of the batch.
     """
@@ -64,7 +65,8 @@ def tile_run(tile, last, geometry):
 def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last):
     """scratch[block + (u * C + c) * NR + t] = element u of B^T d B of tile ``tile`` + t and channel c of a group.
 
-    ``buffer`` is room in scratch for 6 rows of the tiles' first four columns and 6 of their last two, PITCH elements a row.
+    ``buffer`` is room in scratch for 6 rows of the tiles' first four columns and 6 of their last two, PITCH elements a
+    row.
     """
     tile_columns = TILE_BYTES // scratch.itemsize
     lanes = VECTOR_BYTES // scratch.itemsize
@@ -116,8 +118,8 @@ def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last):
 def winograd_store(x, weight, out, geometry, scratch, buffer, group, row, tile, last, spoiled):
     """Copy the 4 rows of outputs of filter ``row`` of a group from ``buffer`` to ``out``, cut off at the image's edges.
 
-    A tile whose bit is set in ``spoiled`` has sums that are NaN or infinite and is computed again by :func:`direct_pixel`: the
-    transforms spread such values over a tile, and overflow before direct summation does.
+    A tile whose bit is set in ``spoiled`` has sums that are NaN or infinite and is computed again by
+    :func:`direct_pixel`: the transforms spread such values over a tile, and overflow before direct summation does.
     """
     pitch = geometry[at.PITCH]
     lanes = VECTOR_BYTES // out.itemsize
@@ -148,12 +150,12 @@ def winograd_store(x, weight, out, geometry, scratch, buffer, group, row, tile, 
 def direct_pixel(x, weight, out, target, geometry, image, group, row, h, w):
     """out[target] = output (image, filter ``row`` of a group, h, w), summed one product after the other.
 
-    ``weight`` is packed by :func:`winograd_pack_weights`; its untransformed part is read.
+    ``weight`` is packed by :func:`winograd_weights_serial`; its untransformed part is read.
     """
     channels = geometry[at.CHANNELS]
-    filters = geometry[at.FILTERS]
     mode = geometry[at.PAD_MODE]
-    tap = geometry[at.RAW_START] + (group * filters + row) * channels * 9
+    panel, m = divmod(row, TILE_ROWS)
+    tap = geometry[at.RAW_START] + (group * geometry[at.PANELS] + panel) * channels * 9 * TILE_ROWS + m
     bias = weight[geometry[at.BIAS_START] + group * geometry[at.PANELS] * TILE_ROWS + row]
     zero = out.dtype.type(0)
     total = zero
@@ -165,17 +167,18 @@ def direct_pixel(x, weight, out, target, geometry, image, group, row, h, w):
                 xw = source_index(w - geometry[at.PAD_W] + kw, geometry[at.IN_W], mode)
                 value = x[start + xh * geometry[at.X_H] + xw * geometry[at.X_W]] if xh >= 0 and xw >= 0 else zero
                 total += value * weight[tap]
-                tap += 1
+                tap += TILE_ROWS
     out[target] = finished(total, bias, geometry[at.FINISH])
 
 
 @kernel
 def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
-    """Every task whose turn it is for thread ``slot`` of ``slots``: NR tiles of 4x4 outputs x some panels of filters.
+    """Compute the tasks of thread ``slot`` of ``slots``: each NR tiles of 4x4 outputs x some panels of filters.
 
-    The arguments are those of every algorithm's kernel; ``weight`` is packed by :func:`winograd_pack_weights`, ``rows[k]`` is k * NR.
-    A thread's scratch holds the transformed tiles, 36 x C x NR; then the sums of one panel, 36 x MR x NR; then 12 rows of PITCH
-    elements, where image rows are gathered before the first transform and collected after the last one.
+    The arguments are those of every algorithm's kernel; ``weight`` is packed by :func:`winograd_weights_serial`,
+    ``rows[k]`` is k * NR. A thread's scratch holds the transformed tiles, 36 x C x NR; then the sums of one panel, 36 x
+    MR x NR; then 12 rows of PITCH elements, where image rows are gathered before the first transform and collected
+    after the last one.
     """
     tile_columns = TILE_BYTES // out.itemsize
     lanes = VECTOR_BYTES // out.itemsize
@@ -199,8 +202,8 @@ def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
         for panel in range(panels * part // split, panels * (part + 1) // split):
             for u in range(36):
                 gemm_microkernel(
-                    weight, ((group * panels + panel) * 36 + u) * channels * TILE_ROWS, scratch, block + u * channels * tile_columns,
-                    rows, channels, scratch, sums + u * TILE_ROWS * tile_columns, tile_columns, 0, 0, at.FINISH_NOTHING,
+                    weight, ((group * panels + panel) * 36 + u) * channels * TILE_ROWS,
+                    scratch, block + u * channels * tile_columns, rows, channels, scratch, sums + u * TILE_ROWS * tile_columns, tile_columns, 0, 0, at.FINISH_NOTHING,
                 )  # fmt: skip
             for m in range(min(TILE_ROWS, filters - panel * TILE_ROWS)):
                 bias = weight[geometry[at.BIAS_START] + (group * panels + panel) * TILE_ROWS + m]
