@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import explain
-from .demo import CommandError
-from .demo import run as run_demo
+from .digit import CommandError
 
 #: What argparse makes of the commands' parsers; it has no public name.
 Commands = Any
@@ -22,8 +21,8 @@ def _add_demo(commands: Commands) -> None:
     parser = commands.add_parser(
         "demo",
         help="the course's first question on a real image, answered by every implementation",
-        description="Convolve a 32x32x1 handwritten digit, or your own picture, with eight 3x3 filters, in every way at hand; "
-        "compare the results and the times, and draw the feature maps.",
+        description="Convolve a 32x32x1 handwritten digit, or your own picture, with eight 3x3 filters, in every way "
+        "at hand; compare the results and the times, and draw the feature maps.",
     )
     parser.add_argument("--image", metavar="FILE", type=pathlib.Path, help="your own picture (needs Pillow)")
     parser.add_argument(
@@ -34,7 +33,14 @@ def _add_demo(commands: Commands) -> None:
         help="where the PNG of the feature maps goes, where matplotlib is installed (default: %(default)s)",
     )
     parser.add_argument("--no-picture", action="store_true", help="draw nothing")
-    parser.set_defaults(run=lambda given: run_demo(given.image, given.output, not given.no_picture))
+    parser.set_defaults(run=_run_demo)
+
+
+def _run_demo(given: argparse.Namespace) -> int:
+    """Run the demo; its imports are not for the other commands to wait for."""
+    from . import demo
+
+    return demo.run(given.image, given.output, not given.no_picture)
 
 
 def _add_explain(commands: Commands) -> None:
@@ -42,7 +48,7 @@ def _add_explain(commands: Commands) -> None:
     parser = commands.add_parser(
         "explain",
         help="how a convolution would be computed, and why",
-        description="Print the plan of a float32 convolution: its algorithm, and why each of the others was not chosen.",
+        description="Print the plan of a float32 convolution: its algorithm, and why each other one was not chosen.",
         epilog="example: numbaconv explain 1,64,56,56 64,64,3,3 --padding 1",
     )
     parser.add_argument("input", type=_numbers, help="shape of the input, such as 1,64,56,56")

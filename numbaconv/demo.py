@@ -17,11 +17,12 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+import scipy.signal
 
 import numbaconv as nc
 
 from .arrays import Array
-from .digit import CREDIT, INSTALL, LABEL, PIXELS, CommandError, digit_image, filter_bank, read_image
+from .digit import DIGIT_TEXT, INSTALL, CommandError, digit_image, filter_bank, read_image
 
 #: The loops in Python take some 5 us for each output, so that of a larger image they get the centre.
 LOOPS_SIZE: Final = 64
@@ -30,6 +31,16 @@ TIMED_SECONDS: Final = 0.25
 TIMED_CALLS: Final = (3, 25)
 #: Characters in the longer side of a picture in the terminal.
 CELLS: Final = 24
+
+NOTES: Final = f"""
+  Later calls: the median of {TIMED_CALLS[0]} to {TIMED_CALLS[1]}. First call: it compiles, or loads what Numba has
+  cached, unless a row above has done so. Imports are not counted.
+  Difference: from the same sums in float64.
+  SciPy flips its kernel, as mathematics does; deep learning does not. It gets the filters
+  flipped beforehand, so that they are flipped back."""
+EXACT_NOTE: Final = """\
+  A difference of 0 is no accident: the digit's pixels are sixteenths, the weights whole
+  numbers or sixteenths, and such sums are exact in float32. Winograd's transforms round."""
 
 
 # ------------------------------------------------------------------------------------- the implementations
@@ -60,15 +71,13 @@ def numpy_loops(image: Array, kernel: Array) -> Array:
 
 
 def scipy_convolution(image: Array, kernel: Array) -> Array:
-    """Convolve with SciPy, filter by filter.
+    """Convolve with ``scipy.signal.convolve2d``, filter by filter.
 
     What deep learning calls convolution does not flip the filter; mathematics, and SciPy with it, flips it in both
     directions. A filter flipped beforehand is flipped back.
     """
-    from scipy.signal import convolve2d
-
     maps = [
-        convolve2d(image[:, :, 0], kernel[::-1, ::-1, 0, f], mode="same", boundary="fill", fillvalue=0)
+        scipy.signal.convolve2d(image[:, :, 0], kernel[::-1, ::-1, 0, f], mode="same", boundary="fill", fillvalue=0)
         for f in range(kernel.shape[3])
     ]
     return np.stack(maps, axis=-1)
@@ -94,7 +103,7 @@ def torch_convolution(kernel: Array) -> Callable[[Array], Array] | None:
 
 
 def implementations(kernel: Array) -> dict[str, Callable[[Array], Array] | None]:
-    """Return what the demo compares: functions from an image (H, W, 1) to its maps (H, W, 8), or None if not installed."""
+    """Return what the demo compares: functions from an image (H, W, 1) to maps (H, W, 8); None if not installed."""
     weight = kernel.transpose(3, 2, 0, 1).copy()  # torch's order: filters, channels, height, width
     conv2d = functools.partial(nc.conv2d, weight=weight, stride=1, padding="same", data_format="NHWC")
     return {
@@ -135,7 +144,7 @@ def measure(function: Callable[[Array], Array], image: Array, kernel: Array) -> 
 
 
 def largest_difference(result: Array, image: Array, kernel: Array) -> float:
-    """Compare maps with the same convolution in float64, some rows at a time so that large pictures need little memory."""
+    """Compare maps with the same sums in float64: some rows at a time, so that a large picture needs little memory."""
     padded = np.pad(image[:, :, 0], 1)
     taps = kernel.astype(np.float64).reshape(9, -1)
     rows = max(1, 100_000 // image.shape[1])
@@ -184,55 +193,40 @@ def weights_text(taps: Array) -> str:
     """Write a filter's 3x3 weights in three lines."""
     whole = bool(np.all(taps == np.round(taps)))
     numbers = np.round(taps if whole else taps * 16).astype(int)
-    lines = ["".join(f"{number:3d}" for number in row) for row in numbers]
+    lines = [f"    {row[0]:2d} {row[1]:2d} {row[2]:2d}    " for row in numbers]
     if not whole:
-        lines[1] += " /16"
-        lines[0], lines[2] = lines[0] + "    ", lines[2] + "    "
+        lines[1] = lines[1].rstrip() + " /16"
     return "\n".join(lines)
 
 
-def draw_png(image: Array, maps: Array, names: tuple[str, ...], kernel: Array, title: str) -> bytes:
-    """Draw an image and its eight feature maps.
-
-    Parameters
-    ----------
-    image : ndarray, shape (H, W, 1)
-    maps : ndarray, shape (H, W, 8)
-    names : tuple of str
-        The filters' names.
-    kernel : ndarray, shape (3, 3, 1, 8)
-        The filters, printed beneath their maps.
-    title : str
-        Of the whole picture.
-
-    Returns
-    -------
-    bytes
-        The content of a PNG file.
-    """
+def draw_png(image: Array, maps: Array, names: tuple[str, ...], kernel: Array) -> bytes:
+    """Draw an image (H, W, 1) and its eight maps (H, W, 8) with their filters; return the content of a PNG file."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    step = max(1, max(image.shape[:2]) // 800)  # more pixels than are drawn only take memory
-    figure = Figure(figsize=(14.5, 7.0), facecolor="white", layout="constrained")
-    figure.suptitle(title, fontsize=15)
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.9))
-    axes = [left.subplots(), *right.subplots(2, 4).ravel()]
-    pictures = [image[::step, ::step, 0], *np.moveaxis(maps[::step, ::step], -1, 0)]
-    size = f"{image.shape[0]}x{image.shape[1]}"
-    for axis, picture, name in zip(axes, pictures, (f"the image, {size}x1", *names), strict=True):
-        strongest = float(np.abs(picture).max()) or 1.0
-        if picture.min() < 0:
-            axis.imshow(picture, cmap="RdBu_r", vmin=-strongest, vmax=strongest)
-        else:
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=strongest)
-        axis.set_title(name, fontsize=12)
+    height, width, _ = image.shape
+    step = max(1, max(height, width) // 800)  # more pixels than are drawn only take memory
+    tall = 2.4 + 4.5 * min(max(height / width, 0.3), 1.5)
+    figure = Figure(figsize=(14.5, tall), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, hspace=0.03))
+    figure.suptitle(f"numbaconv: {_shape(image)} convolved with {_shape(kernel)} gives {_shape(maps)}", fontsize=15)
+    mosaic = [["image", *"0123"], ["image", *"4567"]]
+    first, *others = figure.subplot_mosaic(mosaic, width_ratios=(2.2, 1, 1, 1, 1)).values()
+    first.imshow(image[::step, ::step, 0], cmap="gray", vmin=0, vmax=1)
+    first.set_title(f"the image, {_shape(image)}", fontsize=12)
+    legend = "grey: 0 is black, 1 is white\ncoloured: 0 is white, below it blue, above it red"
+    first.set_xlabel(legend, fontsize=10, labelpad=6)
+    for f, axis in enumerate(others):
+        picture, taps = maps[::step, ::step, f], kernel[:, :, 0, f]
+        if abs(taps.sum()) > 0.5:  # such a filter makes an image of an image
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
+        else:  # weights that cancel make differences: of a photograph, most are small beside the largest few
+            strong = float(np.percentile(np.abs(picture), 99.5)) or float(np.abs(picture).max()) or 1.0
+            axis.imshow(picture, cmap="RdBu_r", vmin=-strong, vmax=strong)
+        axis.set_title(names[f], fontsize=12)
+        axis.set_xlabel(weights_text(taps), family="monospace", fontsize=10, labelpad=6)
+    for axis in (first, *others):
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set(color="0.75", linewidth=0.8)
-    for f, axis in enumerate(axes[1:]):
-        axis.set_xlabel(weights_text(kernel[:, :, 0, f]), family="monospace", fontsize=10, labelpad=6)
-    axes[0].set_xlabel(
-        "grey maps: black is 0\ncoloured maps: red is above 0, white is 0, blue is below 0", fontsize=10, labelpad=6
-    )
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     return content.getvalue()
@@ -307,59 +301,58 @@ def run(image_path: pathlib.Path | None, output: pathlib.Path, picture: bool) ->
     _say(_question(image, image_path, names))
     maps, agree = _compare(image, kernel, exact=image_path is None)
     if png:
-        title = f"numbaconv: {'x'.join(map(str, image.shape))} convolved with 3x3x1x8 gives {'x'.join(map(str, maps.shape))}"
         try:
-            output.write_bytes(draw_png(image, maps, names, kernel, title))
+            output.write_bytes(draw_png(image, maps, names, kernel))
         except OSError as error:
             raise CommandError(f"cannot write {str(output)!r}: {error.strerror or error}") from None
         _say(f"\nThe picture\n  The image and its eight feature maps: {output}")
     elif picture:
-        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
         blocks = " \u2591\u2592\u2593\u2588"
-        shades = blocks if blocks.encode(encoding, "ignore").decode(encoding) == blocks else " .:-=+*#%@"
+        shades = blocks if _printable(blocks) == blocks else " .:-=+*#%@"
         drawn = {"the image": image[:, :, 0]} | {name: maps[:, :, f] for f, name in enumerate(names)}
-        _say(f"\nThe picture, coarsely: the denser, the further from 0. {output} needs matplotlib: {INSTALL}\n")
-        _say(terminal_picture(drawn, shades))
+        _say("\nThe picture, coarsely: the denser, the further from 0.")
+        _say(f"For {output}, install matplotlib: {INSTALL}\n\n{terminal_picture(drawn, shades)}")
     return 0 if agree else 1
 
 
 def _question(image: Array, path: pathlib.Path | None, names: tuple[str, ...]) -> str:
     """Restate the question, and calculate the shape in the answer."""
     height, width, _ = image.shape
-    if path is None:
-        size = len(PIXELS)
-        about = [f"A handwritten {LABEL}. {CREDIT[0]}", f"{CREDIT[1]}.",
-                 f"Its {size}x{size} pixels are enlarged 3 times to {3 * size}x{3 * size}; 4 zeros are added on each side:"]  # fmt: skip
-    else:
-        about = [f"{path}, as greyscale:"]
-    return "\n".join(
-        [
-            f"numbaconv {nc.__version__}: question 1 of the course",
-            "\nThe question",
-            f"  An image of {height}x{width}x1 (height, width, channels) is convolved with a kernel of 3x3x1x8",
-            '  (height, width, channels, filters). The stride is 1, the padding is "same". What shape is the result?',
-            "\nThe image",
-            *(f"  {line}" for line in about),
-            f"  {height}x{width}x1, float32 from 0 (black) to 1 (white).",
-            "\nThe eight filters",
-            f"  {', '.join(names[:4])},",
-            f"  {', '.join(names[4:])}.",
-            "\nThe arithmetic",
-            '  For stride 1, padding "same" adds what keeps the size: 1 row of zeros above and 1 below, 1 column left and 1 right.',
-            "  size   = (image + padding before + padding after - kernel) / stride + 1",
-            f"  height = ({height} + 1 + 1 - 3) / 1 + 1 = {height}",
-            f"  width  = ({width} + 1 + 1 - 3) / 1 + 1 = {width}",
-            "  The channels of the result are the filters: each filter makes one feature map, so there are 8.",
-            f"\nThe answer: {(height, width, 8)}",
-        ]
-    )
+    about = f"{path}, as greyscale:" if path is not None else DIGIT_TEXT
+    return f"""numbaconv {nc.__version__}: question 1 of the course
+
+The question
+  An image of {height}x{width}x1 (height, width, channels) is convolved with a kernel of
+  3x3x1x8 (height, width, channels, filters). The stride is 1, the padding is "same".
+  What shape is the result?
+
+The image
+  {about}
+  {height}x{width}x1, float32 from 0 (black) to 1 (white).
+
+The eight filters
+  {", ".join(names[:4])},
+  {", ".join(names[4:])}.
+
+The arithmetic
+  For stride 1 and a 3x3 kernel, padding "same" adds 1 row of zeros above and 1 below,
+  1 column of zeros left and 1 right: then every pixel has all its neighbours.
+    size   = (image + padding before + padding after - kernel) / stride + 1
+    height = ({height} + 1 + 1 - 3) / 1 + 1 = {height}
+    width  = ({width} + 1 + 1 - 3) / 1 + 1 = {width}
+  Each filter makes one feature map, so the result has 8 channels.
+
+The answer: {(height, width, 8)}
+
+The implementations (what is not yet compiled takes some seconds once)
+"""
 
 
 def _compare(image: Array, kernel: Array, exact: bool) -> tuple[Array, bool]:
     """Print the table. Return the maps that numbaconv computed, and whether all implementations agree."""
-    columns = "  {:<24} {:>13} {:>14} {:>14} {:>20}"
-    _say("\nThe implementations")
-    _say(columns.format("", "result", "first call", "later calls", "largest difference"))
+    columns = "  {:<23} {:>13}  {:>12}  {:>12}  {:>10}"
+    _say(columns.format("", "", "first", "later", "largest"))
+    _say(columns.format("", "result", "call", "calls", "difference"))
     allowed = 32 * float(np.finfo(np.float32).eps * np.abs(image).max() * np.abs(kernel).sum((0, 1, 2)).max())
     maps, agree, cropped = image, True, False
     for name, function in implementations(kernel).items():
@@ -372,33 +365,30 @@ def _compare(image: Array, kernel: Array, exact: bool) -> tuple[Array, bool]:
         agree = agree and found.result.shape == (*part.shape[:2], 8) and found.difference <= allowed
         times = [f"{1e3 * seconds:.3f} ms" for seconds in (found.first, found.later)]
         difference = f"{found.difference:.1e}" if found.difference else "0"
-        _say(columns.format(name, "x".join(map(str, found.result.shape)), *times, difference))
+        _say(columns.format(name, _shape(found.result), *times, difference))
         if name == "nc.conv2D_gemm":
             maps = found.result
     if cropped:
-        _say(
-            f"  NumPy loops: only the centre of the image, at most {LOOPS_SIZE}x{LOOPS_SIZE}; the whole would take too long."
-        )
-    _say(
-        "  SciPy flips its kernel, as mathematics does, and deep learning does not: it gets the filters flipped beforehand."
-    )
-    _say(
-        "  First call: with compiling, or loading what Numba has cached, where no call above did so. Imports are not counted."
-    )
-    _say(
-        f"  Later calls: the median of {TIMED_CALLS[0]} to {TIMED_CALLS[1]}. Largest difference: from the same sums in float64."
-    )
+        _say(f"  NumPy loops: of the centre only, {LOOPS_SIZE}x{LOOPS_SIZE} at most; all would take too long.")
+    _say(NOTES)
     if exact:
-        _say(
-            "  Plain sums have no error here: the digit's sixteenths times the filters' weights fit float32. Winograd's transforms round."
-        )
-    _say(
-        "  All agree." if agree else f"  THEY DO NOT AGREE: rounding explains differences of up to {allowed:.1e} only."
-    )
+        _say(EXACT_NOTE)
+    verdict = "All agree" if agree else "THEY DO NOT AGREE"
+    _say(f"\n  {verdict}: rounding to float32 explains differences of up to {allowed:.1e} here.")
     return maps, agree
 
 
-def _say(text: str) -> None:
-    """Print at once; a character that the terminal lacks (in a file's name) is printed as its escape."""
+def _shape(array: Array) -> str:
+    """Write a shape as 32x32x8."""
+    return "x".join(map(str, array.shape))
+
+
+def _printable(text: str) -> str:
+    """Replace what the terminal cannot show by escapes."""
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _say(text: str) -> None:
+    """Print at once: the next line may take seconds."""
+    print(_printable(text), flush=True)

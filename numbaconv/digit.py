@@ -1,10 +1,10 @@
 """What the demo convolves: a real handwritten digit or the user's own picture, and eight named filters.
 
-The digit is small enough to be source text. Its source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten
-Digits", UCI Machine Learning Repository, 1998, https://doi.org/10.24432/C50P49, licensed CC BY 4.0
-(https://creativecommons.org/licenses/by/4.0/). This is image 32, counted from 0, of its test set ``optdigits.tes``, in
-the order in which scikit-learn's ``load_digits`` gives it. Its integers are unchanged; :func:`digit_image` scales,
-enlarges and pads them.
+The digit is small enough to be source text. It is image 32, counted from 0, of the test set ``optdigits.tes`` of
+E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
+https://doi.org/10.24432/C50P49, licensed CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/). scikit-learn's
+``load_digits`` gives it under the same number. Its integers are unchanged; :func:`digit_image` scales, enlarges and
+pads them.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ PIXELS: Final = (
     (0, 2, 16, 15, 8, 0, 0, 0),
 )
 
-#: Where it comes from, in two lines.
-CREDIT: Final = (
-    'Image 32 of the test set of "Optical Recognition of Handwritten Digits",',
-    "E. Alpaydin and C. Kaynak, UCI, 1998, CC BY 4.0, https://doi.org/10.24432/C50P49",
-)
+#: What it is and where it comes from, for the demo's output.
+DIGIT_TEXT: Final = f"""A handwritten {LABEL}: image 32 of the test set of "Optical Recognition of Handwritten
+  Digits" by E. Alpaydin and C. Kaynak, 1998, UCI, CC BY 4.0,
+  https://doi.org/10.24432/C50P49.
+  Its 8x8 pixels are enlarged 3 times to 24x24, and 4 zeros are added on each side:"""
 
+#: How to get what only pictures need.
 INSTALL: Final = "pip install 'numbaconv[demo]'"
 
 
@@ -51,8 +52,8 @@ def digit_image() -> Array:
     Returns
     -------
     ndarray of float32, shape (32, 32, 1)
-        0 (paper) to 1 (ink). Each of the 8x8 pixels is enlarged to 3x3, and 4 zeros are added on each side: 4 + 8 * 3 +
-        4 = 32.
+        0 (paper) to 1 (ink). Each of the 8x8 pixels is enlarged to 3x3, and 4 zeros are added on each
+        side: 4 + 8 * 3 + 4 = 32.
     """
     pixels = np.array(PIXELS, np.float32) / 16
     enlarged = np.kron(pixels, np.ones((3, 3), np.float32))

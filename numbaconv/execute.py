@@ -118,7 +118,7 @@ def _key(value: Any) -> Any:
 
 
 def describe(
-    ndim: int, x: Array, weight: Array, bias: Array | None, options: Options, dtype: Any
+    ndim: int, x: Array, weight: Array, bias: Array | None, options: Options, dtype: Any, packed: bool = False
 ) -> tuple[ConvProblem, Plan | None]:
     """Validate and plan a call; the plan is None where the output is empty or nothing but the bias."""
     computed = result_dtype({"input": x, "weight": weight, "bias": bias}, dtype)
@@ -131,11 +131,23 @@ def describe(
     check_names(options.algorithm, options.precision)
     if problem.depth == 0 or 0 in problem.output_shape:
         return problem, None
-    return problem, choose(problem, options.algorithm, options.precision)
+    return problem, choose(problem, options.algorithm, options.precision, packed)
 
 
-def convolve(ndim: int, input: Any, weight: Any, bias: Any, options: Options, dtype: Any, out: Array | None) -> Array:
-    """The body of ``conv{ndim}d``; :func:`numbaconv.conv2d` documents it."""
+def convolve(
+    ndim: int,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    options: Options,
+    dtype: Any,
+    out: Array | None,
+    packs: dict[Any, Array] | None = None,
+) -> Array:
+    """The body of ``conv{ndim}d``; :func:`numbaconv.conv2d` documents it.
+
+    ``packs`` is where a layer keeps its packed weights, by algorithm and dtype; a plain call packs them each time.
+    """
     x, w = as_array("input", input), as_array("weight", weight)
     b = None if bias is None else as_array("bias", bias)
     unbatched = x.ndim == ndim + 1
@@ -147,11 +159,11 @@ def convolve(ndim: int, input: Any, weight: Any, bias: Any, options: Options, dt
     key = (
         ndim, x.shape, x.strides, x.dtype, x.flags.aligned, w.shape, w.dtype, None if b is None else (b.shape, b.dtype),
         (result.shape, result.strides, result.dtype, result.flags.aligned) if isinstance(result, np.ndarray) else None,
-        None if dtype is None else _key(dtype), _key(options),
+        None if dtype is None else _key(dtype), _key(options), packs is None,
     )  # fmt: skip
     call = _calls.get(key)
     if call is None:
-        problem, plan = describe(ndim, x, w, b, options, dtype)
+        problem, plan = describe(ndim, x, w, b, options, dtype, packs is not None)
     else:
         problem = call.problem
     if out is None:
@@ -168,13 +180,24 @@ def convolve(ndim: int, input: Any, weight: Any, bias: Any, options: Options, dt
     if call.executable is None:
         _fill(target, problem, b)
     else:
-        call.executable.run(x, call.executable.pack_weights(w, b), target)
+        call.executable.run(x, _packed(call.executable, w, b, packs), target)
     if target is not result:
         result[...] = target
     if out is not None:
         return out
     answer: Array = result[0] if unbatched else result
     return answer
+
+
+def _packed(executable: Executable, weight: Array, bias: Array | None, packs: dict[Any, Array] | None) -> Array:
+    """The packed weights: from ``packs``, or made now."""
+    if packs is None:
+        return executable.pack_weights(weight, bias)
+    kind = (executable.plan.algorithm, executable.plan.problem.dtype)
+    packed = packs.get(kind)
+    if packed is None:
+        packed = packs[kind] = executable.pack_weights(weight, bias)
+    return packed
 
 
 def _fill(out: Array, problem: ConvProblem, bias: Array | None) -> None:

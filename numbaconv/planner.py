@@ -153,7 +153,7 @@ def check_names(algorithm: Any, precision: Any) -> None:
         raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}; got {precision!r}")
 
 
-def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "standard") -> Plan:
+def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "standard", packed: bool = False) -> Plan:
     """Plan a problem.
 
     Parameters
@@ -164,6 +164,8 @@ def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "stan
         "auto" takes the algorithm that the cost model expects to be fastest.
     precision : {"exact", "standard", "fast"}
         "exact" never uses Winograd.
+    packed : bool
+        Whether the weights are laid out once for many calls, so that this costs nothing.
 
     Returns
     -------
@@ -185,7 +187,7 @@ def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "stan
         if why_not is None and name == "winograd" and precision == "exact":
             why_not = "precision='exact' does not allow winograd, whose transforms round more than summation does"
         if why_not is None:
-            costs[name] = module.cost(geometry, itemsize)
+            costs[name] = module.cost(geometry, itemsize) + (0 if packed else module.pack_cost(geometry))
         else:
             reasons[name] = why_not
     if algorithm == "auto":

@@ -173,7 +173,7 @@ def conv_problem(
     filters, group_channels, *kernel = weight_shape
     kernel_size = tuple(kernel)
 
-    count = _integer("groups", groups, 1)
+    count = integer("groups", groups, 1)
     if channels % count:
         raise ValueError(f"groups {count} does not divide the input's {channels} channels (input shape {input_shape})")
     if filters % count:
@@ -198,8 +198,8 @@ def conv_problem(
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be None or 'relu'; got {activation!r}")
 
-    strides = _per_dimension("stride", stride, ndim, 1)
-    dilations = _per_dimension("dilation", dilation, ndim, 1)
+    strides = per_dimension("stride", stride, ndim, 1)
+    dilations = per_dimension("dilation", dilation, ndim, 1)
     pads = _padding(padding, ndim, input_size, kernel_size, strides, dilations)
     _check_reach(ndim, input_size, kernel_size, pads, dilations, mode)
     problem = ConvProblem(
@@ -227,7 +227,7 @@ def _listed(names: Any) -> str:
     return ", ".join(repr(name) for name in names)
 
 
-def _integer(name: str, value: Any, least: int) -> int:
+def integer(name: str, value: Any, least: int) -> int:
     """``value`` as an int that is at least ``least``; booleans and floats are refused as torch refuses them."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer; got {value!r}")
@@ -244,11 +244,11 @@ def _is_sequence(value: Any) -> bool:
     return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
-def _per_dimension(name: str, value: Any, ndim: int, least: int) -> tuple[int, ...]:
+def per_dimension(name: str, value: Any, ndim: int, least: int) -> tuple[int, ...]:
     """One int for each dimension, from an int or a sequence of one or of ``ndim``."""
     if not _is_sequence(value):
-        return (_integer(name, value, least),) * ndim
-    values = tuple(_integer(name, item, least) for item in value)
+        return (integer(name, value, least),) * ndim
+    values = tuple(integer(name, item, least) for item in value)
     if len(values) == 1:
         values *= ndim
     if len(values) != ndim:
@@ -294,9 +294,9 @@ def _padding(
                 raise ValueError(
                     f"padding must have a (before, after) pair for each dimension; got {item!r} in {padding!r}"
                 )
-            pairs.append((_integer("padding", item[0], 0), _integer("padding", item[1], 0)))
+            pairs.append((integer("padding", item[0], 0), integer("padding", item[1], 0)))
         return tuple(pairs)
-    return tuple((amount, amount) for amount in _per_dimension("padding", padding, ndim, 0))
+    return tuple((amount, amount) for amount in per_dimension("padding", padding, ndim, 0))
 
 
 def _check_reach(

@@ -26,10 +26,10 @@ def per_dimension(value, ndim):
 def padding_pairs(padding, input_size, kernel_size, stride, dilation):
     """(before, after) for each dimension, from any form of the argument ``padding``."""
     if not isinstance(padding, str):
-        sides = padding if isinstance(padding, (tuple, list)) else [padding]
-        return [(side, side) if np.ndim(side) == 0 else tuple(side) for side in sides] * (
-            len(input_size) if len(sides) == 1 else 1
-        )
+        sides = list(padding) if isinstance(padding, (tuple, list)) else [padding]
+        if len(sides) == 1:
+            sides *= len(input_size)
+        return [(side, side) if np.ndim(side) == 0 else tuple(side) for side in sides]
     pairs = []
     for size, kernel, step, spread in zip(input_size, kernel_size, stride, dilation, strict=True):
         last_read = (int(np.ceil(size / step)) - 1) * step + (kernel - 1) * spread

@@ -1,9 +1,11 @@
-"""One host driver for each algorithm. Every driver module has the same five functions.
+"""One host driver for each algorithm. Every driver module has the same six functions.
 
 ``unsupported(problem)``
     None, or why the algorithm cannot serve the problem.
 ``cost(geometry, itemsize)``
     What the planner expects one core to spend, in vector multiply-adds.
+``pack_cost(geometry)``
+    The same for laying out the weights.
 ``block(geometry, itemsize)``
     Fill the blocking slots of ``geometry``. No slot depends on the number of threads, so results do not either.
 ``rows(geometry, itemsize)``

@@ -55,6 +55,11 @@ def _strip(geometry: MutableSequence[int], itemsize: int) -> int:
 COLUMN_TILES = 8
 
 
+def pack_cost(geometry: MutableSequence[int]) -> float:
+    """One transposition."""
+    return float(geometry[at.GROUPS] * geometry[at.FILTERS] * geometry[at.CHANNELS] * taps(geometry))
+
+
 def block(geometry: MutableSequence[int], itemsize: int) -> None:
     """A task is COLUMN_TILES tiles of one output row; as many channels at a time as the depth and the cache allow."""
     columns = tile_columns(itemsize)

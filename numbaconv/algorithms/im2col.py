@@ -36,6 +36,11 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     return float(tiles * depth * (geometry[at.PANELS] * TILE_ROWS * TILE_VECTORS + runs * COPY_RUN))
 
 
+def pack_cost(geometry: MutableSequence[int]) -> float:
+    """One transposition."""
+    return float(geometry[at.GROUPS] * geometry[at.FILTERS] * geometry[at.CHANNELS] * taps(geometry))
+
+
 def block(geometry: MutableSequence[int], itemsize: int) -> None:
     """A task is up to PIXEL_TILES tiles of one image, fewer where that leaves too few tasks."""
     columns = tile_columns(itemsize)

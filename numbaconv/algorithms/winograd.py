@@ -51,8 +51,12 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     blocks = geometry[at.GROUPS] * _blocks(geometry, itemsize)
     products = 36 * geometry[at.CHANNELS] * geometry[at.PANELS] * TILE_ROWS * TILE_VECTORS
     transforms = geometry[at.CHANNELS] * INPUT_TRANSFORM + geometry[at.FILTERS] * OUTPUT_TRANSFORM
-    weights = geometry[at.GROUPS] * geometry[at.FILTERS] * geometry[at.CHANNELS]
-    return blocks * (products + transforms) * SLOWDOWN + weights * WEIGHT_TRANSFORM
+    return blocks * (products + transforms) * SLOWDOWN
+
+
+def pack_cost(geometry: MutableSequence[int]) -> float:
+    """The transforms of all kernels."""
+    return float(geometry[at.GROUPS] * geometry[at.FILTERS] * geometry[at.CHANNELS] * WEIGHT_TRANSFORM)
 
 
 def block(geometry: MutableSequence[int], itemsize: int) -> None:

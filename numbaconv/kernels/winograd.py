@@ -200,10 +200,11 @@ def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
         last = min(tiles, tile + tile_columns)
         winograd_pack(x, geometry, scratch, block, buffer, group, tile, last)
         for panel in range(panels * part // split, panels * (part + 1) // split):
+            matrices = (group * panels + panel) * 36
             for u in range(36):
                 gemm_microkernel(
-                    weight, ((group * panels + panel) * 36 + u) * channels * TILE_ROWS,
-                    scratch, block + u * channels * tile_columns, rows, channels, scratch, sums + u * TILE_ROWS * tile_columns, tile_columns, 0, 0, at.FINISH_NOTHING,
+                    weight, (matrices + u) * channels * TILE_ROWS, scratch, block + u * channels * tile_columns, rows,
+                    channels, scratch, sums + u * TILE_ROWS * tile_columns, tile_columns, 0, 0, at.FINISH_NOTHING,
                 )  # fmt: skip
             for m in range(min(TILE_ROWS, filters - panel * TILE_ROWS)):
                 bias = weight[geometry[at.BIAS_START] + (group * panels + panel) * TILE_ROWS + m]

@@ -1,0 +1,37 @@
+# Everyday commands. `make PYTHON=.venv/bin/python test` takes another interpreter.
+PYTHON ?= python
+
+.PHONY: help test slow lint types format wheel ci
+
+help:
+	@echo "test    the tests"
+	@echo "slow    the tests marked slow, and those beside torch"
+	@echo "lint    ruff"
+	@echo "types   mypy"
+	@echo "format  ruff format"
+	@echo "wheel   build the wheel and the source distribution"
+	@echo "ci      what CI runs, in a fresh virtual environment"
+
+test:
+	$(PYTHON) -m pytest
+
+slow:
+	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest tests/test_torch.py -s
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types:
+	$(PYTHON) -m mypy
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+wheel:
+	$(PYTHON) -m build
+
+ci:
+	bash .ci/run

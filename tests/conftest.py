@@ -1,0 +1,43 @@
+"""Hypothesis's profile, and a fixture that runs Python in a process of its own."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import hypothesis
+import pytest
+
+# Results must not depend on the number of threads, which takes two of them to see, on a machine with one core, too.
+os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
+
+import numbaconv  # after the number of threads is set
+
+#: Problems that each property is tried on. NUMBACONV_TEST_EXAMPLES=5000 is for an afternoon.
+EXAMPLES = int(os.environ.get("NUMBACONV_TEST_EXAMPLES", "80"))
+hypothesis.settings.register_profile(
+    "numbaconv", deadline=None, derandomize=False, print_blob=True, max_examples=EXAMPLES
+)
+hypothesis.settings.load_profile("numbaconv")
+
+SOURCES = [str(pathlib.Path(__file__).parent), str(pathlib.Path(numbaconv.__file__).parents[1])]
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Run a program in a new process that can import these tests, and return what it printed; a crash fails the test."""
+
+    def run(program, *, timeout=300, **environment):
+        path = os.pathsep.join([*SOURCES, *filter(None, [os.environ.get("PYTHONPATH")])])
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": path, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    return run

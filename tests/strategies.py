@@ -1,0 +1,194 @@
+"""What to try: Hypothesis draws calls, which make their own arrays, and layouts of arrays in memory."""
+
+import dataclasses
+
+import numpy as np
+from hypothesis import strategies as st
+
+import numbaconv as nc
+from naive import padding_pairs
+from numbaconv.kernels.blocking import DEPTH_BLOCK, TILE_ROWS, tile_columns
+
+ALGORITHMS = ("direct", "im2col", "winograd")
+#: The algorithms that only multiply and add: their sums of small integers are exact.
+SUMMING = ("direct", "im2col")
+DTYPES = (np.float32, np.float64)
+CONVOLUTIONS = {1: nc.conv1d, 2: nc.conv2d, 3: nc.conv3d}
+DATA_FORMATS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
+PADDING_FORMS = ("int", "per dimension", "pairs", "valid", "same", "same_upper", "same_lower")
+#: How far each mode can reach, in cells beyond the size of the input.
+REACH = {"zeros": np.inf, "replicate": np.inf, "symmetric": 0, "circular": 0, "reflect": -1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One call of ``conv{ndim}d``, whose arrays follow from a seed."""
+
+    input_shape: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    bias: bool
+    dtype: type
+    arguments: dict
+    seed: int
+
+    def arrays(self, integers=False):
+        """(input, weight, bias) of normal numbers, or of integers so small that float32 holds every sum of their products."""
+        random = np.random.default_rng(self.seed)
+        shapes = (self.input_shape, self.weight_shape, self.weight_shape[:1])
+        draws = (random.integers(-8, 9, shape) if integers else random.normal(size=shape) for shape in shapes)
+        x, w, b = (draw.astype(self.dtype) for draw in draws)
+        return x, w, b if self.bias else None
+
+    def convolve(self, x, w, b=None, **changes):
+        """The call, with these arrays and some arguments changed."""
+        return CONVOLUTIONS[w.ndim - 2](x, w, b, **{**self.arguments, **changes})
+
+
+def _kernels(draw, ndim, winograd, large):
+    """(kernel size, stride, dilation), each with one integer for each dimension."""
+    if winograd:
+        return [3] * ndim, [1] * ndim, [1] * ndim
+    sizes = st.integers(1, 3 if large or ndim == 3 else 5)
+    ranges = sizes, st.integers(1, 3), st.integers(1, 3)
+    return tuple([draw(values) for _ in range(ndim)] for values in ranges)
+
+
+def _outputs(draw, ndim, winograd, large, columns):
+    """The output's size, about: beyond the tiles of pixels, with a remainder, where it is to be large."""
+    if not large:
+        return [draw(st.integers(1, 12 if ndim < 3 else 5)) for _ in range(ndim)]
+    wide = st.integers(columns + 1, 2 * columns + 9)
+    if not winograd:
+        wide |= st.integers(8 * columns + 1, 9 * columns)
+    return [draw(st.integers(1, 40 if winograd else 6)) for _ in range(ndim - 1)] + [draw(wide)]
+
+
+@st.composite
+def conv_problems(draw, ndims=(2, 2, 2, 1, 3), winograd=False, sizes=("small", "small", "small", "large")):
+    """Cases of every rank, padding, format and option; with ``winograd``, those that Winograd's algorithm serves.
+
+    A large one has more filters, output columns and (but for Winograd) channels x taps than a tile or a block, with remainders.
+    """
+    ndim = 2 if winograd else draw(st.sampled_from(ndims))
+    large = draw(st.sampled_from(sizes)) == "large"
+    dtype = draw(st.sampled_from(DTYPES))
+    kernel, stride, dilation = _kernels(draw, ndim, winograd, large)
+    outputs = _outputs(draw, ndim, winograd, large, tile_columns(np.dtype(dtype).itemsize))
+    groups = draw(st.sampled_from((1, 1, 2) if large else (1, 1, 1, 2, 3, 7)))
+    if large:
+        group_filters = draw(st.integers(TILE_ROWS + 1, 2 * TILE_ROWS + 5))
+        group_channels = draw(st.integers(1, 5)) + (0 if winograd else DEPTH_BLOCK // int(np.prod(kernel)))
+    else:
+        group_filters, group_channels = draw(st.integers(1, 10)), draw(st.integers(1, 4))
+
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    dense = [(n - 1) * s for n, s in zip(outputs, stride, strict=True)]
+    cells = st.integers(0, 4)
+    form = draw(st.sampled_from(PADDING_FORMS))
+    padding = form
+    if form == "int":
+        padding = draw(cells)
+    elif form == "per dimension":
+        padding = tuple(draw(cells) for _ in range(ndim))
+    elif form == "pairs":
+        padding = tuple((draw(cells), draw(cells)) for _ in range(ndim))
+    if form.startswith("same"):
+        size = [d + draw(st.integers(1, s)) for d, s in zip(dense, stride, strict=True)]
+    else:
+        sides = padding_pairs(padding, reach, reach, stride, dilation)
+        size = [max(1, d + r - sum(side)) for d, r, side in zip(dense, reach, sides, strict=True)]
+    farthest = [max(pair) - n for pair, n in zip(padding_pairs(padding, size, kernel, stride, dilation), size, strict=True)]
+    modes = [mode for mode, limit in REACH.items() if max(farthest) <= limit]
+
+    batch = draw(st.sampled_from((1, 1, 2) if large else (1, 1, 1, 2, 2, 3, 0)))
+    data_format = draw(st.sampled_from(DATA_FORMATS[ndim]))
+    channels = groups * group_channels
+    return Case(
+        input_shape=(batch, *size, channels) if data_format.endswith("C") else (batch, channels, *size),
+        weight_shape=(groups * group_filters, group_channels, *kernel),
+        bias=draw(st.booleans()),
+        dtype=dtype,
+        arguments={
+            "stride": stride[0] if len(set(stride)) == 1 else tuple(stride),
+            "padding": padding,
+            "dilation": dilation[0] if len(set(dilation)) == 1 else tuple(dilation),
+            "groups": groups,
+            "padding_mode": draw(st.sampled_from(["zeros"] * len(modes) + modes)),
+            "data_format": data_format,
+            "activation": draw(st.sampled_from((None, "relu"))),
+        },
+        seed=draw(st.integers(0, 2**32 - 1)),
+    )
+
+
+def problems_for(algorithm, **options):
+    """Cases that ``algorithm`` serves."""
+    return conv_problems(winograd=algorithm == "winograd", **options)
+
+
+def _between(array, steps):
+    """A view into larger memory, NaN all around, with ``steps`` cells (negative: backwards) between elements."""
+    memory = np.full([(size + 1) * abs(steps) + 1 for size in array.shape], np.nan, array.dtype)
+    inside = tuple(slice(abs(steps), (size + 1) * abs(steps), abs(steps)) for size in array.shape)
+    view = memory[inside][tuple([slice(None, None, -1 if steps < 0 else 1)] * array.ndim)]
+    view[...] = array
+    return view
+
+
+def _moved(array):
+    """The axes in another order in memory: with four of them, channels last."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, min(1, array.ndim - 1), -1)), -1, min(1, array.ndim - 1))
+
+
+def _read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def _misaligned(array):
+    memory = np.full(array.nbytes + 1, 255, np.uint8)
+    view = np.ndarray(array.shape, array.dtype, memory, offset=1)
+    view[...] = array
+    return view
+
+
+def _record_field(array):
+    """Misaligned, with strides that are no multiples of an element."""
+    memory = np.full(array.shape, 255, [("before", np.uint8), ("value", array.dtype)])
+    memory["value"] = array
+    return memory["value"]
+
+
+def _overlapping(array):
+    """Every stride is one element, so that most elements are shared."""
+    memory = np.resize(array, 1 + sum(size - 1 for size in array.shape))
+    return np.lib.stride_tricks.as_strided(memory, array.shape, [array.itemsize] * array.ndim)
+
+
+#: Ways to lay an array out in memory. All keep its values, but the last two, whose elements share memory.
+LAYOUTS = {
+    "contiguous": np.array,
+    "Fortran order": np.asfortranarray,
+    "moved axes": _moved,
+    "sliced": lambda array: _between(array, 2),
+    "backwards": lambda array: _between(array, -1),
+    "backwards, sliced": lambda array: _between(array, -3),
+    "misaligned": _misaligned,
+    "record field": _record_field,
+    "read-only": _read_only,
+    "byte-swapped": lambda array: array.astype(array.dtype.newbyteorder()),
+    "broadcast": lambda array: np.broadcast_to(array[..., :1], array.shape),
+    "overlapping": _overlapping,
+}
+#: The layouts that a result can be written to.
+OUT_LAYOUTS = tuple(LAYOUTS)[:8]
+layouts = st.sampled_from(tuple(LAYOUTS))
+out_layouts = st.sampled_from(OUT_LAYOUTS)
+
+
+def owner(array):
+    """The array that owns this one's memory."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
