@@ -24,7 +24,7 @@ import numbaconv as nc
 from .arrays import Array
 from .digit import DIGIT_TEXT, INSTALL, CommandError, digit_image, filter_bank, read_image
 
-#: The loops in Python take some 5 us for each output, so that of a larger image they get the centre.
+#: The loops in Python take some 4 us for each output, so that of a larger image they get the centre.
 LOOPS_SIZE: Final = 64
 #: Later calls are timed until they took this long together, but at least and at most so many of them.
 TIMED_SECONDS: Final = 0.25
@@ -213,7 +213,7 @@ def draw_png(image: Array, maps: Array, names: tuple[str, ...], kernel: Array) -
     first, *others = figure.subplot_mosaic(mosaic, width_ratios=(2.2, 1, 1, 1, 1)).values()
     first.imshow(image[::step, ::step, 0], cmap="gray", vmin=0, vmax=1)
     first.set_title(f"the image, {_shape(image)}", fontsize=12)
-    legend = "grey: 0 is black, 1 is white\ncoloured: 0 is white, below it blue, above it red"
+    legend = "grey: 0 or less is black, 1 or more is white\ncoloured: 0 is white, below it blue, above it red"
     first.set_xlabel(legend, fontsize=10, labelpad=6)
     for f, axis in enumerate(others):
         picture, taps = maps[::step, ::step, f], kernel[:, :, 0, f]

@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any, Final
 
 from .kernels import geometry as at
-from .kernels.blocking import TILE_ROWS, panels
 from .problem import ConvProblem
 
 #: The algorithms by name, the preferred one first where two are expected to be equally fast.
@@ -86,9 +85,11 @@ class Plan:
     @property
     def packed_elements(self) -> int:
         """Elements of the packed weights: the weights, the bias and, for Winograd, the weights as they were."""
-        elements = self.geometry[at.BIAS_START] + self.geometry[at.GROUPS] * self.geometry[at.PANELS] * TILE_ROWS
+        elements = (
+            self.geometry[at.BIAS_START] + self.geometry[at.GROUPS] * self.geometry[at.PANELS] * self.geometry[at.MR]
+        )
         if self.algorithm == "winograd":
-            elements += self.geometry[at.GROUPS] * self.geometry[at.PANELS] * TILE_ROWS * self.problem.depth
+            elements += self.geometry[at.GROUPS] * self.geometry[at.PANELS] * self.geometry[at.MR] * self.problem.depth
         return elements
 
     def __str__(self) -> str:
@@ -128,7 +129,6 @@ def geometry_list(problem: ConvProblem) -> list[int]:
     geometry[at.GROUPS] = problem.groups
     geometry[at.CHANNELS] = problem.group_channels
     geometry[at.FILTERS] = problem.group_filters
-    geometry[at.PANELS] = panels(problem.group_filters)
     geometry[at.PAD_MODE] = _PAD_CODES[problem.padding_mode]
     geometry[at.FINISH] = at.FINISH_BIAS if problem.activation is None else at.FINISH_BIAS_RELU
     missing = 3 - problem.ndim

@@ -13,8 +13,8 @@ WINOGRAD = 32
 def summation_bound(x, w, bias, dtype, arguments, reference=scipy_reference):
     """What rounding can do to sums of K products in ``dtype``, added in any order, with or without FMA.
 
-    On its way to an output a product is rounded at most K + 1 times, by half an eps: itself, K - 1 additions, the bias. One more
-    time covers the terms of second order. The reference rounds, too, in float64.
+    On its way to an output a product is rounded at most K + 1 times, by half an eps each: itself, K - 1 additions, the bias.
+    One more covers the terms of second order. The reference rounds, too, in float64.
     """
     absolute = (None if array is None else np.abs(array) for array in (x, w, bias))
     roundings = np.prod(w.shape[1:]) + 2
@@ -23,28 +23,43 @@ def summation_bound(x, w, bias, dtype, arguments, reference=scipy_reference):
 
 
 def winograd_bound(x, w, bias, dtype, arguments):
-    """An error that is small beside the largest finite input of the output's tile: not beside the output, as in a sum."""
+    """Winograd's promise: an error that is small beside the largest input of the output's 6x6 tile, not beside the output."""
     channels_last = arguments["data_format"] == "NHWC"
-    x, w = (np.where(np.isfinite(array), np.abs(array), 0).astype(np.float64) for array in (x, w))
     x = np.moveaxis(x, -1, 1) if channels_last else x
     pairs = padding_pairs(arguments["padding"], x.shape[2:], (3, 3), (1, 1), (1, 1))
     height, width = (size + sum(pair) - 2 for size, pair in zip(x.shape[2:], pairs, strict=True))
     whole_tiles = [(before, after + -n % 4) for (before, after), n in zip(pairs, (height, width), strict=True)]
-    x = padded(x, whole_tiles, arguments["padding_mode"])
+    x = np.abs(padded(x, whole_tiles, arguments["padding_mode"]))
     groups, filters = arguments["groups"], w.shape[0]
-    largest = x.reshape(x.shape[0], groups, -1, *x.shape[2:]).max(2)
+    largest = x.reshape(x.shape[0], groups, w.shape[1], *x.shape[2:]).max(2)
     tiles = np.lib.stride_tricks.sliding_window_view(largest, (6, 6), (2, 3))[:, :, ::4, ::4].max((-2, -1))
     outputs = tiles.repeat(4, 2).repeat(4, 3)[:, :, :height, :width].repeat(filters // groups, 1)
-    bound = WINOGRAD * np.finfo(dtype).eps * outputs * w.sum((1, 2, 3))[:, None, None]
+    total = WINOGRAD * outputs * np.abs(w).sum((1, 2, 3), dtype=np.float64)[:, None, None]
     if bias is not None:
-        bound += np.finfo(dtype).eps * np.abs(bias)[:, None, None]
+        total += np.abs(bias)[:, None, None]
+    bound = np.finfo(dtype).eps * total
     return np.moveaxis(bound, 1, -1) if channels_last else bound
 
 
+def bound(algorithm, *call):
+    """The largest error of each output that ``algorithm`` may make."""
+    return winograd_bound(*call) if algorithm == "winograd" else summation_bound(*call)
+
+
 def assert_accurate(algorithm, out, x, w, bias, arguments):
-    """The result has the reference's shape, and its values within what the algorithm promises."""
-    expected = scipy_reference(x, w, bias, **arguments)
+    """``out`` has the reference's shape, its NaN and infinities, and its finite values within what the algorithm promises."""
+    with np.errstate(invalid="ignore"):
+        expected = scipy_reference(x, w, bias, **arguments)
     assert out.shape == expected.shape
-    allowed = winograd_bound if algorithm == "winograd" else summation_bound
-    excess = np.abs(out - expected) - allowed(x, w, bias, out.dtype, arguments)
-    assert excess.size == 0 or excess.max() <= 0, f"off by {excess.max()} more than allowed at {np.argwhere(excess > 0)[:5]}"
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(out[~finite], expected[~finite])
+    counted = (None if array is None else np.where(np.isfinite(array), array, 0) for array in (x, w, bias))
+    allowed = bound(algorithm, *counted, out.dtype, arguments)[finite]
+    excess = np.abs(out[finite] - expected[finite]) - allowed
+    assert excess.size == 0 or excess.max() <= 0, f"{(excess > 0).sum()} outputs off, by {excess.max()} more than allowed"
+
+
+def assert_same_bits(actual, expected):
+    """Two arrays of one shape and dtype, equal to the last bit: 0.0 is not -0.0."""
+    assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
+    assert actual.tobytes() == expected.tobytes(), f"differ at {np.argwhere(actual != expected)[:5].tolist()}"

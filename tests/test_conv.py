@@ -3,25 +3,279 @@
 import numba
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import numbaconv as nc
-from accuracy import WINOGRAD, assert_accurate, winograd_bound
+from accuracy import assert_accurate, assert_same_bits, bound
 from naive import conv2d_loops, padding_pairs, per_dimension, scipy_reference
-from strategies import ALGORITHMS, DTYPES, SUMMING, conv_problems, problems_for
+from strategies import ALGORITHMS, CONVOLUTIONS, DATA_FORMATS, SUMMING, conv_problems, problems_for
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
-summing_algorithms = pytest.mark.parametrize("algorithm", SUMMING)
+every_summing_algorithm = pytest.mark.parametrize("algorithm", SUMMING)
+
+
+def channel_axis(case):
+    return -1 if case.arguments["data_format"].endswith("C") else 1
+
+
+def resolved(case):
+    """(stride, padding, dilation) of a case, with an integer or a pair for each dimension."""
+    ndim = len(case.weight_shape) - 2
+    size = np.delete(case.input_shape, [0, channel_axis(case)]).tolist()
+    stride, dilation = (per_dimension(case.arguments[name], ndim) for name in ("stride", "dilation"))
+    return stride, padding_pairs(case.arguments["padding"], size, case.weight_shape[2:], stride, dilation), dilation
+
+
+# ------------------------------------------------------------------------------------------- references
 
 
 @given(case=conv_problems(ndims=(2,), sizes=("small",)))
 def test_references_agree(case):
-    """The two references share no loop: on integers they agree exactly."""
+    """They share the padding, but no loop: on integers they agree exactly."""
+    assume(np.prod(case.input_shape) * np.prod(case.weight_shape) < 30_000)
     x, w, b = case.arrays(integers=True)
-    arguments = {**case.arguments, "data_format": "NCHW", "activation": None}
-    if case.arguments["data_format"] == "NHWC":
-        x = np.moveaxis(x, -1, 1)
-    assume(x.size * w.size < 20_000)
-    loops = {name: value for name, value in arguments.items() if name not in ("data_format", "activation")}
-    np.testing.assert_array_equal(scipy_reference(x, w, b, **arguments), conv2d_loops(x, w, b, **loops))
+    x = np.moveaxis(x, channel_axis(case), 1)
+    arguments = {name: case.arguments[name] for name in ("stride", "padding", "dilation", "groups", "padding_mode")}
+    np.testing.assert_array_equal(scipy_reference(x, w, b, **arguments), conv2d_loops(x, w, b, **arguments))
+
+
+@every_algorithm
+@given(data=st.data())
+def test_normal_numbers(algorithm, data):
+    case = data.draw(problems_for(algorithm))
+    x, w, b = case.arrays()
+    out = case.convolve(x, w, b, algorithm=algorithm)
+    assert out.dtype == case.dtype
+    assert_accurate(algorithm, out, x, w, b, case.arguments)
+
+
+@every_summing_algorithm
+@given(case=conv_problems())
+def test_integers_are_exact(algorithm, case):
+    x, w, b = case.arrays(integers=True)
+    np.testing.assert_array_equal(
+        case.convolve(x, w, b, algorithm=algorithm), scipy_reference(x, w, b, **case.arguments)
+    )
+
+
+@given(case=conv_problems(winograd=True))
+def test_exact_precision_sums(case):
+    """Winograd's transforms have fractions that float32 does not hold: with it, integers would not come out exact."""
+    x, w, b = case.arrays(integers=True)
+    np.testing.assert_array_equal(
+        case.convolve(x, w, b, precision="exact"), scipy_reference(x, w, b, **case.arguments)
+    )
+
+
+@given(data=st.data())
+def test_auto_is_one_of_the_algorithms(data):
+    case = data.draw(conv_problems(winograd=data.draw(st.booleans())))
+    assume(case.input_shape[0] > 0)
+    arrays = case.arrays()
+    assert_same_bits(case.convolve(*arrays), case.convolve(*arrays, algorithm=case.plan().algorithm))
+
+
+@pytest.mark.parametrize("channels", [1, 16, 64])
+def test_root_mean_square_error(channels):
+    """Sums are no worse than the plain float32 loop's, Winograd within four times of that."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(1, channels, 34, 34)).astype(np.float32)
+    w = random.normal(size=(8, channels, 3, 3)).astype(np.float32)
+    exact = scipy_reference(x, w)
+    plain = np.zeros(exact.shape, np.float32)
+    for c, kh, kw in np.ndindex(channels, 3, 3):
+        plain += w[:, c, kh, kw, None, None] * x[:, c, None, kh : kh + 32, kw : kw + 32]
+    error = {name: np.std(nc.conv2d(x, w, algorithm=name) - exact) / np.std(plain - exact) for name in ALGORITHMS}
+    assert error["direct"] <= 1
+    assert error["im2col"] <= 1
+    assert error["winograd"] <= 4
+
+
+# --------------------------------------------------------------------------------------------- algebra
+
+
+@every_summing_algorithm
+@given(case=conv_problems(), factors=st.tuples(st.integers(-3, 3), st.integers(-3, 3)))
+def test_linear_in_input_and_weight(algorithm, case, factors):
+    def convolve(x, w):
+        return case.convolve(x, w, algorithm=algorithm, activation=None)
+
+    x, w, _ = case.arrays(integers=True)
+    p, q = factors
+    x2, w2 = np.flip(x), np.flip(w)
+    np.testing.assert_array_equal(convolve(p * x + q * x2, w), p * convolve(x, w) + q * convolve(x2, w))
+    np.testing.assert_array_equal(convolve(x, p * w + q * w2), p * convolve(x, w) + q * convolve(x, w2))
+
+
+@every_summing_algorithm
+@given(case=conv_problems(), axis=st.integers(0, 2))
+def test_shifted_input_gives_shifted_output(algorithm, case, axis):
+    """Without padding, dropping as many cells as the stride drops one output."""
+    x, w, b = case.arrays(integers=True)
+    axis %= w.ndim - 2
+    stride, padding, dilation = resolved(case)
+    padding[axis] = (0, 0)
+    spatial = axis + (1 if channel_axis(case) == -1 else 2)
+    reach = (w.shape[2 + axis] - 1) * dilation[axis] + 1
+    x = np.concatenate([x] * (1 + -(-(reach + stride[axis]) // x.shape[spatial])), spatial)
+    whole = case.convolve(x, w, b, algorithm=algorithm, padding=padding)
+    less = case.convolve(np.delete(x, slice(stride[axis]), spatial), w, b, algorithm=algorithm, padding=padding)
+    np.testing.assert_array_equal(less, np.delete(whole, 0, spatial))
+
+
+@every_algorithm
+@given(data=st.data())
+def test_groups_are_separate_convolutions(algorithm, data):
+    case = data.draw(problems_for(algorithm))
+    x, w, b = case.arrays()
+    axis, groups = channel_axis(case), case.arguments["groups"]
+    parts = [
+        case.convolve(*part, algorithm=algorithm, groups=1)
+        for part in zip(
+            np.split(x, groups, axis),
+            np.split(w, groups),
+            [None] * groups if b is None else np.split(b, groups),
+            strict=True,
+        )
+    ]
+    assert_same_bits(case.convolve(x, w, b, algorithm=algorithm), np.concatenate(parts, axis))
+
+
+@every_algorithm
+@given(data=st.data())
+def test_batch_is_separate_convolutions(algorithm, data):
+    case = data.draw(problems_for(algorithm))
+    x, w, b = case.arrays()
+    x = np.concatenate([x, np.flip(x), x[:1]])
+    whole = case.convolve(x, w, b, algorithm=algorithm)
+    for n, image in enumerate(x):
+        assert_same_bits(case.convolve(image, w, b, algorithm=algorithm), whole[n])
+
+
+@every_summing_algorithm
+@given(case=conv_problems(ndims=(1, 2)))
+def test_missing_dimension_has_size_one(algorithm, case):
+    x, w, b = case.arrays()
+    ndim = w.ndim - 2
+    stride, padding, dilation = resolved(case)
+    place = 1 if channel_axis(case) == -1 else 2
+    out = CONVOLUTIONS[ndim + 1](
+        np.expand_dims(x, place), np.expand_dims(w, 2), b, [1, *stride], [(0, 0), *padding], [1, *dilation],
+        case.arguments["groups"], algorithm=algorithm, padding_mode=case.arguments["padding_mode"],
+        data_format=DATA_FORMATS[ndim + 1][place == 1], activation=case.arguments["activation"],
+    )  # fmt: skip
+    assert_same_bits(np.squeeze(out, place), case.convolve(x, w, b, algorithm=algorithm))
+
+
+@pytest.fixture
+def set_threads():
+    """``numba.set_num_threads``, undone afterwards."""
+    before = numba.get_num_threads()
+    yield numba.set_num_threads
+    numba.set_num_threads(before)
+
+
+@every_algorithm
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_threads_do_not_change_a_bit(algorithm, set_threads, data):
+    case = data.draw(problems_for(algorithm, sizes=("large",)))
+    assume(case.plan(algorithm=algorithm).parallel)
+    arrays = case.arrays()
+    results = []
+    for threads in (1, 2):
+        set_threads(threads)
+        results.append(case.convolve(*arrays, algorithm=algorithm))
+    assert_same_bits(*results)
+
+
+# -------------------------------------------------------------------------- numbers that are not finite
+
+#: Where something is planted: into which array, at which element (modulo its size), and what.
+plants = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 10**6), st.sampled_from((np.nan, np.inf, -np.inf))), min_size=1, max_size=3
+)
+
+
+def plant(arrays, planted):
+    arrays = [array for array in arrays if array is not None]
+    for which, where, value in planted:
+        array = arrays[which % len(arrays)]
+        if array.size:
+            array.flat[where % array.size] = value
+
+
+@every_algorithm
+@given(case=conv_problems(winograd=True), planted=plants)
+def test_nan_and_infinity_stay_where_they_belong(algorithm, case, planted):
+    """A tile that Winograd's transforms spoil is computed again: its other outputs are as accurate as any."""
+    x, w, b = case.arrays()
+    plant((x, w, b), planted)
+    assert_accurate(algorithm, case.convolve(x, w, b, algorithm=algorithm), x, w, b, case.arguments)
+
+
+@every_algorithm
+@given(
+    case=conv_problems(winograd=True),
+    scale=st.sampled_from((1, 1e30, 1e37, 1e38)),
+    planted=st.lists(st.tuples(st.just(0), st.integers(0, 10**6), st.sampled_from((1e38, -1e38, 3e38, -3e38)))),
+)
+def test_overflow(algorithm, case, scale, planted):
+    """What cannot overflow in any order of summation does not, what must overflow does, whatever the transforms do."""
+    x, w, b = (None if array is None else array.astype(np.float32) for array in case.arrays())
+    x = np.clip(x, -3, 3) * np.float32(scale)
+    plant((x,), planted)
+    arguments = {**case.arguments, "activation": None}
+    out = case.convolve(x, w, b, algorithm=algorithm, activation=None)
+    exact = scipy_reference(x, w, b, **arguments)
+    largest = float(np.finfo(np.float32).max)
+    safe = scipy_reference(np.abs(x), np.abs(w), None if b is None else np.abs(b), **arguments) < largest / 2
+    allowed = bound(algorithm, x, w, b, np.float32, arguments)
+    assert np.isfinite(out[safe]).all()
+    assert (np.abs(out[safe] - exact[safe]) <= allowed[safe]).all()
+    assert not np.isfinite(out[np.abs(exact) - allowed > largest]).any()
+
+
+@every_algorithm
+def test_relu_keeps_nan(algorithm):
+    x = np.full((1, 1, 6, 70), -1, np.float32)
+    x[0, 0, 2, 3] = np.nan
+    out = nc.conv2d(x, np.ones((9, 1, 3, 3), np.float32), activation="relu", algorithm=algorithm)
+    expected = np.zeros((4, 68))
+    expected[0:3, 1:4] = np.nan
+    np.testing.assert_array_equal(out, np.broadcast_to(expected, (1, 9, 4, 68)))
+
+
+# --------------------------------------------------------------------------------- the course's function
+
+
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 40), st.integers(1, 4)),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 10)),
+    stride=st.integers(1, 3),
+    padding=st.sampled_from(("same", "valid", 2)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_conv2d_gemm(shape, kernel, stride, padding, seed):
+    height, width, filters = kernel
+    assume(padding != "valid" or (height <= shape[1] and width <= shape[2]))
+    assume(padding != 2 or (height <= shape[1] + 4 and width <= shape[2] + 4))
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, shape, np.uint8)
+    weights = random.integers(-8, 9, (height, width, shape[-1], filters)).astype(np.float32)
+    out = nc.conv2D_gemm(images, weights, stride, padding)
+    expected = conv2d_loops(images.transpose(0, 3, 1, 2), weights.transpose(3, 2, 0, 1), stride=stride, padding=padding)
+    assert out.dtype == np.float32
+    np.testing.assert_array_equal(out, expected.transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(nc.conv2D_gemm(images[0], weights, stride, padding), out[0])
+
+
+def test_question_1():
+    """A 32x32 image of one channel, 8 filters of 3x3, stride 1, padding "same"."""
+    random = np.random.default_rng(1)
+    image, kernel = random.normal(size=(32, 32, 1)), random.normal(size=(3, 3, 1, 8))
+    out = nc.conv2D_gemm(image, kernel, stride=1, padding="same")
+    assert out.shape == (32, 32, 8)
+    expected = conv2d_loops(image[None].transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1), padding=1)
+    np.testing.assert_allclose(out, expected[0].transpose(1, 2, 0), rtol=0, atol=1e-14)

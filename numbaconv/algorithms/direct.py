@@ -1,4 +1,4 @@
-"""Direct convolution, one output row at a time. See :mod:`numbaconv.kernels.direct`."""
+"""Direct convolution: the microkernel reads a padded strip of the input. See :mod:`numbaconv.kernels.direct`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 
 from ..kernels import geometry as at
-from ..kernels.blocking import BLOCK_BYTES, DEPTH_BLOCK, TILE_ROWS, TILE_VECTORS, tile_columns
+from ..kernels.blocking import BLOCK_BYTES, DEPTH_BLOCK, VECTOR_BYTES, tile_for
 from ..problem import ConvProblem
-from .sharing import ceil_div, lay_out, taps
+from .sharing import FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
+
+#: Output columns of one task, in register tiles: the strips of wider images would leave the cache.
+COLUMN_TILES = 16
+#: In vector multiply-adds: to start copying a row, to copy a vector of it, to store a vector of a tile that is cut off.
+COPY_ROW = 10
+COPY_VECTOR = 3
+STORE_VECTOR = 6
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -18,41 +25,73 @@ def unsupported(problem: ConvProblem) -> str | None:
     return None
 
 
+def _phases(geometry: MutableSequence[int], axis: int) -> int:
+    """Phases of the stride that a tap can read; axis 1 is the height, 2 the width."""
+    reach = (geometry[at.KERNEL_D + axis] - 1) * geometry[at.DILATION_D + axis]
+    return min(geometry[at.STRIDE_D + axis], reach + 1)
+
+
+def _halo(geometry: MutableSequence[int], axis: int) -> int:
+    """Cells of a plane that the last output reads beyond the first tap."""
+    return (geometry[at.KERNEL_D + axis] - 1) * geometry[at.DILATION_D + axis] // geometry[at.STRIDE_D + axis]
+
+
+def _columns(geometry: MutableSequence[int], nr: int) -> int:
+    """Output columns of one task."""
+    return min(geometry[at.OUT_W], COLUMN_TILES * nr)
+
+
+def _row_tiles(geometry: MutableSequence[int], nr: int, lines: int) -> bool:
+    """Whether tiles that start anew in every row are fewer than 7/6 of those that run on through the rows.
+
+    Each of the former that is not cut off is stored by the microkernel itself; hardly any of the latter is.
+    """
+    columns = _columns(geometry, nr)
+    pitch = columns + _halo(geometry, 2)
+    anew = lines * ceil_div(columns, nr)
+    running = ceil_div((lines - 1) * pitch + columns, nr)
+    return pitch > columns and 6 * anew < 7 * running
+
+
+def _lines(geometry: MutableSequence[int], itemsize: int, nr: int, channels: int) -> int:
+    """Output rows of one task: as many as fit the cache, but few enough for FEWEST_TASKS tasks or more."""
+    pitch = _columns(geometry, nr) + _halo(geometry, 2)
+    planes = channels * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
+    fitting = BLOCK_BYTES // (planes * pitch * itemsize) - _halo(geometry, 1)
+    others = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D]
+    others *= ceil_div(geometry[at.OUT_W], _columns(geometry, nr))
+    wanted = ceil_div(geometry[at.OUT_H], ceil_div(4 * FEWEST_TASKS, others))
+    # Below a few rows, a strip holds more of what its neighbours hold, too, than of its own.
+    least = min(geometry[at.OUT_H], 2 * _halo(geometry, 1) + ceil_div(4 * nr, pitch))
+    lines = max(1, min(fitting, max(wanted, least), geometry[at.OUT_H]))
+    return ceil_div(geometry[at.OUT_H], ceil_div(geometry[at.OUT_H], lines))
+
+
+def _channels(geometry: MutableSequence[int]) -> int:
+    """Channels of one block."""
+    return max(1, min(geometry[at.CHANNELS], DEPTH_BLOCK // taps(geometry)))
+
+
 def cost(geometry: MutableSequence[int], itemsize: int) -> float:
-    """Multiply-adds of whole register tiles, cut off at the end of every output row, and the copies into strips."""
-    lines = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D] * geometry[at.OUT_H]
-    tiles = lines * ceil_div(geometry[at.OUT_W], tile_columns(itemsize))
-    products = tiles * geometry[at.PANELS] * TILE_ROWS * TILE_VECTORS * geometry[at.CHANNELS] * taps(geometry)
-    copies = lines * geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H]
-    return float(
-        products
-        + copies
-        * (COPY_ROW + COPY_VECTOR * _phases(geometry) * ceil_div(_strip(geometry, itemsize), tile_columns(itemsize)))
-    )
-
-
-#: Cost of starting to copy a row, and of each NR elements of it, in vector multiply-adds.
-COPY_ROW = 20
-COPY_VECTOR = 6
-
-
-def _phases(geometry: MutableSequence[int]) -> int:
-    return min(geometry[at.STRIDE_W], (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W] + 1)
-
-
-def _halo(geometry: MutableSequence[int]) -> int:
-    return (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W] // geometry[at.STRIDE_W]
-
-
-def _strip(geometry: MutableSequence[int], itemsize: int) -> int:
-    """Columns of one phase of a strip: whole tiles, and what the taps of the last one reach beyond it."""
-    columns = tile_columns(itemsize)
-    return min(ceil_div(geometry[at.OUT_W], columns), COLUMN_TILES) * columns + _halo(geometry)
-
-
-#: Tiles of output columns that one task computes at most: a strip of 64 channels of a 3x3 kernel stays within half of a
-#: 1 MiB L2.
-COLUMN_TILES = 8
+    """Multiply-adds of whole register tiles, the copies into strips and the stores of tiles that are cut off."""
+    mr, nr = tile_for(geometry[at.FILTERS], itemsize)
+    vectors = nr * itemsize // VECTOR_BYTES
+    lines = _lines(geometry, itemsize, nr, _channels(geometry))
+    columns = _columns(geometry, nr)
+    pitch = columns + _halo(geometry, 2)
+    blocks = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D] * ceil_div(geometry[at.OUT_H], lines)
+    blocks *= ceil_div(geometry[at.OUT_W], columns)
+    anew = _row_tiles(geometry, nr, lines)
+    tiles = lines * ceil_div(columns, nr) if anew else ceil_div((lines - 1) * pitch + columns, nr)
+    panels = ceil_div(geometry[at.FILTERS], mr)
+    depth = geometry[at.CHANNELS] * taps(geometry)
+    products = tiles * panels * mr * vectors * depth
+    copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
+    copies = copied * (lines + _halo(geometry, 1)) * (COPY_ROW + COPY_VECTOR * ceil_div(pitch, nr) * vectors)
+    cut = lines if anew and columns % nr else 0 if anew or pitch == columns else tiles
+    blocked = ceil_div(geometry[at.CHANNELS], _channels(geometry))
+    stores = cut * panels * mr * vectors * STORE_VECTOR * blocked
+    return float(blocks * (products + copies + stores))
 
 
 def pack_cost(geometry: MutableSequence[int]) -> float:
@@ -61,28 +100,37 @@ def pack_cost(geometry: MutableSequence[int]) -> float:
 
 
 def block(geometry: MutableSequence[int], itemsize: int) -> None:
-    """A task is COLUMN_TILES tiles of one output row; as many channels at a time as the depth and the cache allow."""
-    columns = tile_columns(itemsize)
-    pitch = _strip(geometry, itemsize)
-    channel_elements = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * _phases(geometry) * pitch
-    fitting = min(DEPTH_BLOCK // taps(geometry), BLOCK_BYTES // (channel_elements * itemsize))
-    channels = max(1, min(geometry[at.CHANNELS], fitting))
-    geometry[at.BLOCK] = COLUMN_TILES * columns
-    geometry[at.PITCH] = pitch
+    """Make a task of a few output rows, as many channels at a time as DEPTH_BLOCK allows."""
+    use_tile(geometry, *tile_for(geometry[at.FILTERS], itemsize))
+    nr = geometry[at.NR]
+    channels = _channels(geometry)
+    lines = _lines(geometry, itemsize, nr, channels)
+    columns = _columns(geometry, nr)
     geometry[at.CHANNEL_BLOCK] = channels
-    parts = ceil_div(geometry[at.OUT_W], geometry[at.BLOCK])
-    blocks = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D] * geometry[at.OUT_H] * parts
-    weights = geometry[at.GROUPS] * geometry[at.PANELS] * TILE_ROWS * geometry[at.CHANNELS] * taps(geometry)
-    lay_out(geometry, itemsize, blocks, channels * channel_elements, weights)
+    geometry[at.BLOCK_ROWS] = lines
+    geometry[at.BLOCK_COLUMNS] = columns
+    geometry[at.STRIP_ROWS] = lines + _halo(geometry, 1)
+    geometry[at.PITCH] = columns + _halo(geometry, 2)
+    geometry[at.ROW_TILES] = int(_row_tiles(geometry, nr, lines))
+    planes = channels * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
+    blocks = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D]
+    blocks *= ceil_div(geometry[at.OUT_H], lines) * ceil_div(geometry[at.OUT_W], columns)
+    weights = geometry[at.GROUPS] * geometry[at.PANELS] * geometry[at.MR] * geometry[at.CHANNELS] * taps(geometry)
+    # The last tile of the last row reads up to NR - 1 elements beyond it.
+    lay_out(geometry, blocks, planes * geometry[at.STRIP_ROWS] * geometry[at.PITCH] + nr, weights)
 
 
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Where tap (c, kd, kh, kw) of the first output column lies in a strip of CHANNEL_BLOCK channels."""
-    lines = geometry[at.CHANNEL_BLOCK] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H]
-    column = np.arange(geometry[at.KERNEL_W], dtype=np.int64) * geometry[at.DILATION_W]
-    shift, phase = np.divmod(column, geometry[at.STRIDE_W])
-    line = np.arange(lines, dtype=np.int64)[:, None] * _phases(geometry)
-    return ((line + phase) * geometry[at.PITCH] + shift).reshape(-1)
+    """Where tap (c, kd, kh, kw) of the first output lies in a strip of CHANNEL_BLOCK channels."""
+    plane = geometry[at.STRIP_ROWS] * geometry[at.PITCH]
+    phases_h, phases_w = _phases(geometry, 1), _phases(geometry, 2)
+    h = np.arange(geometry[at.KERNEL_H], dtype=np.int64) * geometry[at.DILATION_H]
+    w = np.arange(geometry[at.KERNEL_W], dtype=np.int64) * geometry[at.DILATION_W]
+    down, phase_h = np.divmod(h[:, None], geometry[at.STRIDE_H])
+    across, phase_w = np.divmod(w, geometry[at.STRIDE_W])
+    taps_of_plane = (phase_h * phases_w + phase_w) * plane + down * geometry[at.PITCH] + across
+    channel = np.arange(geometry[at.CHANNEL_BLOCK] * geometry[at.KERNEL_D], dtype=np.int64)[:, None, None]
+    return (channel * (phases_h * phases_w * plane) + taps_of_plane).reshape(-1)
 
 
 def kernels() -> tuple[Any, Any, Any, Any]:

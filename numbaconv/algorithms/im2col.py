@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from ..kernels import geometry as at
-from ..kernels.blocking import DEPTH_BLOCK, TILE_ROWS, TILE_VECTORS, tile_columns
+from ..kernels.blocking import DEPTH_BLOCK, VECTOR_BYTES, tile_for
 from ..problem import ConvProblem
-from .sharing import FEWEST_TASKS, ceil_div, lay_out, taps
+from .sharing import FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
 
 #: Tiles of pixels that share one pass over the weights at most.
-PIXEL_TILES = 16
-#: Cost of packing one run of pixels for one row of the panel, in vector multiply-adds.
-COPY_RUN = 12
+PIXEL_TILES = 8
+#: Cost of packing one run of pixels for one row of the panel, and of each vector of it, in vector multiply-adds.
+COPY_RUN = 6
+COPY_VECTOR = 3
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -23,17 +24,16 @@ def unsupported(problem: ConvProblem) -> str | None:
     return None
 
 
-def _tiles(geometry: MutableSequence[int], itemsize: int) -> int:
-    """Tiles of pixels in one output image."""
-    return ceil_div(geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W], tile_columns(itemsize))
-
-
 def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     """Multiply-adds of whole register tiles, cut off at the end of every image, and the packing of the panels."""
-    tiles = geometry[at.BATCH] * geometry[at.GROUPS] * _tiles(geometry, itemsize)
+    mr, nr = tile_for(geometry[at.FILTERS], itemsize)
+    pixels = geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W]
+    tiles = geometry[at.BATCH] * geometry[at.GROUPS] * ceil_div(pixels, nr)
     depth = geometry[at.CHANNELS] * taps(geometry)
-    runs = 1 + ceil_div(tile_columns(itemsize), geometry[at.OUT_W])
-    return float(tiles * depth * (geometry[at.PANELS] * TILE_ROWS * TILE_VECTORS + runs * COPY_RUN))
+    runs = 1 + ceil_div(nr, geometry[at.OUT_W])
+    vectors = nr * itemsize // VECTOR_BYTES
+    products = ceil_div(geometry[at.FILTERS], mr) * mr * vectors
+    return float(tiles * depth * (products + runs * COPY_RUN + vectors * COPY_VECTOR))
 
 
 def pack_cost(geometry: MutableSequence[int]) -> float:
@@ -42,17 +42,18 @@ def pack_cost(geometry: MutableSequence[int]) -> float:
 
 
 def block(geometry: MutableSequence[int], itemsize: int) -> None:
-    """A task is up to PIXEL_TILES tiles of one image, fewer where that leaves too few tasks."""
-    columns = tile_columns(itemsize)
+    """Make a task of up to PIXEL_TILES tiles of one image, fewer where that leaves too few tasks."""
+    use_tile(geometry, *tile_for(geometry[at.FILTERS], itemsize))
+    nr = geometry[at.NR]
     images = geometry[at.BATCH] * geometry[at.GROUPS]
-    tiles = _tiles(geometry, itemsize)
-    size = max(1, min(PIXEL_TILES, images * tiles // FEWEST_TASKS))
-    channels = max(1, min(geometry[at.CHANNELS], DEPTH_BLOCK // taps(geometry)))
+    tiles = ceil_div(geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W], nr)
+    size = max(1, min(PIXEL_TILES, images * tiles // (4 * FEWEST_TASKS)))
+    depth = max(1, min(geometry[at.CHANNELS], DEPTH_BLOCK // taps(geometry))) * taps(geometry)
     geometry[at.BLOCK] = size
-    geometry[at.PITCH] = columns
-    geometry[at.CHANNEL_BLOCK] = channels
-    weights = geometry[at.GROUPS] * geometry[at.PANELS] * TILE_ROWS * geometry[at.CHANNELS] * taps(geometry)
-    lay_out(geometry, itemsize, images * ceil_div(tiles, size), channels * taps(geometry) * columns, weights)
+    geometry[at.PITCH] = nr
+    geometry[at.CHANNEL_BLOCK] = depth // taps(geometry)
+    weights = geometry[at.GROUPS] * geometry[at.PANELS] * geometry[at.MR] * geometry[at.CHANNELS] * taps(geometry)
+    lay_out(geometry, images * ceil_div(tiles, size), depth * nr, weights)
 
 
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:

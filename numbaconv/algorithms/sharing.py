@@ -6,7 +6,6 @@ from collections.abc import MutableSequence
 from typing import Final
 
 from ..kernels import geometry as at
-from ..kernels.blocking import TILE_ROWS, tile_columns
 
 #: Tasks that a problem is cut into at least, where it can be: 2 to 16 threads then differ by few tasks. Fixed, not
 #: derived from the number of threads, because what a task sums must not depend on it.
@@ -25,7 +24,7 @@ def taps(geometry: MutableSequence[int]) -> int:
     return geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
 
 
-def lay_out(geometry: MutableSequence[int], itemsize: int, blocks: int, block_elements: int, weights: int) -> None:
+def lay_out(geometry: MutableSequence[int], blocks: int, block_elements: int, weights: int) -> None:
     """Fill the slots that follow from how many blocks of pixels there are and how large one is.
 
     ``blocks`` counts those of all images and groups; ``block_elements`` is the scratch that one takes; ``weights``
@@ -38,5 +37,12 @@ def lay_out(geometry: MutableSequence[int], itemsize: int, blocks: int, block_el
     geometry[at.TASKS] = blocks * split
     geometry[at.BIAS_START] = weights
     geometry[at.TILE_START] = block_elements
-    elements = block_elements + TILE_ROWS * tile_columns(itemsize)
+    elements = block_elements + geometry[at.MR] * geometry[at.NR]
     geometry[at.SCRATCH] = ceil_div(elements, LINE) * LINE
+
+
+def use_tile(geometry: MutableSequence[int], mr: int, nr: int) -> None:
+    """Choose the register tile, and with it how many panels a group has."""
+    geometry[at.MR] = mr
+    geometry[at.NR] = nr
+    geometry[at.PANELS] = ceil_div(geometry[at.FILTERS], mr)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..kernels import geometry as at
-from ..kernels.blocking import TILE_ROWS, TILE_VECTORS, WINOGRAD_F4X3_POINTS, tile_columns
+from ..kernels.blocking import BUFFERED, TILE_BYTES, TILE_ROWS, VECTOR_BYTES, WINOGRAD_F4X3_POINTS
 from ..problem import ConvProblem
-from .sharing import ceil_div, lay_out
+from .sharing import ceil_div, lay_out, use_tile
 
 #: In vector multiply-adds: the input transform of NR tiles of one channel, the output transform of NR tiles of one
 #: filter, the transform of one 3x3 kernel. And how much longer the 36 short products take than one long one. Fitted to
@@ -43,13 +43,14 @@ def points() -> tuple[float, ...]:
 def _blocks(geometry: MutableSequence[int], itemsize: int) -> int:
     """Blocks of NR tiles; the tiles of all images are numbered through."""
     tiles = geometry[at.BATCH] * ceil_div(geometry[at.OUT_H], 4) * ceil_div(geometry[at.OUT_W], 4)
-    return ceil_div(tiles, tile_columns(itemsize))
+    return ceil_div(tiles, TILE_BYTES // itemsize)
 
 
 def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     """36 products of whole register tiles for every block of NR tiles, and the transforms."""
     blocks = geometry[at.GROUPS] * _blocks(geometry, itemsize)
-    products = 36 * geometry[at.CHANNELS] * geometry[at.PANELS] * TILE_ROWS * TILE_VECTORS
+    panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
+    products = 36 * geometry[at.CHANNELS] * panels * TILE_ROWS * (TILE_BYTES // VECTOR_BYTES)
     transforms = geometry[at.CHANNELS] * INPUT_TRANSFORM + geometry[at.FILTERS] * OUTPUT_TRANSFORM
     return blocks * (products + transforms) * SLOWDOWN
 
@@ -60,22 +61,22 @@ def pack_cost(geometry: MutableSequence[int]) -> float:
 
 
 def block(geometry: MutableSequence[int], itemsize: int) -> None:
-    """A task is one block of NR tiles."""
-    columns = tile_columns(itemsize)
+    """Make a task of one block of NR tiles."""
+    use_tile(geometry, TILE_ROWS, TILE_BYTES // itemsize)
+    nr = geometry[at.NR]
     channels = geometry[at.CHANNELS]
     panels = geometry[at.GROUPS] * geometry[at.PANELS]
     geometry[at.CHANNEL_BLOCK] = channels
-    geometry[at.BLOCK] = 1
-    geometry[at.PITCH] = 4 * columns
+    geometry[at.PITCH] = 4 * nr
     weights = panels * 36 * channels * TILE_ROWS
-    elements = 36 * channels * columns + 36 * TILE_ROWS * columns + 12 * geometry[at.PITCH]
-    lay_out(geometry, itemsize, geometry[at.GROUPS] * _blocks(geometry, itemsize), elements, weights)
+    elements = 36 * channels * nr + 36 * TILE_ROWS * nr + 12 * BUFFERED * geometry[at.PITCH]
+    lay_out(geometry, geometry[at.GROUPS] * _blocks(geometry, itemsize), elements, weights)
     geometry[at.RAW_START] = weights + panels * TILE_ROWS
 
 
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Row c of each of the 36 matrices starts at c * NR."""
-    return np.arange(geometry[at.CHANNELS], dtype=np.int64) * tile_columns(itemsize)
+    return np.arange(geometry[at.CHANNELS], dtype=np.int64) * geometry[at.NR]
 
 
 def kernels() -> tuple[Any, Any, Any, Any]:

@@ -15,28 +15,30 @@ from typing import Final
 from .. import runtime
 
 VECTOR_BYTES: Final = runtime.vector_bytes()
-#: Vectors in a row of the register tile.
-TILE_VECTORS: Final = 2
-#: MR, the filters of a register tile. 16 sums + 2 vectors + 1 broadcast fit 32 registers; the 16 registers of AVX2 and
-#: SSE hold 6 x 2.
-TILE_ROWS: Final = 8 if VECTOR_BYTES == 64 else 6
-#: NR in bytes, the pixels of a register tile: 32 float32 or 16 float64 with AVX-512.
-TILE_BYTES: Final = TILE_VECTORS * VECTOR_BYTES
-#: KC, rows of a packed block that are summed before the result goes back to memory.
-DEPTH_BLOCK: Final = 256
-#: Bytes of packed input that one task works on: half of a 1 MiB L2, the rest is for the weights that stream past.
-BLOCK_BYTES: Final = 512 * 1024
+#: (MR, vectors in NR) of the microkernels: the usual one, and those for groups of at most 4, 2 and 1 filters, of whose
+#: tile the usual one would fill up most with zeros. AVX-512 has 32 registers: 16 sums, 2 vectors, a broadcast. The others
+#: have 16. Without such groups a row more or less made no difference (above); NEON has 32 registers and is not tuned yet.
+TILES: Final = ((8, 2), (4, 4), (2, 8), (1, 8)) if VECTOR_BYTES == 64 else ((6, 2), (4, 2), (2, 4), (1, 8))
+#: MR of the usual tile.
+TILE_ROWS: Final = TILES[0][0]
+#: NR of the usual tile in bytes: 32 float32 or 16 float64 with AVX-512.
+TILE_BYTES: Final = TILES[0][1] * VECTOR_BYTES
+#: KC: rows of a packed block that are summed before the result goes back to memory.
+DEPTH_BLOCK: Final = 512
+#: Bytes of packed input that one task works on: a quarter of a 1 MiB L2; the weights stream past it.
+BLOCK_BYTES: Final = 256 * 1024
 #: The positive interpolation points (A, B) of F(4x4, 3x3); the others are -A, -B, 0 and infinity. RMS error against
 #: float64, relative to float32 direct summation, on normal data: 1.8-2.1 with these, 3.8 with the textbook's 1 and 2
 #: (DESIGN.md, section 4).
 WINOGRAD_F4X3_POINTS: Final = (0.625, 1.375)
+#: Winograd: channels whose rows are gathered at a time. What does not depend on the channel is worked out once for all.
+BUFFERED: Final = 8
 
 
-def tile_columns(itemsize: int) -> int:
-    """NR: elements of ``itemsize`` bytes in a row of the register tile."""
-    return TILE_BYTES // itemsize
-
-
-def panels(filters: int) -> int:
-    """How many panels of MR filters hold ``filters`` of them; the last one is filled up with zeros."""
-    return -(-filters // TILE_ROWS)
+def tile_for(filters: int, itemsize: int) -> tuple[int, int]:
+    """(MR, NR) of the smallest tile that holds ``filters`` filters of a group, or of the usual one."""
+    rows, vectors = TILES[0]
+    for tile in TILES:
+        if filters <= tile[0]:
+            rows, vectors = tile
+    return rows, vectors * VECTOR_BYTES // itemsize

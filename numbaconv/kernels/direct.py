@@ -1,12 +1,13 @@
-"""Direct convolution: the microkernel reads the input itself, one output row at a time.
+"""Direct convolution: the microkernel reads the input itself, through shifted rows.
 
-For one output row the input rows under it are copied once, with their padding, into a strip; tap (kd, kh, kw) of
-channel c then is the strip's row (c, kd, kh), shifted by kw. The microkernel takes those shifts from a table, so
-nothing is copied a second time for the taps of a row (Zhang, Franchetti & Low, "High performance zero-memory overhead
-direct convolutions", ICML 2018).
+The input rows under a few output rows are copied once, with their padding, into a strip. There tap (kd, kh, kw) of
+channel c is what lies under the output, moved by a constant: the microkernel takes these moves from a table, so
+nothing is copied a second time for the taps (Zhang, Franchetti & Low, "High performance zero-memory overhead direct
+convolutions", ICML 2018).
 
-A horizontal stride s would make it read every s-th element. So the strip holds the columns of each phase (column mod s)
-side by side.
+With a stride the outputs' inputs do not lie side by side. So the strip holds the phases apart: the cells whose row is
+``ph`` modulo the vertical stride and whose column is ``pw`` modulo the horizontal one form one plane each, and in a
+plane the stride is 1.
 """
 
 from __future__ import annotations
@@ -15,82 +16,86 @@ from numba import prange
 
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
-from .blocking import TILE_BYTES
 from .gemm import multiply_tile, task_position
-from .packing import copy_row, source_index
+from .packing import copy_rows, input_row
 
 
 @kernel
-def direct_pack(x, geometry, scratch, block, start, channels, line, column, columns):
-    """Copy the input rows under ``columns`` output columns from ``column`` on of output row ``line`` (flat in d, h).
+def direct_pack(x, geometry, scratch, block, start, channels, line, lines, column, columns):
+    """Copy the input under ``lines`` x ``columns`` outputs, those from row ``line`` (flat in d, h) and ``column`` on.
 
-    scratch[block + (((c * KD + kd) * KH + kh) * PHASES + f) * PITCH + q] = padded input column (column * s + q * s +
-    f), with s the horizontal stride. Only the phases that a tap reads are packed. Channel 0 starts at ``x[start]``.
+    scratch[block + ((((c * KD + kd) * PH + ph) * PW + pw) * STRIP_ROWS + r) * PITCH + q] = padded input of channel c,
+    depth kd, row r * SH + ph and column q * SW + pw, counted from the first one under the outputs. PH and PW are the
+    phases that a tap can read, at most the strides SH and SW. Channel 0 starts at ``x[start]``.
     """
     d, h = divmod(line, geometry[at.OUT_H])
-    stride = geometry[at.STRIDE_W]
-    mode = geometry[at.PAD_MODE]
-    pitch = geometry[at.PITCH]
-    phases = min(stride, (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W] + 1)
-    count = columns + (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W] // stride
-    first = column * stride - geometry[at.PAD_W]
-    y = block
-    for c in range(channels):
-        for kd in range(geometry[at.KERNEL_D]):
-            xd = source_index(
-                d * geometry[at.STRIDE_D] - geometry[at.PAD_D] + kd * geometry[at.DILATION_D], geometry[at.IN_D], mode
-            )
-            for kh in range(geometry[at.KERNEL_H]):
-                xh = source_index(
-                    h * geometry[at.STRIDE_H] - geometry[at.PAD_H] + kh * geometry[at.DILATION_H],
-                    geometry[at.IN_H],
-                    mode,
-                )
-                row = start + c * geometry[at.X_CHANNEL] + xd * geometry[at.X_D] + xh * geometry[at.X_H]
-                if xd < 0 or xh < 0:
-                    row = -1
-                for phase in range(phases):
-                    copy_row(
-                        x, row, geometry[at.X_W], geometry[at.IN_W], mode, first + phase, stride, scratch, y, count
-                    )
-                    y += pitch
+    stride_h = geometry[at.STRIDE_H]
+    reach_h = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
+    reach_w = (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W]
+    phases_h = min(stride_h, reach_h + 1)
+    phases_w = min(geometry[at.STRIDE_W], reach_w + 1)
+    count = columns + reach_w // geometry[at.STRIDE_W]
+    first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
+    plane = geometry[at.STRIP_ROWS] * geometry[at.PITCH]
+    channel = geometry[at.KERNEL_D] * phases_h * phases_w * plane
+    for kd in range(geometry[at.KERNEL_D]):
+        for ph in range(phases_h):
+            for r in range(((lines - 1) * stride_h + reach_h - ph) // stride_h + 1):
+                row = input_row(geometry, d, h, kd, r * stride_h + ph)
+                y = block + (kd * phases_h + ph) * phases_w * plane + r * geometry[at.PITCH]
+                for pw in range(phases_w):
+                    copy_rows(
+                        x, start, row, geometry[at.X_CHANNEL], channels, geometry, first + pw,
+                        scratch, y + pw * plane, channel, count,
+                    )  # fmt: skip
 
 
 @kernel
 def direct_serial(slot, slots, x, weight, out, rows, geometry, scratch):
-    """Compute the tasks of thread ``slot`` of ``slots``: each BLOCK columns of one output row x some panels of filters.
+    """Compute the tasks of thread ``slot`` of ``slots``: each BLOCK_ROWS x BLOCK_COLUMNS pixels x some panels of filters.
 
     out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of
-        weight[g, f, c, kd, kh, kw] * x[n, g * C + c, d * sd + kd * dd - pd, h * sh + kh * dh - ph, w * sw + kw * dw -
-        pw]
+        weight[g, f, c, kd, kh, kw] * x[n, g * C + c, d * sd + kd * dd - pd, h * sh + kh * dh - ph, w * sw + kw * dw - pw]
 
-    x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by ``pack_weights``;
-    ``rows[k]`` is where tap k of output column 0 lies in the strip.
+    x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
+    ``packing.pack_weights_serial``; ``rows[k]`` is where tap k of the first output lies in the strip.
     """
-    tile_columns = TILE_BYTES // out.itemsize
+    nr = geometry[at.NR]
+    pitch = geometry[at.PITCH]
     taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     channels = geometry[at.CHANNELS]
     total = channels * taps
-    width = geometry[at.OUT_W]
-    parts = (width + geometry[at.BLOCK] - 1) // geometry[at.BLOCK]
-    blocks = geometry[at.OUT_D] * geometry[at.OUT_H] * parts
+    across = (geometry[at.OUT_W] + geometry[at.BLOCK_COLUMNS] - 1) // geometry[at.BLOCK_COLUMNS]
+    down = (geometry[at.OUT_H] + geometry[at.BLOCK_ROWS] - 1) // geometry[at.BLOCK_ROWS]
+    blocks = geometry[at.OUT_D] * down * across
     base = slot * geometry[at.SCRATCH]
     spare = base + geometry[at.TILE_START]
     for task in range(geometry[at.TASKS] * slot // slots, geometry[at.TASKS] * (slot + 1) // slots):
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
+        number, column = divmod(number, across)
+        d, h = divmod(number, down)
+        column *= geometry[at.BLOCK_COLUMNS]
+        h *= geometry[at.BLOCK_ROWS]
+        line = d * geometry[at.OUT_H] + h
+        lines = min(geometry[at.BLOCK_ROWS], geometry[at.OUT_H] - h)
+        columns = min(geometry[at.BLOCK_COLUMNS], geometry[at.OUT_W] - column)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + group * channels * geometry[at.X_CHANNEL]
-        line, part = divmod(number, parts)
-        column = part * geometry[at.BLOCK]
-        columns = min(geometry[at.BLOCK], width - column)
+        target = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
+        end = (lines - 1) * pitch + columns
+        # Tiles run through whole rows of the strip and what lies between them, or start anew in every row.
+        run, reach = (pitch, columns) if geometry[at.ROW_TILES] != 0 else (end, end)
         for c in range(0, channels, geometry[at.CHANNEL_BLOCK]):
             count = min(geometry[at.CHANNEL_BLOCK], channels - c)
-            direct_pack(x, geometry, scratch, base, start + c * geometry[at.X_CHANNEL], count, line, column, columns)
-            for w in range(0, columns, tile_columns):
-                multiply_tile(
-                    weight, out, rows, geometry, scratch,
-                    (base + w, spare, line * width + column + w, min(tile_columns, columns - w)),
-                    group, panel_first, panel_last, image, (c * taps, count * taps, total),
-                )  # fmt: skip
+            direct_pack(
+                x, geometry, scratch, base, start + c * geometry[at.X_CHANNEL], count, line, lines, column, columns
+            )
+            for first in range(0, end, run):
+                for position in range(first, first + reach, nr):
+                    multiply_tile(
+                        weight, out, rows, geometry, scratch, (base + position, spare, position),
+                        (line, column, pitch, columns, end), group, panel_first, panel_last, target,
+                        (c * taps, count * taps, total),
+                    )  # fmt: skip
 
 
 @parallel_kernel

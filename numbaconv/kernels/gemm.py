@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import TILE_BYTES, TILE_ROWS
-from .simd import gemm_microkernel
+from .blocking import TILES, VECTOR_BYTES
+from .simd import finish_lanes, gemm_microkernel, gemm_microkernel_1, gemm_microkernel_2, gemm_microkernel_4
+
+USUAL_ROWS = TILES[0][0]
 
 
 @kernel
@@ -24,56 +26,66 @@ def task_position(task, blocks, geometry):
 
 
 @kernel
-def multiply_tile(weight, out, rows, geometry, scratch, tile, group, panel_first, panel_last, image, sums):
+def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel_first, panel_last, start, sums):
     """Add one block of channels to a column of register tiles: NR pixels x the filters of some panels.
 
-    out[image, filter, pixel] (+)= sum over k of weight[filter, k] * block[k, pixel]
+    out[filter, pixel] (+)= sum over k of weight[filter, k] * block[k, pixel]
 
-    - weight: packed by :func:`~numbaconv.kernels.packing.pack_weights`.
-    - block: row k starts at ``scratch[block + rows[k]]``, one element per pixel; NR of them are read even where fewer
-      count.
-    - tile = (block, pixel, columns): the start of the block in scratch, the first pixel (flat in the output image), how
-      many there are.
+    - weight: packed by ``packing.pack_weights_serial``.
+    - tile = (block, spare, position): where the block of pixels starts in scratch (row k at ``block + rows[k]``, NR elements,
+      all of which are read), where there is room for MR x NR sums, and the tile's first position in the area.
+    - area = (line, column, pitch, width, end): positions run through rows of ``pitch`` cells, of which the first ``width``
+      are outputs, from column ``column`` of output row ``line`` (flat in d, h) on; positions from ``end`` on are not outputs.
+    - start: where the image's first output lies in ``out``.
     - sums = (first, depth, total): this block is rows first ... first + depth - 1 of total. The first one
       overwrites the output, the last one adds the bias and applies the activation.
-    - scratch[TILE_START of this thread] is room for MR x NR elements: tiles cut off by an edge, and outputs whose
-      pixels do not lie one behind the other, are computed there and copied.
+
+    A tile whose outputs lie one behind the other is stored by the microkernel; of others the sums go to the spare room.
     """
-    block, spare, pixel, columns = tile
+    block, spare, position = tile
+    line, column, pitch, width, end = area
     first, depth, total = sums
-    tile_columns = TILE_BYTES // out.itemsize
+    mr = geometry[at.MR]
+    nr = geometry[at.NR]
     filters = geometry[at.FILTERS]
     finish = geometry[at.FINISH] if first + depth == total else at.FINISH_NOTHING
+    row = position // pitch
+    offset = position - row * pitch
+    whole = geometry[at.OUT_DENSE] != 0 and position + nr <= end
+    whole = whole and (offset + nr <= width or (pitch == width and width == geometry[at.OUT_W]))
+    pixel = (line + row) * geometry[at.OUT_W] + column + offset
     for panel in range(panel_first, panel_last):
         number = group * geometry[at.PANELS] + panel
-        a = (number * total + first) * TILE_ROWS
-        bias = geometry[at.BIAS_START] + number * TILE_ROWS
-        channel = group * filters + panel * TILE_ROWS
-        count = min(TILE_ROWS, filters - panel * TILE_ROWS)
-        start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + channel * geometry[at.OUT_CHANNEL]
-        if geometry[at.OUT_DENSE] and count == TILE_ROWS and columns == tile_columns:
+        a = (number * total + first) * mr
+        bias = geometry[at.BIAS_START] + number * mr
+        channel = group * filters + panel * mr
+        count = min(mr, filters - panel * mr)
+        c = start + channel * geometry[at.OUT_CHANNEL]
+        if whole and count == mr:
+            target, step, elsewhere, accumulate, last = c + pixel, geometry[at.OUT_CHANNEL], 0, first, finish
+        else:
+            target, step, elsewhere, accumulate, last = spare, nr, 1, 0, at.FINISH_NOTHING
+        if mr == USUAL_ROWS:
             gemm_microkernel(
-                weight,
-                a,
-                scratch,
-                block,
-                rows,
-                depth,
-                out,
-                start + pixel,
-                geometry[at.OUT_CHANNEL],
-                first,
-                bias,
-                finish,
+                weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
+            )
+        elif mr == 1:
+            gemm_microkernel_1(
+                weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
+            )
+        elif mr == 2:
+            gemm_microkernel_2(
+                weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
             )
         else:
-            gemm_microkernel(
-                weight, a, scratch, block, rows, depth, scratch, spare, tile_columns, 0, bias, at.FINISH_NOTHING
+            gemm_microkernel_4(
+                weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
             )
+        if elsewhere != 0:
             for m in range(count):
-                store_pixels(
-                    scratch, spare + m * tile_columns, weight[bias + m], out, start + m * geometry[at.OUT_CHANNEL],
-                    geometry, pixel, columns, first, finish,
+                store_row(
+                    scratch, spare + m * nr, weight[bias + m], out, c + m * geometry[at.OUT_CHANNEL],
+                    geometry, position, area, first, finish,
                 )  # fmt: skip
 
 
@@ -88,23 +100,35 @@ def finished(value, bias, finish):
 
 
 @kernel
-def store_pixels(row, row_start, bias, out, start, geometry, pixel, columns, accumulate, finish):
-    """Store ``columns`` sums of one filter, from flat pixel ``pixel`` on, by the strides of the output.
+def store_row(sums, first, bias, out, start, geometry, position, area, accumulate, finish):
+    """Store a tile's NR sums of one filter, from ``sums[first]`` on, where they are outputs, by the output's strides.
 
-    ``start`` is the filter's first pixel in ``out``; bias, accumulate and finish are the microkernel's.
+    ``start`` is the filter's first output; position and area as in :func:`multiply_tile`, the rest as in the microkernel.
     """
-    width = geometry[at.OUT_W]
-    height = geometry[at.OUT_H]
-    done = 0
-    while done < columns:
-        line, w = divmod(pixel + done, width)
-        d, h = divmod(line, height)
-        count = min(columns - done, width - w)
-        step = geometry[at.OUT_STRIDE_W]
-        y = start + d * geometry[at.OUT_STRIDE_D] + h * geometry[at.OUT_STRIDE_H] + w * step
-        for j in range(count):
-            value = row[row_start + done + j]
-            if accumulate:
-                value += out[y + j * step]
-            out[y + j * step] = finished(value, bias, finish)
-        done += count
+    line, column, pitch, width, end = area
+    lanes = VECTOR_BYTES // out.itemsize
+    step = geometry[at.OUT_STRIDE_W]
+    last = min(end, position + geometry[at.NR])
+    row = position // pitch
+    offset = position - row * pitch
+    d, h = divmod(line + row, geometry[at.OUT_H])
+    while position < last:
+        count = min(last - position, pitch - offset)
+        inside = min(count, width - offset)
+        y = start + d * geometry[at.OUT_STRIDE_D] + h * geometry[at.OUT_STRIDE_H] + (column + offset) * step
+        if step == 1:
+            for j in range(0, inside, lanes):
+                finish_lanes(sums, first + j, out, y + j, inside - j, accumulate, bias, finish)
+        else:
+            for j in range(inside):
+                value = sums[first + j]
+                if accumulate:
+                    value += out[y + j * step]
+                out[y + j * step] = finished(value, bias, finish)
+        position += count
+        first += count
+        offset = 0
+        h += 1
+        if h == geometry[at.OUT_H]:
+            h = 0
+            d += 1

@@ -55,17 +55,25 @@ OUT_STRIDE_W: Final = 35
 OUT_DENSE: Final = 36  # 1 where the pixels of a channel lie one behind the other
 
 # The blocking, the same for every algorithm.
-PANELS: Final = 37  # panels of TILE_ROWS filters in a group
-PANEL_SPLIT: Final = 38  # tasks that share the panels of one block of pixels
-CHANNEL_BLOCK: Final = 39  # channels summed before the result goes back to memory
-BIAS_START: Final = 40  # where the bias lies in the packed weights
-TILE_START: Final = 41  # where the spare output tile lies in a thread's scratch
-SCRATCH: Final = 42  # elements of scratch of one thread
-TASKS: Final = 43
-BLOCK: Final = 44  # output columns (direct), tiles of pixels (im2col) of one task
-PITCH: Final = 45  # elements between two rows of the packed block
-RAW_START: Final = 46  # where the untransformed weights lie in the packed weights (winograd)
-LENGTH: Final = 47
+MR: Final = 37  # filters of a register tile
+NR: Final = 38  # columns of a register tile
+PANELS: Final = 39  # panels of MR filters in a group
+PANEL_SPLIT: Final = 40  # tasks that share the panels of one block of pixels
+CHANNEL_BLOCK: Final = 41  # channels summed before the result goes back to memory
+BIAS_START: Final = 42  # where the bias lies in the packed weights
+TILE_START: Final = 43  # where the spare output tile lies in a thread's scratch
+SCRATCH: Final = 44  # elements of scratch of one thread
+TASKS: Final = 45
+PITCH: Final = 46  # elements between two rows of the packed block
+
+# The blocking of single algorithms.
+BLOCK: Final = 47  # im2col: tiles of pixels of one task
+BLOCK_ROWS: Final = 47  # direct: output rows of one task
+BLOCK_COLUMNS: Final = 48  # direct: output columns of one task
+ROW_TILES: Final = 49  # direct: 1 where register tiles start anew in every row, 0 where they run on through the rows
+STRIP_ROWS: Final = 50  # direct: rows of one phase of a strip
+RAW_START: Final = 47  # winograd: where the untransformed weights lie in the packed weights
+LENGTH: Final = 51
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

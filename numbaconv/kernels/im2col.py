@@ -11,9 +11,8 @@ from numba import prange
 
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
-from .blocking import TILE_BYTES
 from .gemm import multiply_tile, task_position
-from .packing import copy_row, source_index
+from .packing import copy_rows, input_row
 
 
 @kernel
@@ -28,32 +27,21 @@ def im2col_pack(x, geometry, scratch, block, start, channels, pixel, columns):
     height = geometry[at.OUT_H]
     taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     pitch = geometry[at.PITCH]
-    mode = geometry[at.PAD_MODE]
     done = 0
     while done < columns:
         line, w = divmod(pixel + done, width)
         d, h = divmod(line, height)
         count = min(columns - done, width - w)
-        first = w * geometry[at.STRIDE_W] - geometry[at.PAD_W]
         tap = block + done
         for kd in range(geometry[at.KERNEL_D]):
-            xd = source_index(
-                d * geometry[at.STRIDE_D] - geometry[at.PAD_D] + kd * geometry[at.DILATION_D], geometry[at.IN_D], mode
-            )
             for kh in range(geometry[at.KERNEL_H]):
-                xh = source_index(
-                    h * geometry[at.STRIDE_H] - geometry[at.PAD_H] + kh * geometry[at.DILATION_H],
-                    geometry[at.IN_H],
-                    mode,
-                )
+                row = input_row(geometry, d, h, kd, kh * geometry[at.DILATION_H])
                 for kw in range(geometry[at.KERNEL_W]):
-                    for c in range(channels):
-                        row = start + c * geometry[at.X_CHANNEL] + xd * geometry[at.X_D] + xh * geometry[at.X_H]
-                        copy_row(
-                            x, row if xd >= 0 and xh >= 0 else -1, geometry[at.X_W], geometry[at.IN_W], mode,
-                            first + kw * geometry[at.DILATION_W], geometry[at.STRIDE_W],
-                            scratch, tap + c * taps * pitch, count,
-                        )  # fmt: skip
+                    first = w * geometry[at.STRIDE_W] - geometry[at.PAD_W] + kw * geometry[at.DILATION_W]
+                    copy_rows(
+                        x, start, row, geometry[at.X_CHANNEL], channels, geometry, first,
+                        scratch, tap, taps * pitch, count,
+                    )  # fmt: skip
                     tap += pitch
         done += count
 
@@ -64,30 +52,32 @@ def im2col_serial(slot, slots, x, weight, out, rows, geometry, scratch):
 
     out[n, g * F + f, p] = bias[f] + sum over k of weight[g, f, k] * input under tap k of pixel p
 
-    x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by ``pack_weights``;
-    ``rows[k]`` is k * NR.
+    x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
+    ``packing.pack_weights_serial``; ``rows[k]`` is k * NR.
     """
-    tile_columns = TILE_BYTES // out.itemsize
+    nr = geometry[at.NR]
     taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     channels = geometry[at.CHANNELS]
     total = channels * taps
-    pixels = geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W]
-    block_pixels = geometry[at.BLOCK] * tile_columns
+    width = geometry[at.OUT_W]
+    pixels = geometry[at.OUT_D] * geometry[at.OUT_H] * width
+    block_pixels = geometry[at.BLOCK] * nr
     blocks = (pixels + block_pixels - 1) // block_pixels
     base = slot * geometry[at.SCRATCH]
     spare = base + geometry[at.TILE_START]
     for task in range(geometry[at.TASKS] * slot // slots, geometry[at.TASKS] * (slot + 1) // slots):
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + group * channels * geometry[at.X_CHANNEL]
-        pixel_last = min(pixels, (number + 1) * block_pixels)
+        target = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
+        end = min(pixels, (number + 1) * block_pixels)
         for c in range(0, channels, geometry[at.CHANNEL_BLOCK]):
             count = min(geometry[at.CHANNEL_BLOCK], channels - c)
-            for pixel in range(number * block_pixels, pixel_last, tile_columns):
-                columns = min(tile_columns, pixel_last - pixel)
+            for pixel in range(number * block_pixels, end, nr):
+                columns = min(nr, end - pixel)
                 im2col_pack(x, geometry, scratch, base, start + c * geometry[at.X_CHANNEL], count, pixel, columns)
                 multiply_tile(
-                    weight, out, rows, geometry, scratch, (base, spare, pixel, columns), group, panel_first, panel_last,
-                    image, (c * taps, count * taps, total),
+                    weight, out, rows, geometry, scratch, (base, spare, pixel), (0, 0, width, width, end),
+                    group, panel_first, panel_last, target, (c * taps, count * taps, total),
                 )  # fmt: skip
 
 

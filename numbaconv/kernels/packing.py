@@ -7,7 +7,10 @@ from numba import prange
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import TILE_ROWS, VECTOR_BYTES
-from .simd import copy_lanes, transpose_panel
+from .simd import copy_every_other, copy_lanes, transpose_panel
+
+#: Stands for an input row that lies in the padding. Offsets of real rows may be negative, but no array reaches this far.
+NO_ROW = -(2**62)
 
 
 @kernel
@@ -34,51 +37,78 @@ def source_index(position, size, mode):
 
 
 @kernel
-def copy_row(x, start, step, size, mode, first, stride, y, y_start, count):
-    """y[y_start + j] = row[first + j * stride] for j < count, with ``row`` the padded row of x.
+def input_row(geometry, d, h, kd, below):
+    """Return where an input row starts, relative to its channel, or NO_ROW for a row of zeros.
 
-    Cell i of the row is ``x[start + i * step]``, for 0 <= i < size; what lies outside is padding of kind
-    ``mode``. ``start`` < 0 stands for a row that is padding itself: zeros.
+    It is the row under tap kd of output row (d, h), ``below`` padded rows below that of tap kh = 0.
     """
-    if start < 0:
-        for j in range(count):
-            y[y_start + j] = 0
-        return
-    left = min(count, max(0, -(first // stride)))  # the first j whose position is not negative
-    right = min(count, max(left, -((first - size) // stride)))  # the first one whose position is >= size
-    for j in range(left):
-        i = source_index(first + j * stride, size, mode)
-        y[y_start + j] = x[start + i * step] if i >= 0 else 0
-    inside = start + first * step
-    jump = stride * step
-    if jump == 1:
-        lanes = VECTOR_BYTES // y.itemsize
-        for j in range(left, right, lanes):
-            copy_lanes(x, inside + j, y, y_start + j, right - j)
-    else:
-        for j in range(left, right):
-            y[y_start + j] = x[inside + j * jump]
-    for j in range(right, count):
-        i = source_index(first + j * stride, size, mode)
-        y[y_start + j] = x[start + i * step] if i >= 0 else 0
+    mode = geometry[at.PAD_MODE]
+    xd = d * geometry[at.STRIDE_D] - geometry[at.PAD_D] + kd * geometry[at.DILATION_D]
+    xh = h * geometry[at.STRIDE_H] - geometry[at.PAD_H] + below
+    xd = source_index(xd, geometry[at.IN_D], mode)
+    xh = source_index(xh, geometry[at.IN_H], mode)
+    return NO_ROW if xd < 0 or xh < 0 else xd * geometry[at.X_D] + xh * geometry[at.X_H]
 
 
 @kernel
-def pack_panel(weight, filters, depth, group, panel, y, start):
+def copy_rows(x, start, row, x_step, rows, geometry, first, y, y_start, y_step, count):
+    """y[y_start + r * y_step + j] = padded row r at position ``first`` + j * STRIDE_W, for r < rows and j < count.
+
+    Row r starts at ``x[start + row + r * x_step]``; its IN_W cells are X_W apart. Positions count from the first cell; what lies
+    outside is what the padding mode says. A ``row`` of NO_ROW is padding itself: zeros.
+    """
+    if row == NO_ROW:
+        for r in range(rows):
+            for j in range(count):
+                y[y_start + r * y_step + j] = 0
+        return
+    size = geometry[at.IN_W]
+    step = geometry[at.X_W]
+    stride = geometry[at.STRIDE_W]
+    mode = geometry[at.PAD_MODE]
+    lanes = VECTOR_BYTES // y.itemsize
+    left = min(count, max(0, -(first // stride)))  # the first j whose position is not negative
+    right = min(count, max(left, -((first - size) // stride)))  # the first one whose position is at least size
+    jump = stride * step
+    for r in range(rows):
+        source = start + row + r * x_step
+        target = y_start + r * y_step
+        for j in range(left):
+            i = source_index(first + j * stride, size, mode)
+            y[target + j] = x[source + i * step] if i >= 0 else 0
+        inside = source + first * step
+        if jump == 1:
+            for j in range(left, right, lanes):
+                copy_lanes(x, inside + j, y, target + j, right - j)
+        elif jump == 2:
+            for j in range(left, right, lanes):
+                copy_every_other(x, inside + 2 * j, y, target + j, right - j)
+        else:
+            for j in range(left, right):
+                y[target + j] = x[inside + j * jump]
+        for j in range(right, count):
+            i = source_index(first + j * stride, size, mode)
+            y[target + j] = x[source + i * step] if i >= 0 else 0
+
+
+@kernel
+def pack_panel(weight, geometry, depth, group, panel, y, start):
     """Transpose a panel: y[start + k * MR + m] = weight[group, panel * MR + m, k] for k < depth.
 
     ``weight`` is (groups, filters, depth), C-contiguous and flat; filters that fill up the last panel are zeros.
     """
-    row = panel * TILE_ROWS
+    mr = geometry[at.MR]
+    filters = geometry[at.FILTERS]
+    row = panel * mr
     x = (group * filters + row) * depth
-    count = min(TILE_ROWS, filters - row)
+    count = min(mr, filters - row)
     lanes = VECTOR_BYTES // y.itemsize
     whole = depth - depth % lanes if count == TILE_ROWS else 0
     for k in range(0, whole, lanes):
-        transpose_panel(weight, x + k, depth, y, start + k * TILE_ROWS)
+        transpose_panel(weight, x + k, depth, y, start + k * mr)
     for k in range(whole, depth):
-        for m in range(TILE_ROWS):
-            y[start + k * TILE_ROWS + m] = weight[x + m * depth + k] if m < count else 0
+        for m in range(mr):
+            y[start + k * mr + m] = weight[x + m * depth + k] if m < count else 0
 
 
 @kernel
@@ -94,7 +124,7 @@ def pack_weights_serial(slot, slots, weight, bias, packed, geometry):
     every = geometry[at.GROUPS] * panels
     for number in range(every * slot // slots, every * (slot + 1) // slots):
         group, panel = divmod(number, panels)
-        pack_panel(weight, geometry[at.FILTERS], depth, group, panel, packed, number * depth * TILE_ROWS)
+        pack_panel(weight, geometry, depth, group, panel, packed, number * depth * geometry[at.MR])
     if slot == 0:
         pack_bias(bias, packed, geometry)
 
@@ -110,7 +140,8 @@ def pack_weights_parallel(slots, weight, bias, packed, geometry):
 def pack_bias(bias, packed, geometry):
     """packed[BIAS_START + (g * PANELS + p) * MR + m] = bias of filter p * MR + m of group g, or 0."""
     filters = geometry[at.FILTERS]
+    padded = geometry[at.PANELS] * geometry[at.MR]
     for group in range(geometry[at.GROUPS]):
-        y = geometry[at.BIAS_START] + group * geometry[at.PANELS] * TILE_ROWS
-        for row in range(geometry[at.PANELS] * TILE_ROWS):
+        y = geometry[at.BIAS_START] + group * padded
+        for row in range(padded):
             packed[y + row] = bias[group * filters + row] if row < filters and bias.size > 0 else 0

@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .. import runtime
-from .blocking import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, WINOGRAD_F4X3_POINTS
+from .blocking import TILE_ROWS, TILES, VECTOR_BYTES, WINOGRAD_F4X3_POINTS
 from .geometry import FINISH_BIAS, FINISH_BIAS_RELU
 
 INDEX = ir.IntType(64)
@@ -122,34 +122,40 @@ def _address(
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [start])
 
 
-@intrinsic
-def gemm_microkernel(
-    typing_context, a, a_start, b, b_start, rows, depth, c, c_start, c_stride, accumulate, bias_start, finish
-):
-    """C = A B [+ C] [+ bias] [then ReLU] for one register tile; float32 or float64.
+def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
+    """Make the microkernel of one tile: ``tile_rows`` x ``tile_vectors`` vectors."""
 
-    C[m, n] (+)= sum over k < depth of A[m, k] * B[k, n], for m < MR and n < NR, in the order of k.
+    def gemm_microkernel(
+        typing_context, a, a_start, b, b_start, rows, depth, out, start, stride, spare, accumulate, bias_start, finish
+    ):
+        """C = A B [+ C] [+ bias] [then ReLU] for one register tile of MR x NR; float32 or float64.
 
-    - A: packed weights; A[m, k] is ``a[a_start + k * MR + m]``.
-    - B: any array; row k starts at ``b[b_start + rows[k]]`` and has NR contiguous elements.
-    - C: row m starts at ``c[c_start + m * c_stride]`` and has NR contiguous elements, all of which are written
-      (a caller with a narrower tile passes a spare one). C is read only where ``accumulate`` is not 0.
-    - bias: MR elements at ``a[bias_start]``, read where ``finish`` is FINISH_BIAS or FINISH_BIAS_RELU.
+        C[m, n] (+)= sum over k < depth of A[m, k] * B[k, n], for m < MR and n < NR, in the order of k.
 
-    MR = TILE_ROWS, NR = TILE_VECTORS vectors. Strides and starts are counted in elements. No alignment is assumed.
-    """
-    signature = types.void(
-        a, types.intp, b, types.intp, rows, types.intp, c, types.intp, types.intp, types.intp, types.intp, types.intp
-    )  # fmt: skip
+        - A: packed weights; A[m, k] is ``a[a_start + k * MR + m]``.
+        - B: any array; row k starts at ``b[b_start + rows[k]]`` and has NR contiguous elements.
+        - C: row m starts at ``out[start + m * stride]``, or where ``spare`` is not 0 at ``b[start + m * stride]``, and has
+          NR contiguous elements, all of which are written. It is read only where ``accumulate`` is not 0.
+        - bias: MR elements at ``a[bias_start]``, read where ``finish`` is FINISH_BIAS or FINISH_BIAS_RELU.
+
+        Strides and starts are counted in elements. No alignment is assumed.
+        """
+        index = types.intp
+        signature = types.void(a, index, b, index, rows, index, out, index, index, index, index, index, index)
+        return signature, generate
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        a, a_start, b, b_start, rows, depth, c, c_start, c_stride, accumulate, bias_start, finish = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
-        a_first = _address(context, builder, signature.args[0], a, a_start)
-        b_first = _address(context, builder, signature.args[2], b, b_start)
-        row_table = _address(context, builder, signature.args[4], rows, _constant(0))
-        c_first = _address(context, builder, signature.args[6], c, c_start)
-        tile = [(m, v) for m in range(TILE_ROWS) for v in range(TILE_VECTORS)]
+        a, a_start, b, b_start, rows, depth, out, start, stride, spare, accumulate, bias_start, finish = arguments
+        kinds = signature.args
+        vectors = _Vectors(context, builder, kinds[0].dtype)
+        a_first = _address(context, builder, kinds[0], a, a_start)
+        b_first = _address(context, builder, kinds[2], b, b_start)
+        row_table = _address(context, builder, kinds[4], rows, _constant(0))
+        in_out = builder.icmp_signed("==", spare, _constant(0))
+        c_first = builder.select(
+            in_out, _address(context, builder, kinds[6], out, start), _address(context, builder, kinds[2], b, start)
+        )
+        tile = [(m, v) for m in range(tile_rows) for v in range(tile_vectors)]
 
         before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("summed")
         builder.cbranch(builder.icmp_signed(">", depth, _constant(0)), loop, after)
@@ -159,9 +165,9 @@ def gemm_microkernel(
         k.add_incoming(_constant(0), before)
         sums = [builder.phi(vectors.type) for _ in tile]
         b_row = builder.gep(b_first, [builder.load(builder.gep(row_table, [k]))])
-        b_vectors = [vectors.load(builder.gep(b_row, [_constant(v * vectors.lanes)])) for v in range(TILE_VECTORS)]
-        a_column = builder.gep(a_first, [builder.mul(k, _constant(TILE_ROWS))])
-        a_splats = [vectors.splat(builder.load(builder.gep(a_column, [_constant(m)]))) for m in range(TILE_ROWS)]
+        b_vectors = [vectors.load(builder.gep(b_row, [_constant(v * vectors.lanes)])) for v in range(tile_vectors)]
+        a_column = builder.gep(a_first, [builder.mul(k, _constant(tile_rows))])
+        a_splats = [vectors.splat(builder.load(builder.gep(a_column, [_constant(m)]))) for m in range(tile_rows)]
         added = [
             vectors.multiply_add(a_splats[m], b_vectors[v], total) for (m, v), total in zip(tile, sums, strict=True)
         ]
@@ -179,9 +185,7 @@ def gemm_microkernel(
             total.add_incoming(value, loop)
 
         def address(m: int, v: int) -> ir.Value:
-            return builder.gep(
-                c_first, [builder.add(builder.mul(c_stride, _constant(m)), _constant(v * vectors.lanes))]
-            )
+            return builder.gep(c_first, [builder.add(builder.mul(stride, _constant(m)), _constant(v * vectors.lanes))])
 
         def only_if(condition: ir.Value, change: Any) -> None:
             """Replace the totals by ``change(m, v, total)`` where the condition holds."""
@@ -196,8 +200,8 @@ def gemm_microkernel(
                 phi.add_incoming(new, taken)
             totals = merged
 
-        def plus_bias(m: int, v: int, total: ir.Value) -> ir.Value:
-            bias = builder.load(_address(context, builder, signature.args[0], a, builder.add(bias_start, _constant(m))))
+        def plus_bias(m: int, _v: int, total: ir.Value) -> ir.Value:
+            bias = builder.load(_address(context, builder, kinds[0], a, builder.add(bias_start, _constant(m))))
             return builder.fadd(total, vectors.splat(bias))
 
         only_if(
@@ -208,6 +212,44 @@ def gemm_microkernel(
         only_if(builder.icmp_signed("==", finish, _constant(FINISH_BIAS_RELU)), lambda *which: vectors.relu(which[-1]))
         for (m, v), total in zip(tile, totals, strict=True):
             vectors.store(total, address(m, v))
+        return context.get_dummy_value()
+
+    gemm_microkernel.__name__ = f"gemm_microkernel_{tile_rows}x{tile_vectors}"
+    return intrinsic(gemm_microkernel)
+
+
+#: One microkernel for each tile of the blocking table, the tallest one first.
+gemm_microkernel, gemm_microkernel_4, gemm_microkernel_2, gemm_microkernel_1 = (_microkernel(*tile) for tile in TILES)
+
+
+@intrinsic
+def finish_lanes(typing_context, x, x_start, out, start, count, accumulate, bias, finish):
+    """out[start + j] = x[x_start + j] [+ out[start + j]] [+ bias] [then ReLU], for j < min(count, lanes).
+
+    ``accumulate`` and ``finish`` as in the microkernel. Nothing else is read or written.
+    """
+    index = types.intp
+    signature = types.void(x, index, out, index, index, index, x.dtype, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, x_start, out, start, count, accumulate, bias, finish = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        mask = vectors.first_lanes(count)
+        target = _address(context, builder, signature.args[2], out, start)
+        value = vectors.load_masked(_address(context, builder, signature.args[0], x, x_start), mask)
+
+        def where(condition: ir.Value, changed: ir.Value) -> ir.Value:
+            return builder.select(condition, changed, value)
+
+        accumulates = builder.icmp_signed("!=", accumulate, _constant(0))
+        nowhere = ir.Constant(vectors.mask, None)
+        before = vectors.load_masked(target, builder.select(accumulates, mask, nowhere))
+        value = where(accumulates, builder.fadd(before, value))
+        value = where(
+            builder.icmp_signed(">=", finish, _constant(FINISH_BIAS)), builder.fadd(value, vectors.splat(bias))
+        )
+        value = where(builder.icmp_signed("==", finish, _constant(FINISH_BIAS_RELU)), vectors.relu(value))
+        vectors.store_masked(value, target, mask)
         return context.get_dummy_value()
 
     return signature, generate
@@ -223,6 +265,27 @@ def copy_lanes(typing_context, x, x_start, y, y_start, count):
         vectors = _Vectors(context, builder, signature.args[0].dtype)
         mask = vectors.first_lanes(count)
         value = vectors.load_masked(_address(context, builder, signature.args[0], x, x_start), mask)
+        vectors.store_masked(value, _address(context, builder, signature.args[2], y, y_start), mask)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def copy_every_other(typing_context, x, x_start, y, y_start, count):
+    """y[y_start + j] = x[x_start + 2 * j] for j < min(count, lanes); no element beyond the last one copied is read."""
+    signature = types.void(x, types.intp, y, types.intp, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, x_start, y, y_start, count = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        reach = builder.sub(builder.mul(count, _constant(2)), _constant(1))
+        first = _address(context, builder, signature.args[0], x, x_start)
+        second = builder.gep(first, [_constant(vectors.lanes)])
+        low = vectors.load_masked(first, vectors.first_lanes(reach))
+        high = vectors.load_masked(second, vectors.first_lanes(builder.sub(reach, _constant(vectors.lanes))))
+        value = vectors.shuffle(low, high, [2 * lane for lane in range(vectors.lanes)])
+        mask = vectors.first_lanes(count)
         vectors.store_masked(value, _address(context, builder, signature.args[2], y, y_start), mask)
         return context.get_dummy_value()
 

@@ -13,9 +13,9 @@ from numba import prange
 
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
-from .blocking import TILE_BYTES, TILE_ROWS, VECTOR_BYTES
+from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES
 from .gemm import finished
-from .packing import copy_row, pack_bias, pack_panel, source_index
+from .packing import copy_rows, input_row, pack_bias, pack_panel, source_index
 from .simd import copy_lanes, gemm_microkernel, winograd_input_f4x3, winograd_output_f4x3, winograd_weight_f4x3
 
 
@@ -33,7 +33,7 @@ def winograd_weights_serial(slot, slots, weight, bias, packed, geometry):
     for number in range(every * slot // slots, every * (slot + 1) // slots):
         group, panel = divmod(number, panels)
         raw = geometry[at.RAW_START] + number * channels * 9 * TILE_ROWS
-        pack_panel(weight, geometry[at.FILTERS], channels * 9, group, panel, packed, raw)
+        pack_panel(weight, geometry, channels * 9, group, panel, packed, raw)
         for c in range(channels):
             target = (number * 36 * channels + c) * TILE_ROWS
             winograd_weight_f4x3(packed, raw + c * 9 * TILE_ROWS, packed, target, channels * TILE_ROWS)
@@ -65,53 +65,37 @@ def tile_run(tile, last, geometry):
 def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last):
     """scratch[block + (u * C + c) * NR + t] = element u of B^T d B of tile ``tile`` + t and channel c of a group.
 
-    ``buffer`` is room in scratch for 6 rows of the tiles' first four columns and 6 of their last two, PITCH elements a
-    row.
+    ``buffer`` is room in scratch for BUFFERED channels: of each 6 rows of the tiles' first four columns and 6 of their
+    last two, PITCH elements a row.
     """
-    tile_columns = TILE_BYTES // scratch.itemsize
+    nr = geometry[at.NR]
     lanes = VECTOR_BYTES // scratch.itemsize
     channels = geometry[at.CHANNELS]
     pitch = geometry[at.PITCH]
-    mode = geometry[at.PAD_MODE]
-    tails = buffer + 6 * pitch
-    for c in range(channels):
+    for first_channel in range(0, channels, BUFFERED):
+        some = min(BUFFERED, channels - first_channel)
         done = tile
         while done < last:
             image, row, column, count = tile_run(done, last, geometry)
-            start = (
-                geometry[at.X_START] + image * geometry[at.X_BATCH] + (group * channels + c) * geometry[at.X_CHANNEL]
-            )
+            start = geometry[at.X_START] + image * geometry[at.X_BATCH]
+            start += (group * channels + first_channel) * geometry[at.X_CHANNEL]
             first = 4 * column - geometry[at.PAD_W]
             y = buffer + 4 * (done - tile)
             for i in range(6):
-                xh = source_index(4 * row - geometry[at.PAD_H] + i, geometry[at.IN_H], mode)
-                line = start + xh * geometry[at.X_H] if xh >= 0 else -1
-                copy_row(
-                    x, line, geometry[at.X_W], geometry[at.IN_W], mode, first, 1, scratch, y + i * pitch, 4 * count
-                )
-                copy_row(
-                    x,
-                    line,
-                    geometry[at.X_W],
-                    geometry[at.IN_W],
-                    mode,
-                    first + 4,
-                    1,
-                    scratch,
-                    y + (6 + i) * pitch,
-                    4 * count,
-                )
+                line = input_row(geometry, 0, 4 * row, 0, i)
+                for part in range(2):
+                    copy_rows(
+                        x, start, line, geometry[at.X_CHANNEL], some, geometry, first + 4 * part,
+                        scratch, y + (6 * part + i) * pitch, 12 * pitch, 4 * count,
+                    )  # fmt: skip
             done += count
-        for t in range(0, last - tile, lanes):
-            winograd_input_f4x3(
-                scratch,
-                buffer + 4 * t,
-                pitch,
-                tails + 4 * t,
-                scratch,
-                block + c * tile_columns + t,
-                channels * tile_columns,
-            )
+        for c in range(some):
+            rows = buffer + c * 12 * pitch
+            target = block + (first_channel + c) * nr
+            for t in range(0, last - tile, lanes):
+                winograd_input_f4x3(
+                    scratch, rows + 4 * t, pitch, rows + 6 * pitch + 4 * t, scratch, target + t, channels * nr
+                )
 
 
 @kernel
@@ -180,7 +164,7 @@ def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     MR x NR; then 12 rows of PITCH elements, where image rows are gathered before the first transform and collected
     after the last one.
     """
-    tile_columns = TILE_BYTES // out.itemsize
+    nr = geometry[at.NR]
     lanes = VECTOR_BYTES // out.itemsize
     channels = geometry[at.CHANNELS]
     filters = geometry[at.FILTERS]
@@ -189,36 +173,29 @@ def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     pitch = geometry[at.PITCH]
     relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
     tiles = geometry[at.BATCH] * ((geometry[at.OUT_H] + 3) // 4) * ((geometry[at.OUT_W] + 3) // 4)
-    blocks = (tiles + tile_columns - 1) // tile_columns
+    blocks = (tiles + nr - 1) // nr
     block = slot * geometry[at.SCRATCH]
-    sums = block + 36 * channels * tile_columns
-    buffer = sums + 36 * TILE_ROWS * tile_columns
+    sums = block + 36 * channels * nr
+    buffer = sums + 36 * TILE_ROWS * nr
     for task in range(geometry[at.TASKS] * slot // slots, geometry[at.TASKS] * (slot + 1) // slots):
         rest, part = divmod(task, split)
         group, number = divmod(rest, blocks)
-        tile = number * tile_columns
-        last = min(tiles, tile + tile_columns)
+        tile = number * nr
+        last = min(tiles, tile + nr)
         winograd_pack(x, geometry, scratch, block, buffer, group, tile, last)
         for panel in range(panels * part // split, panels * (part + 1) // split):
             matrices = (group * panels + panel) * 36
             for u in range(36):
                 gemm_microkernel(
-                    weight, (matrices + u) * channels * TILE_ROWS, scratch, block + u * channels * tile_columns, rows,
-                    channels, scratch, sums + u * TILE_ROWS * tile_columns, tile_columns, 0, 0, at.FINISH_NOTHING,
+                    weight, (matrices + u) * channels * TILE_ROWS, scratch, block + u * channels * nr, rows,
+                    channels, out, sums + u * TILE_ROWS * nr, nr, 1, 0, 0, at.FINISH_NOTHING,
                 )  # fmt: skip
             for m in range(min(TILE_ROWS, filters - panel * TILE_ROWS)):
                 bias = weight[geometry[at.BIAS_START] + (group * panels + panel) * TILE_ROWS + m]
                 spoiled = 0
                 for t in range(0, last - tile, lanes):
                     mask = winograd_output_f4x3(
-                        scratch,
-                        sums + m * tile_columns + t,
-                        TILE_ROWS * tile_columns,
-                        scratch,
-                        buffer + 4 * t,
-                        pitch,
-                        bias,
-                        relu,
+                        scratch, sums + m * nr + t, TILE_ROWS * nr, scratch, buffer + 4 * t, pitch, bias, relu
                     )
                     spoiled |= mask << t
                 winograd_store(
