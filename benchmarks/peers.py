@@ -25,9 +25,10 @@ from typing import Any, Final, NamedTuple
 import numba
 import numpy as np
 import numpy.typing as npt
+from suites import Layer, Pair
 
 import numbaconv
-from suites import Layer, Pair
+from numbaconv.planner import choose
 
 Array = npt.NDArray[Any]
 
@@ -60,10 +61,11 @@ class Arrays(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """A contestant that has been built for one layer."""
+    """A contestant that has been built for one layer; ``algorithm`` is known of our own only."""
 
     call: Callable[[], Any]
     nchw: Callable[[Any], Array]
+    algorithm: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,43 +111,38 @@ def window(layer: Layer) -> dict[str, Any]:
 def _numbaconv_plain(layer: Layer, arrays: Arrays, settings: Settings) -> Ready:
     x, weight, bias = arrays
     conv2d, keywords = numbaconv.conv2d, window(layer) | settings.own
-    _plan(layer, settings)
-    return Ready(lambda: conv2d(x, weight, bias, **keywords), np.asarray)
+    return Ready(lambda: conv2d(x, weight, bias, **keywords), np.asarray, _algorithm(layer, settings))
 
 
 def _numbaconv_nhwc(layer: Layer, arrays: Arrays, settings: Settings) -> Ready:
     _, weight, bias = arrays
     x = np.ascontiguousarray(arrays.x.transpose(0, 2, 3, 1))
     conv2d, keywords = numbaconv.conv2d, window(layer) | settings.own | {"data_format": "NHWC"}
-    _plan(layer, settings)
-    return Ready(lambda: conv2d(x, weight, bias, **keywords), lambda y: y.transpose(0, 3, 1, 2))
+    algorithm = _algorithm(layer, settings, data_format="NHWC")
+    return Ready(lambda: conv2d(x, weight, bias, **keywords), lambda y: y.transpose(0, 3, 1, 2), algorithm)
 
 
 def _numbaconv_layer(layer: Layer, arrays: Arrays, settings: Settings) -> Ready:
     x, weight, bias = arrays
-    _plan(layer, settings)
-    prepared = importlib.import_module("numbaconv.nn").Conv2d.from_weight(
-        weight, bias, **window(layer), **settings.own
-    )  # fmt: skip
-    return Ready(lambda: prepared(x), np.asarray)
+    algorithm = _algorithm(layer, settings, packed=True)
+    module = importlib.import_module("numbaconv.nn")
+    prepared = module.Conv2d.from_weight(weight, bias, **window(layer), **settings.own)
+    return Ready(lambda: prepared(x), np.asarray, algorithm)
 
 
-def _plan(layer: Layer, settings: Settings) -> numbaconv.Plan:
-    """Our plan, or :class:`Unsupported` where a forced algorithm cannot serve the layer."""
-    x = np.broadcast_to(np.dtype(settings.dtype).type(0), layer.input_shape)
-    weight = np.broadcast_to(np.dtype(settings.dtype).type(0), layer.weight_shape)
+def _algorithm(layer: Layer, settings: Settings, data_format: str = "NCHW", packed: bool = False) -> str:
+    """The algorithm of our call; :class:`Unsupported` where a forced one cannot serve the layer."""
+    batch, channels, *size = layer.input_shape
+    shape = (batch, channels, *size) if data_format == "NCHW" else (batch, *size, channels)
+    x, weight = (np.broadcast_to(np.dtype(settings.dtype).type(0), sizes) for sizes in (shape, layer.weight_shape))
+    keywords = window(layer) | settings.own | {"data_format": data_format}
     try:
-        return numbaconv.explain(x, weight, None, **window(layer), **settings.own)
-    except ValueError as error:
-        raise Unsupported(str(error)) from error
-
-
-def planned_algorithm(layer: Layer, settings: Settings) -> str:
-    """The algorithm that our calls use for a layer, or "-" where they cannot serve it."""
-    try:
-        return _plan(layer, settings).algorithm
-    except Unsupported:
-        return "-"
+        plan = numbaconv.explain(x, weight, None, **keywords)
+    except ValueError as reason:
+        raise Unsupported(str(reason)) from reason
+    if packed:  # a layer's plan does not count the packing of weights
+        plan = choose(plan.problem, settings.algorithm, settings.precision, packed=True)
+    return plan.algorithm
 
 
 # -------------------------------------------------------------------------------------------------- torch
@@ -183,8 +180,6 @@ def _onnxruntime(layer: Layer, arrays: Arrays, settings: Settings) -> Ready:
     import onnx
     import onnxruntime
 
-    if settings.dtype != "float32":
-        raise Unsupported(f"ONNX Runtime's CPU provider has no Conv kernel for {settings.dtype}")
     pads, helper = layer.padding, onnx.helper
     node = helper.make_node(
         "Conv", ["x", "w", "b"], ["y"], kernel_shape=layer.kernel, strides=layer.stride, dilations=layer.dilation,
@@ -210,8 +205,6 @@ def _onnxruntime(layer: Layer, arrays: Arrays, settings: Settings) -> Ready:
 def _openvino(layer: Layer, arrays: Arrays, settings: Settings) -> Ready:
     import openvino
 
-    if settings.dtype != "float32":
-        raise Unsupported(f"OpenVINO's CPU plugin computes {settings.dtype} in float32")
     ops = importlib.import_module("openvino.opset13")
     x, weight, bias = arrays
     parameter = ops.parameter(layer.input_shape, x.dtype)
@@ -266,7 +259,7 @@ PEERS: Final = tuple(dict.fromkeys(item.library for item in CONTESTANTS if not i
 _MODULES: Final = {"onnxruntime": ("onnxruntime", "onnx"), "jax": ("jax", "jaxlib")}
 
 
-def select(peers: list[str], nhwc: bool, threads: int) -> tuple[list[Contestant], list[str]]:
+def select(peers: list[str], nhwc: bool, settings: Settings) -> tuple[list[Contestant], list[str]]:
     """The contestants that can take part, and a sentence for each one that was asked for and cannot."""
     chosen, skipped = [], {}
     for item in CONTESTANTS:
@@ -274,7 +267,7 @@ def select(peers: list[str], nhwc: bool, threads: int) -> tuple[list[Contestant]
             reason = _no_layer() if item.name == OURS_LAYER else None
             wanted = nhwc or item.name != OURS_NHWC
         else:
-            reason, wanted = _missing(item.library, threads), item.library in peers
+            reason, wanted = _missing(item.library, settings), item.library in peers
         if wanted and reason is None:
             chosen.append(item)
         elif wanted and reason is not None:
@@ -290,15 +283,18 @@ def _no_layer() -> str | None:
     return None
 
 
-def _missing(library: str, threads: int) -> str | None:
+def _missing(library: str, settings: Settings) -> str | None:
+    """Why a peer cannot take part, or None."""
     absent = [name for name in _MODULES.get(library, (library,)) if importlib.util.find_spec(name) is None]
     if absent:
         return f"{' and '.join(absent)} not installed"
-    if library == "jax" and threads != cpu_count():
-        return (
-            f"XLA takes its {cpu_count()} threads from the process's CPUs, not from --threads {threads}; "
-            f"run under `taskset -c 0-{threads - 1}` to include it"
-        )
+    if library == "onnxruntime" and settings.dtype != "float32":
+        return f"its CPU provider has no Conv kernel for {settings.dtype}"
+    if library == "openvino" and settings.dtype != "float32":
+        return f"its CPU plugin computes {settings.dtype} in float32"
+    if library == "jax" and settings.threads != cpu_count():
+        cpus = "one CPU" if settings.threads == 1 else f"{settings.threads} CPUs"
+        return f"XLA takes as many threads as the process has CPUs ({cpu_count()}); bind it to {cpus} with `taskset`"
     return None
 
 

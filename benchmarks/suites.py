@@ -58,7 +58,7 @@ class Layer:
     def __str__(self) -> str:
         """Sizes and whatever differs from stride 1, "half" padding, dilation 1, one group and one image."""
         rows, columns = self.kernel
-        parts = [f"{self.channels}x{_short(self.height, self.width)} -> {self.filters}", f"{rows}x{columns}"]
+        parts = [f"{self.channels}x{self.height}x{self.width} -> {self.filters}", f"{rows}x{columns}"]
         if self.stride != (1, 1):
             parts.append(f"s{_short(*self.stride)}")
         if self.padding != _half(self.kernel, self.dilation):
@@ -129,7 +129,7 @@ def _vgg16() -> tuple[Layer, ...]:
 
 
 def _resnet50() -> tuple[Layer, ...]:
-    """He et al. 2015, as torchvision has it (v1.5: the 3x3 layers carry the strides): 53 layers, 23 of them distinct."""
+    """He et al. 2015, as torchvision has it (v1.5: strides in the 3x3 layers): 53 layers, 23 of them distinct."""
     layers, channels, size = [layer("conv1", 3, 224, 64, 7, 2)], 64, 56
     for stage, width in enumerate((64, 128, 256, 512), 1):
         for block in (1, 2):  # all further blocks of a stage repeat the second one

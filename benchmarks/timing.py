@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
-
-from peers import OURS_PLAIN, Array, Arrays, Contestant, Settings, Unsupported, make_arrays, planned_algorithm
+from peers import Array, Arrays, Contestant, Settings, Unsupported, make_arrays
 from suites import Layer
 
 #: Seconds of rest before a contestant's turn: the thread pools of its predecessor spin for some milliseconds.
@@ -142,6 +141,7 @@ class Outcome:
 
     samples: list[float] = dataclasses.field(default_factory=list)
     error: float | None = None
+    algorithm: str | None = None
     unsupported: str | None = None
     wrong: str | None = None
 
@@ -158,7 +158,6 @@ class LayerResult:
 
     suite: str
     layer: Layer
-    algorithm: str
     outcomes: dict[str, Outcome]
 
 
@@ -168,7 +167,6 @@ def run_layer(
     """Build every contestant, check its result, time all of them together, and check the last result again."""
     arrays = make_arrays(layer, settings.dtype)
     expected = reference(layer, arrays)
-    algorithm = planned_algorithm(layer, settings)
     direct, winograd = TOLERANCES[settings.dtype]
     outcomes: dict[str, Outcome] = {}
     ready = {}
@@ -176,11 +174,12 @@ def run_layer(
         outcome = outcomes[contestant.name] = Outcome()
         try:
             ready[contestant.name] = contestant.build(layer, arrays, settings)
+            outcome.algorithm = ready[contestant.name].algorithm
         except Unsupported as reason:
             outcome.unsupported = str(reason)
 
-    def check(name: str, ours: bool) -> None:
-        tolerance = winograd if ours and algorithm == "winograd" else direct
+    def check(name: str) -> None:
+        tolerance = winograd if ready[name].algorithm == "winograd" else direct
         error = relative_error(ready[name].nchw(ready[name].call()), expected)
         outcome = outcomes[name]
         outcome.error = max(error, outcome.error or 0.0)
@@ -189,12 +188,12 @@ def run_layer(
 
     taking_part = [contestant for contestant in contestants if contestant.name in ready]
     for contestant in taking_part:
-        check(contestant.name, contestant.ours)
+        check(contestant.name)
     runners = {c.name: Runner(ready[c.name].call) for c in taking_part if not outcomes[c.name].wrong}
     if runners:
         measure(list(runners.values()), rounds, seconds)
     for contestant in taking_part:
         if contestant.name in runners:
             outcomes[contestant.name].samples = runners[contestant.name].samples
-            check(contestant.name, contestant.ours)
-    return LayerResult(suite, layer, algorithm if OURS_PLAIN in ready else "-", outcomes)
+            check(contestant.name)
+    return LayerResult(suite, layer, outcomes)

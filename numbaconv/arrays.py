@@ -76,6 +76,20 @@ def element_strides(array: Array) -> tuple[int, ...]:
     return tuple(stride // array.itemsize for stride in array.strides)
 
 
+def common_stride(sizes: Sequence[int], strides: Sequence[int]) -> int | None:
+    """The one stride by which all cells of some dimensions are reached in order, or None where there is none."""
+    step, expected = 1, None
+    for size, stride in zip(reversed(sizes), reversed(strides), strict=True):
+        if size == 1:
+            continue
+        if expected is None:
+            step = expected = stride
+        elif stride != expected:
+            return None
+        expected *= size
+    return step
+
+
 def flat_start(array: Array) -> int:
     """Where element (0, 0, ...) lies in :func:`flat`, in elements: after all that negative strides reach back."""
     return sum(

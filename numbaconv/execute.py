@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from . import runtime
-from .arrays import Array, as_array, check_out, element_strides, flat, flat_start, prepared, result_dtype
+from .arrays import Array, as_array, check_out, common_stride, element_strides, flat, flat_start, prepared, result_dtype
 from .kernels import geometry as at
 from .planner import Plan, check_names, choose, driver, rows
 from .problem import ConvProblem, conv_problem
@@ -70,17 +70,33 @@ class Executable:
 def executable(plan: Plan, x: Array, out: Array) -> Executable:
     """Complete a plan for arrays laid out like x and out."""
     geometry = np.array(plan.geometry, np.int64)
-    missing = [0] * (3 - plan.problem.ndim)
     for array, start, batch in ((x, at.X_START, at.X_BATCH), (out, at.OUT_START, at.OUT_BATCH)):
-        strides = list(element_strides(array))
-        channel = strides.pop(-1 if plan.problem.channels_last else 1)
+        strides, spatial = element_strides(array), _spatial(array, plan.problem)
         geometry[start] = flat_start(array)
-        geometry[batch : batch + 5] = [strides[0], channel, *missing, *strides[1:]]
+        geometry[batch] = strides[0]
+        geometry[batch + 1] = strides[-1 if plan.problem.channels_last else 1]
+        geometry[batch + 5 - len(spatial) : batch + 5] = spatial
     geometry[at.OUT_DENSE] = _dense(geometry)
     geometry.flags.writeable = False
     table = rows(plan)
     table.flags.writeable = False
     return Executable(plan, geometry, table, *driver(plan.algorithm).kernels())
+
+
+def _spatial(array: Array, problem: ConvProblem) -> list[int]:
+    """The spatial strides that the kernels take, in elements: one for all pixels of a pointwise problem, or none."""
+    where = slice(1, -1) if problem.channels_last else slice(2, None)
+    strides = element_strides(array)[where]
+    if not problem.pointwise:
+        return list(strides)
+    step = common_stride(array.shape[where], strides)
+    return [] if step is None else [step]
+
+
+def _laid_out(array: Array, problem: ConvProblem) -> Array:
+    """``array`` in the problem's dtype and by strides that the kernels can take; a copy where it is not."""
+    array = prepared(array, problem.dtype)
+    return array if _spatial(array, problem) else array.copy(order="C")
 
 
 def _dense(geometry: Array) -> bool:
@@ -170,8 +186,8 @@ def convolve(
         result = np.empty(problem.output_shape, problem.dtype)
     else:
         check_out(result, problem.output_shape, problem.dtype, {"input": x, "weight": w, "bias": b})
-    x = prepared(x, problem.dtype)
-    target = prepared(result, problem.dtype)
+    x = _laid_out(x, problem)
+    target = _laid_out(result, problem)
     if call is None:
         call = Call(problem, None if plan is None else executable(plan, x, target))
         if len(_calls) >= CALLS_KEPT:

@@ -56,9 +56,9 @@ class _Conv:
 
     def _assign(self, weight: Array, bias: Array | None) -> None:
         """Keep read-only copies of new parameters, and forget how the old ones were laid out."""
-        self._weight = weight.copy()
+        self._weight: Array = weight.copy()
         self._weight.flags.writeable = False
-        self._bias = None if bias is None else bias.copy()
+        self._bias: Array | None = None if bias is None else bias.copy()
         if self._bias is not None:
             self._bias.flags.writeable = False
         self._packs: dict[Any, Array] = {}

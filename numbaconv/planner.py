@@ -123,7 +123,10 @@ def _quantity(number: float) -> str:
 
 
 def geometry_list(problem: ConvProblem) -> list[int]:
-    """The problem as the kernels see it: three spatial dimensions, those it lacks of size 1. The rest is 0."""
+    """The problem as the kernels see it: three spatial dimensions, those it lacks of size 1. The rest is 0.
+
+    The pixels of a pointwise problem are one row.
+    """
     geometry = [0] * at.LENGTH
     geometry[at.BATCH] = problem.batch
     geometry[at.GROUPS] = problem.groups
@@ -131,6 +134,10 @@ def geometry_list(problem: ConvProblem) -> list[int]:
     geometry[at.FILTERS] = problem.group_filters
     geometry[at.PAD_MODE] = _PAD_CODES[problem.padding_mode]
     geometry[at.FINISH] = at.FINISH_BIAS if problem.activation is None else at.FINISH_BIAS_RELU
+    if problem.pointwise:
+        for slot in (at.IN_D, at.KERNEL_D, at.OUT_D, at.STRIDE_D, at.DILATION_D):
+            geometry[slot : slot + 3] = [1, 1, problem.pixels if slot in (at.IN_D, at.OUT_D) else 1]
+        return geometry
     missing = 3 - problem.ndim
     triples: tuple[tuple[int, tuple[int, ...], int], ...] = (
         (at.IN_D, problem.input_size, 1),

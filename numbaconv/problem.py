@@ -100,6 +100,14 @@ class ConvProblem:
         return math.prod(self.output_size)
 
     @property
+    def pointwise(self) -> bool:
+        """Whether every output depends on the one input pixel at its place: a 1x1 kernel, stride 1, no padding.
+
+        Such a problem has no rows: the pixels of an image are one dimension.
+        """
+        return self.taps == 1 and set(self.stride) == {1} and not any(map(any, self.padding))
+
+    @property
     def depth(self) -> int:
         """K, how many products are summed for one output."""
         return self.group_channels * self.taps

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import numbaconv as nc
 from naive import padding_pairs
-from numbaconv.kernels.blocking import DEPTH_BLOCK, TILE_ROWS, tile_columns
+from numbaconv.algorithms.direct import COLUMN_TILES
+from numbaconv.kernels.blocking import DEPTH_BLOCK, TILE_ROWS, tile_for
 
 ALGORITHMS = ("direct", "im2col", "winograd")
 #: The algorithms that only multiply and add: their sums of small integers are exact.
@@ -48,42 +49,33 @@ class Case:
         return CONVOLUTIONS[w.ndim - 2](x, w, b, **{**self.arguments, **changes})
 
 
-def _kernels(draw, ndim, winograd, large):
-    """(kernel size, stride, dilation), each with one integer for each dimension."""
-    if winograd:
-        return [3] * ndim, [1] * ndim, [1] * ndim
-    most = 4 - ndim if large else 3
-    ranges = st.integers(1, 3 if large or ndim == 3 else 5), st.integers(1, most), st.integers(1, most)
-    return tuple([draw(values) for _ in range(ndim)] for values in ranges)
-
-
-def _outputs(draw, ndim, winograd, large, columns):
-    """The output's size, about: beyond the tiles of pixels, with a remainder, where it is to be large."""
-    if not large:
-        return [draw(st.integers(1, 12 if ndim < 3 else 5)) for _ in range(ndim)]
-    wide = st.integers(columns + 1, 2 * columns + 9)
-    if not winograd:
-        wide |= st.integers(8 * columns + 1, 8 * columns + 9)
-    return [draw(st.integers(1, 40 if winograd else 5 - ndim)) for _ in range(ndim - 1)] + [draw(wide)]
+#: Small ones have tiles cut off at every edge. Deep ones have more channels x taps than one block, broad ones many rows; both have
+#: more filters and columns than a register tile, now and then more columns than one task, and remainders.
+SIZES = ("small", "deep", "broad")
 
 
 @st.composite
-def conv_problems(draw, ndims=(2, 2, 2, 1, 3), winograd=False, sizes=("small", "small", "small", "large")):
-    """Cases of every rank, padding, format and option; with ``winograd``, those that Winograd's algorithm serves.
-
-    A large one has more filters, output columns and (but for Winograd) channels x taps than a tile or a block, with remainders.
-    """
+def conv_problems(draw, ndims=(2, 2, 2, 1, 3), winograd=False, sizes=("small", "small", *SIZES), dtypes=DTYPES):
+    """Cases of every rank, padding, format and option; with ``winograd``, those that Winograd's algorithm serves."""
     ndim = 2 if winograd else draw(st.sampled_from(ndims))
-    large = draw(st.sampled_from(sizes)) == "large"
-    dtype = draw(st.sampled_from(DTYPES))
-    kernel, stride, dilation = _kernels(draw, ndim, winograd, large)
-    outputs = _outputs(draw, ndim, winograd, large, tile_columns(np.dtype(dtype).itemsize))
-    groups = draw(st.sampled_from((1, 1, 1, 2) if large else (1, 1, 1, 2, 3, 7)))
-    if large:
-        group_filters = draw(st.integers(TILE_ROWS + 1, TILE_ROWS + 5))
-        group_channels = draw(st.integers(1, 5)) + (8 if winograd else DEPTH_BLOCK // int(np.prod(kernel)))
-    else:
+    size_class = draw(st.sampled_from(sizes))
+    small, deep = size_class == "small", size_class == "deep"
+    dtype = draw(st.sampled_from(dtypes))
+    kernel = [3 if winograd else draw(st.integers(1, 5 if small and ndim < 3 else 3)) for _ in range(ndim)]
+    stride, dilation = ([1 if winograd else draw(st.integers(1, 3 if small else 2)) for _ in range(ndim)] for _ in range(2))
+    if small:
+        groups = draw(st.sampled_from((1, 1, 1, 2, 3, 7)))
         group_filters, group_channels = draw(st.integers(1, 10)), draw(st.integers(1, 4))
+        outputs = [draw(st.integers(1, 12 if ndim < 3 else 5)) for _ in range(ndim)]
+    else:
+        groups = draw(st.sampled_from((1, 1, 1, 2)))
+        group_filters = draw(st.integers(TILE_ROWS + 1, TILE_ROWS + 5) | st.integers(1, 4))
+        group_channels = draw(st.integers(1, 5)) + (DEPTH_BLOCK // int(np.prod(kernel)) if deep else 5)
+        _, columns = tile_for(group_filters, np.dtype(dtype).itemsize)
+        wide = st.integers(columns + 1, 2 * columns + 9)
+        widest = st.integers(COLUMN_TILES * columns + 1, COLUMN_TILES * columns + 9)
+        outputs = [draw(st.integers(1, 2 if deep else 30 // ndim)) for _ in range(ndim - 1)]
+        outputs.append(draw(st.one_of(wide, wide, widest) if deep else wide))
 
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     dense = [(n - 1) * s for n, s in zip(outputs, stride, strict=True)]
@@ -101,10 +93,11 @@ def conv_problems(draw, ndims=(2, 2, 2, 1, 3), winograd=False, sizes=("small", "
     else:
         sides = padding_pairs(padding, reach, reach, stride, dilation)
         size = [max(1, d + r - sum(side)) for d, r, side in zip(dense, reach, sides, strict=True)]
-    farthest = [max(pair) - n for pair, n in zip(padding_pairs(padding, size, kernel, stride, dilation), size, strict=True)]
-    modes = [mode for mode, limit in REACH.items() if max(farthest) <= limit]
+    sides = padding_pairs(padding, size, kernel, stride, dilation)
+    beyond = max(max(pair) - n for pair, n in zip(sides, size, strict=True))
+    modes = [mode for mode, limit in REACH.items() if beyond <= limit]
 
-    batch = draw(st.sampled_from((1, 1, 1, 2) if large else (1, 1, 1, 2, 2, 3, 0)))
+    batch = draw(st.sampled_from((1, 1, 1, 2, 2, 3, 0) if small else (1, 1, 1, 2)))
     data_format = draw(st.sampled_from(DATA_FORMATS[ndim]))
     channels = groups * group_channels
     return Case(

@@ -76,20 +76,23 @@ def test_auto_is_one_of_the_algorithms(data):
     assert_same_bits(case.convolve(*arrays), case.convolve(*arrays, algorithm=case.plan().algorithm))
 
 
-@pytest.mark.parametrize("channels", [1, 16, 64])
+@pytest.mark.parametrize("channels", [1, 4, 16, 64])
 def test_root_mean_square_error(channels):
-    """Sums are no worse than the plain float32 loop's, Winograd within four times of that."""
+    """Beside a float32 loop's, on normal data: sums are no worse, and what "auto" takes stays within four times of it."""
     random = np.random.default_rng(0)
-    x = random.normal(size=(1, channels, 34, 34)).astype(np.float32)
-    w = random.normal(size=(8, channels, 3, 3)).astype(np.float32)
+    x = random.normal(size=(1, channels, 66, 66)).astype(np.float32)
+    w = random.normal(size=(64, channels, 3, 3)).astype(np.float32)
     exact = scipy_reference(x, w)
-    plain = np.zeros(exact.shape, np.float32)
+    loop = np.zeros(exact.shape, np.float32)
     for c, kh, kw in np.ndindex(channels, 3, 3):
-        plain += w[:, c, kh, kw, None, None] * x[:, c, None, kh : kh + 32, kw : kw + 32]
-    error = {name: np.std(nc.conv2d(x, w, algorithm=name) - exact) / np.std(plain - exact) for name in ALGORITHMS}
+        loop += w[:, c, kh, kw, None, None] * x[:, c, None, kh : kh + 64, kw : kw + 64]
+    error = {
+        algorithm: np.std(nc.conv2d(x, w, algorithm=algorithm) - exact) / np.std(loop - exact)
+        for algorithm in ("direct", "im2col", "auto")
+    }
     assert error["direct"] <= 1
     assert error["im2col"] <= 1
-    assert error["winograd"] <= 4
+    assert error["auto"] <= 4
 
 
 # --------------------------------------------------------------------------------------------- algebra
@@ -180,7 +183,7 @@ def set_threads():
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_threads_do_not_change_a_bit(algorithm, set_threads, data):
-    case = data.draw(problems_for(algorithm, sizes=("large",)))
+    case = data.draw(problems_for(algorithm, sizes=("deep", "broad")))
     assume(case.plan(algorithm=algorithm).parallel)
     arrays = case.arrays()
     results = []

@@ -130,7 +130,8 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     across, phase_w = np.divmod(w, geometry[at.STRIDE_W])
     taps_of_plane = (phase_h * phases_w + phase_w) * plane + down * geometry[at.PITCH] + across
     channel = np.arange(geometry[at.CHANNEL_BLOCK] * geometry[at.KERNEL_D], dtype=np.int64)[:, None, None]
-    return (channel * (phases_h * phases_w * plane) + taps_of_plane).reshape(-1)
+    table: np.ndarray[Any, np.dtype[np.int64]] = channel * (phases_h * phases_w * plane) + taps_of_plane
+    return table.reshape(-1)
 
 
 def kernels() -> tuple[Any, Any, Any, Any]:

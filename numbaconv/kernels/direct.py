@@ -38,6 +38,7 @@ def direct_pack(x, geometry, scratch, block, start, channels, line, lines, colum
     first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
     plane = geometry[at.STRIP_ROWS] * geometry[at.PITCH]
     channel = geometry[at.KERNEL_D] * phases_h * phases_w * plane
+    ahead = lines * stride_h * geometry[at.X_H]  # the rows of the next strip
     for kd in range(geometry[at.KERNEL_D]):
         for ph in range(phases_h):
             for r in range(((lines - 1) * stride_h + reach_h - ph) // stride_h + 1):
@@ -45,17 +46,17 @@ def direct_pack(x, geometry, scratch, block, start, channels, line, lines, colum
                 y = block + (kd * phases_h + ph) * phases_w * plane + r * geometry[at.PITCH]
                 for pw in range(phases_w):
                     copy_rows(
-                        x, start, row, geometry[at.X_CHANNEL], channels, geometry, first + pw,
+                        x, start, row, geometry[at.X_CHANNEL], channels, geometry, first + pw, ahead,
                         scratch, y + pw * plane, channel, count,
                     )  # fmt: skip
 
 
 @kernel
 def direct_serial(slot, slots, x, weight, out, rows, geometry, scratch):
-    """Compute the tasks of thread ``slot`` of ``slots``: each BLOCK_ROWS x BLOCK_COLUMNS pixels x some panels of filters.
+    """Compute the tasks of thread ``slot`` of ``slots``: each BLOCK_ROWS x BLOCK_COLUMNS pixels x some panels.
 
-    out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of
-        weight[g, f, c, kd, kh, kw] * x[n, g * C + c, d * sd + kd * dd - pd, h * sh + kh * dh - ph, w * sw + kw * dw - pw]
+    out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of weight[g, f, c, kd, kh, kw] * x[n, g * C + c, i, j,
+    k] with i = d * sd + kd * dd - pd, j = h * sh + kh * dh - ph and k = w * sw + kw * dw - pw
 
     x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
     ``packing.pack_weights_serial``; ``rows[k]`` is where tap k of the first output lies in the strip.
@@ -93,7 +94,7 @@ def direct_serial(slot, slots, x, weight, out, rows, geometry, scratch):
                 for position in range(first, first + reach, nr):
                     multiply_tile(
                         weight, out, rows, geometry, scratch, (base + position, spare, position),
-                        (line, column, pitch, columns, end), group, panel_first, panel_last, target,
+                        (line, column, pitch, columns, first + reach), group, panel_first, panel_last, target,
                         (c * taps, count * taps, total),
                     )  # fmt: skip
 

@@ -32,10 +32,11 @@ def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel
     out[filter, pixel] (+)= sum over k of weight[filter, k] * block[k, pixel]
 
     - weight: packed by ``packing.pack_weights_serial``.
-    - tile = (block, spare, position): where the block of pixels starts in scratch (row k at ``block + rows[k]``, NR elements,
-      all of which are read), where there is room for MR x NR sums, and the tile's first position in the area.
-    - area = (line, column, pitch, width, end): positions run through rows of ``pitch`` cells, of which the first ``width``
-      are outputs, from column ``column`` of output row ``line`` (flat in d, h) on; positions from ``end`` on are not outputs.
+    - tile = (block, spare, position): where the block of pixels starts in scratch (row k at ``block + rows[k]``, NR
+      elements, all of which are read), where there is room for MR x NR sums, and the tile's first position in the area.
+    - area = (line, column, pitch, width, end): positions run through rows of ``pitch`` cells, of which the first
+      ``width`` are outputs, from column ``column`` of output row ``line`` (flat in d, h) on; positions from ``end`` on
+      are not outputs.
     - start: where the image's first output lies in ``out``.
     - sums = (first, depth, total): this block is rows first ... first + depth - 1 of total. The first one
       overwrites the output, the last one adds the bias and applies the activation.
@@ -103,7 +104,8 @@ def finished(value, bias, finish):
 def store_row(sums, first, bias, out, start, geometry, position, area, accumulate, finish):
     """Store a tile's NR sums of one filter, from ``sums[first]`` on, where they are outputs, by the output's strides.
 
-    ``start`` is the filter's first output; position and area as in :func:`multiply_tile`, the rest as in the microkernel.
+    ``start`` is the filter's first output; position and area as in :func:`multiply_tile`, the rest as in the
+    microkernel.
     """
     line, column, pitch, width, end = area
     lanes = VECTOR_BYTES // out.itemsize

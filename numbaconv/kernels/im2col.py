@@ -39,7 +39,7 @@ def im2col_pack(x, geometry, scratch, block, start, channels, pixel, columns):
                 for kw in range(geometry[at.KERNEL_W]):
                     first = w * geometry[at.STRIDE_W] - geometry[at.PAD_W] + kw * geometry[at.DILATION_W]
                     copy_rows(
-                        x, start, row, geometry[at.X_CHANNEL], channels, geometry, first,
+                        x, start, row, geometry[at.X_CHANNEL], channels, geometry, first, pitch,
                         scratch, tap, taps * pitch, count,
                     )  # fmt: skip
                     tap += pitch

@@ -134,8 +134,8 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
 
         - A: packed weights; A[m, k] is ``a[a_start + k * MR + m]``.
         - B: any array; row k starts at ``b[b_start + rows[k]]`` and has NR contiguous elements.
-        - C: row m starts at ``out[start + m * stride]``, or where ``spare`` is not 0 at ``b[start + m * stride]``, and has
-          NR contiguous elements, all of which are written. It is read only where ``accumulate`` is not 0.
+        - C: row m starts at ``out[start + m * stride]``, or where ``spare`` is not 0 at ``b[start + m * stride]``, and
+          has NR contiguous elements, all of which are written. It is read only where ``accumulate`` is not 0.
         - bias: MR elements at ``a[bias_start]``, read where ``finish`` is FINISH_BIAS or FINISH_BIAS_RELU.
 
         Strides and starts are counted in elements. No alignment is assumed.
@@ -250,6 +250,29 @@ def finish_lanes(typing_context, x, x_start, out, start, count, accumulate, bias
         )
         value = where(builder.icmp_signed("==", finish, _constant(FINISH_BIAS_RELU)), vectors.relu(value))
         vectors.store_masked(value, target, mask)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def copy_vector(typing_context, x, x_start, y, y_start, ahead):
+    """y[y_start + j] = x[x_start + j] for j < lanes, and ask for the cache line of x[x_start + ahead].
+
+    The line asked for may lie outside the array: a prefetch never faults.
+    """
+    signature = types.void(x, types.intp, y, types.intp, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, x_start, y, y_start, ahead = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        source = _address(context, builder, signature.args[0], x, x_start)
+        vectors.store(vectors.load(source), _address(context, builder, signature.args[2], y, y_start))
+        hint = builder.bitcast(builder.gep(source, [ahead]), ir.IntType(8).as_pointer())
+        flag = ir.IntType(32)
+        prefetch = vectors.function("llvm.prefetch.p0", ir.VoidType(), [hint.type, flag, flag, flag])
+        read, into_l2, data = (ir.Constant(flag, value) for value in (0, 2, 1))
+        builder.call(prefetch, [hint, read, into_l2, data])
         return context.get_dummy_value()
 
     return signature, generate

@@ -85,7 +85,7 @@ def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last):
                 line = input_row(geometry, 0, 4 * row, 0, i)
                 for part in range(2):
                     copy_rows(
-                        x, start, line, geometry[at.X_CHANNEL], some, geometry, first + 4 * part,
+                        x, start, line, geometry[at.X_CHANNEL], some, geometry, first + 4 * part, 4 * geometry[at.X_H],
                         scratch, y + (6 * part + i) * pitch, 12 * pitch, 4 * count,
                     )  # fmt: skip
             done += count
