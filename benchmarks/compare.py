@@ -30,6 +30,7 @@ import numba
 from numba.core.errors import NumbaError
 from peers import OURS_LAYER, OURS_PLAIN, PEERS, Settings, cpu_count, select, session, versions
 from report import (
+    QUIET,
     Run,
     complaints,
     contestants_table,
@@ -40,7 +41,7 @@ from report import (
     write_json,
     write_markdown,
     write_png,
-)  # fmt: skip
+)
 from suites import SUITES, Layer
 from timing import TOLERANCES, LayerResult, run_layer
 
@@ -129,7 +130,8 @@ def progress(number: int, count: int, result: LayerResult, run: Run, seconds: fl
         ratio = run.ratio(result, comparison, "min")
         ratios.append(f"{comparison.title} {'-' if ratio is None else f'{ratio:.2f}'}")
     name = f"{result.suite}, {result.layer.name} {result.layer}"
-    print(f"[{number}/{count}] {name}: {'; '.join(ratios)} ({seconds:.1f} s)", file=sys.stderr, flush=True)
+    others = f", other processes kept {result.others:.1f} CPUs busy" if (result.others or 0.0) > QUIET else ""
+    print(f"[{number}/{count}] {name}: {'; '.join(ratios)} ({seconds:.1f} s{others})", file=sys.stderr, flush=True)
     for name, outcome in result.outcomes.items():
         if outcome.wrong:
             print(f"  WRONG RESULT: {name}: {outcome.wrong}", file=sys.stderr, flush=True)

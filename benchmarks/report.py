@@ -14,6 +14,8 @@ from peers import OURS_LAYER, OURS_NHWC, OURS_PLAIN, PLAIN, PREPARED, Contestant
 from timing import LayerResult
 
 STATISTICS: Final = ("min", "median")
+#: CPUs that other processes may keep busy while a layer is measured without a remark.
+QUIET: Final = 0.1
 
 
 class Comparison(NamedTuple):
@@ -73,6 +75,12 @@ class Run:
         ours = result.outcomes[comparison.ours].seconds(statistic)
         best = self.best_peer(result, comparison.kind, statistic)
         return None if ours is None or best is None else best[0] / ours
+
+    def wrong(self, results: Iterable[LayerResult], comparison: Comparison) -> int:
+        """Layers in which someone who takes part in a comparison computed a wrong result: it has no mean then."""
+        sides = [item.name for item in self.contestants if item.kind == comparison.kind and not item.ours]
+        sides.append(comparison.ours)
+        return sum(any(result.outcomes[name].wrong for name in sides) for result in results)
 
 
 # ------------------------------------------------------------------------------------------------- tables
@@ -184,7 +192,7 @@ def summary_table(run: Run) -> Table:
         groups.append(("all", run.results))
     for comparison in run.comparisons:
         for suite, results in groups:
-            wrong = sum(result.outcomes[comparison.ours].wrong is not None for result in results)
+            wrong = run.wrong(results, comparison)
             cells = []
             for statistic in STATISTICS:
                 ratios = [(run.ratio(result, comparison, statistic), result) for result in results]
@@ -216,7 +224,7 @@ def error_table(run: Run) -> Table:
 
 
 def complaints(run: Run) -> list[str]:
-    """A sentence for each wrong result, and one for each layer that a contestant cannot compute."""
+    """Wrong results, layers that a contestant cannot compute, and disturbances: a sentence for each."""
     found = []
     for result in run.results:
         for name, outcome in result.outcomes.items():
@@ -225,7 +233,16 @@ def complaints(run: Run) -> list[str]:
                 found.append(f"WRONG RESULT: {name} in {where}: {outcome.wrong}")
             elif outcome.unsupported:
                 found.append(f"{name} does not take part in {where}: {outcome.unsupported}")
-    return found
+    return found + disturbances(run)
+
+
+def disturbances(run: Run) -> list[str]:
+    """What to say where other processes were at work."""
+    busy = [result.others for result in run.results if result.others is not None and result.others > QUIET]
+    if not busy:
+        return []
+    share = f"{len(busy)} of {len(run.results)} layers were measured while other processes kept up to"
+    return [f"{share} {max(busy):.1f} CPUs busy: their figures are noise"]
 
 
 # -------------------------------------------------------------------------------------------------- files
@@ -237,7 +254,14 @@ def heading(run: Run) -> list[str]:
     lines = [
         ", ".join(f"{name} {value}" for name, value in run.machine.items()),
         ", ".join(f"{name} {version}" for name, version in run.versions.items()),
-        f"{settings.dtype}, {threads(settings.threads)}, algorithm {settings.algorithm}, precision {settings.precision}",
+        ", ".join(
+            (
+                settings.dtype,
+                threads(settings.threads),
+                f"algorithm {settings.algorithm}",
+                f"precision {settings.precision}",
+            )
+        ),
     ]
     if run.peaks:
         peaks = ", ".join(f"{peak / 1e9:.1f} GFLOP/s on {threads(count)}" for count, peak in run.peaks.items())
@@ -261,6 +285,7 @@ def write_json(run: Run, path: pathlib.Path) -> None:
         record: dict[str, Any] = {
             "suite": result.suite, "layer": dataclasses.asdict(result.layer), "sizes": str(result.layer),
             "flops": result.layer.flops,
+            "others": result.others,
         }  # fmt: skip
         record["contestants"] = {
             name: {"min": outcome.seconds("min"), "median": outcome.seconds("median"), **dataclasses.asdict(outcome)}
@@ -300,6 +325,7 @@ def write_png(run: Run, path: pathlib.Path, statistic: str = "min") -> None:
             ratios = [run.ratio(result, comparison, statistic) for result in results]
             valid = [ratio for ratio in ratios if ratio is not None]
             mean = f": mean {geometric_mean(valid):.2f}, worst {min(valid):.2f}" if valid else ""
+            mean = ": WRONG RESULTS" if run.wrong(results, comparison) else mean
             rows = [row + (i - (len(comparisons) - 1) / 2) * thickness for row in range(len(results))]
             lengths = [0.0 if ratio is None else ratio - 1 for ratio in ratios]
             bars = axis.barh(rows, lengths, thickness, left=1, label=comparison.title + mean)
@@ -319,6 +345,6 @@ def write_png(run: Run, path: pathlib.Path, statistic: str = "min") -> None:
         f"{run.machine['CPU']}, {threads(run.settings.threads)}, {run.settings.dtype}, {run.machine['date']}",
         fontsize=10,
     )
-    figure.supxlabel("\n".join(heading(run)[1:]), fontsize=6, x=0.01, ha="left")
+    figure.supxlabel("\n".join(heading(run)[1:] + disturbances(run)), fontsize=6, x=0.01, ha="left")
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -106,7 +106,7 @@ def layer(
     pads = _half(both(kernel), both(dilation)) if padding is None else both(padding)
     return Layer(
         name, batch, channels, height, width, filters, both(kernel), both(stride), pads, both(dilation), groups
-    )  # fmt: skip
+    )
 
 
 def distinct(layers: Iterable[Layer]) -> tuple[Layer, ...]:
@@ -151,13 +151,31 @@ def _depthwise() -> tuple[Layer, ...]:
         return layer(name, channels, size, channels, kernel, stride, groups=channels)
 
     mobilenet = (
-        (32, 112, 1), (96, 112, 2), (144, 56, 1), (144, 56, 2), (192, 28, 1), (192, 28, 2), (384, 14, 1), (576, 14, 1),
-        (576, 14, 2), (960, 7, 1),
-    )  # fmt: skip
+        (32, 112, 1),
+        (96, 112, 2),
+        (144, 56, 1),
+        (144, 56, 2),
+        (192, 28, 1),
+        (192, 28, 2),
+        (384, 14, 1),
+        (576, 14, 1),
+        (576, 14, 2),
+        (960, 7, 1),
+    )
     efficientnet = (
-        (32, 112, 3, 1), (96, 112, 3, 2), (144, 56, 3, 1), (144, 56, 5, 2), (240, 28, 5, 1), (240, 28, 3, 2),
-        (480, 14, 3, 1), (480, 14, 5, 1), (672, 14, 5, 1), (672, 14, 5, 2), (1152, 7, 5, 1), (1152, 7, 3, 1),
-    )  # fmt: skip
+        (32, 112, 3, 1),
+        (96, 112, 3, 2),
+        (144, 56, 3, 1),
+        (144, 56, 5, 2),
+        (240, 28, 5, 1),
+        (240, 28, 3, 2),
+        (480, 14, 3, 1),
+        (480, 14, 5, 1),
+        (672, 14, 5, 1),
+        (672, 14, 5, 2),
+        (1152, 7, 5, 1),
+        (1152, 7, 3, 1),
+    )
     convnext = ((96, 56), (192, 28), (384, 14), (768, 7))
     return distinct(
         [one("mobilenetv2", channels, size, 3, stride) for channels, size, stride in mobilenet]
@@ -210,7 +228,7 @@ def _mixed() -> tuple[Layer, ...]:
             layer("1x1 batch", 256, 14, 1024, 1, batch=8),
             layer("5x5 batch", 32, 28, 64, 5, batch=16),
         )
-    )  # fmt: skip
+    )
 
 
 SUITES: Final[dict[str, tuple[Layer, ...]]] = {

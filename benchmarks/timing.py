@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import gc
 import math
+import os
+import pathlib
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -101,6 +103,17 @@ def measure(runners: list[Runner], rounds: int, seconds: float) -> None:
         gc.enable()
 
 
+def others_cpu_seconds() -> float | None:
+    """CPU seconds that all other processes have used since the machine started; None where Linux's /proc is not."""
+    try:
+        with pathlib.Path("/proc/stat").open() as file:
+            user, nice, system, _idle, _waiting, irq, softirq, steal, *_ = map(int, file.readline().split()[1:])
+    except (OSError, ValueError):
+        return None
+    own = os.times()
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - own.user - own.system
+
+
 # ------------------------------------------------------------------------------------------------ checking
 
 
@@ -159,6 +172,7 @@ class LayerResult:
     suite: str
     layer: Layer
     outcomes: dict[str, Outcome]
+    others: float | None = None  # CPUs that other processes kept busy meanwhile
 
 
 def run_layer(
@@ -190,10 +204,13 @@ def run_layer(
     for contestant in taking_part:
         check(contestant.name)
     runners = {c.name: Runner(ready[c.name].call) for c in taking_part if not outcomes[c.name].wrong}
+    start, before = time.perf_counter(), others_cpu_seconds()
     if runners:
         measure(list(runners.values()), rounds, seconds)
+    elapsed, after = time.perf_counter() - start, others_cpu_seconds()
+    others = None if before is None or after is None else max(0.0, after - before) / elapsed
     for contestant in taking_part:
         if contestant.name in runners:
             outcomes[contestant.name].samples = runners[contestant.name].samples
             check(contestant.name)
-    return LayerResult(suite, layer, outcomes)
+    return LayerResult(suite, layer, outcomes, others)

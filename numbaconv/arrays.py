@@ -124,7 +124,7 @@ def check_out(out: Any, shape: Sequence[int], dtype: np.dtype[Any], inputs: dict
         raise TypeError(f"out must have the result's dtype {dtype}; got {out.dtype}")
     if not out.flags.writeable:
         raise ValueError("out is read-only")
-    if any(size > 1 and stride == 0 for size, stride in zip(out.shape, out.strides, strict=True)):
+    if out.size and any(size > 1 and stride == 0 for size, stride in zip(out.shape, out.strides, strict=True)):
         raise ValueError(f"out has elements that share memory (shape {out.shape}, strides {out.strides})")
     for name, array in inputs.items():
         if array is not None and _overlap(out, array):

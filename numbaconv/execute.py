@@ -37,34 +37,41 @@ class Options(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Executable:
-    """A plan, where its arrays' elements lie, and the kernels that carry it out."""
+    """A plan, where its arrays' elements lie, and the kernels that carry it out.
+
+    What every run asks for is kept in fields: a small convolution takes a few microseconds, a property half of one.
+    """
 
     plan: Plan
+    dtype: np.dtype[Any]
     geometry: Array
     rows: Array
+    scratch: int
+    parallel: bool
+    packed_elements: int
+    parallel_packing: bool
+    no_bias: Array
     pack_serial: Any
     pack_parallel: Any
-    serial: Any
-    parallel: Any
+    run_serial: Any
+    run_parallel: Any
 
     def pack_weights(self, weight: Array, bias: Array | None) -> Array:
         """The weights and the bias in the order in which the kernel reads them, read-only."""
-        dtype = self.plan.problem.dtype
-        packed = np.empty(self.plan.packed_elements, dtype)
-        contiguous = np.ascontiguousarray(weight, dtype)
-        offsets = np.empty(0, dtype) if bias is None else np.ascontiguousarray(bias, dtype)
-        threads = runtime.thread_count() if self.plan.parallel_packing else 1
-        arguments = (flat(contiguous), flat(offsets), packed, self.geometry)
-        runtime.launch(self.pack_parallel, self.pack_serial, threads, *arguments)
+        packed = np.empty(self.packed_elements, self.dtype)
+        offsets = self.no_bias if bias is None else flat(np.ascontiguousarray(bias, self.dtype))
+        threads = runtime.thread_count() if self.parallel_packing else 1
+        arguments = (flat(np.ascontiguousarray(weight, self.dtype)), offsets, packed, self.geometry)
+        runtime.launch(self.pack_parallel, self.pack_serial, threads, arguments)
         packed.flags.writeable = False
         return packed
 
     def run(self, x: Array, packed: Array, out: Array) -> None:
         """Compute every element of ``out``; x and out have the strides that the executable was made for."""
-        threads = runtime.thread_count() if self.plan.parallel else 1
-        scratch = np.empty(threads * int(self.geometry[at.SCRATCH]), out.dtype)
+        threads = runtime.thread_count() if self.parallel else 1
+        scratch = np.empty(threads * self.scratch, self.dtype)
         arguments = (flat(x), packed, flat(out, writeable=True), self.rows, self.geometry, scratch)
-        runtime.launch(self.parallel, self.serial, threads, *arguments)
+        runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
 
 
 def executable(plan: Plan, x: Array, out: Array) -> Executable:
@@ -80,7 +87,11 @@ def executable(plan: Plan, x: Array, out: Array) -> Executable:
     geometry.flags.writeable = False
     table = rows(plan)
     table.flags.writeable = False
-    return Executable(plan, geometry, table, *driver(plan.algorithm).kernels())
+    dtype = plan.problem.dtype
+    return Executable(
+        plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.parallel, plan.packed_elements,
+        plan.parallel_packing, flat(np.empty(0, dtype)), *driver(plan.algorithm).kernels(),
+    )  # fmt: skip
 
 
 def _spatial(array: Array, problem: ConvProblem) -> list[int]:
@@ -115,6 +126,8 @@ class Call:
 
     problem: ConvProblem
     executable: Executable | None
+    input_fits: bool  # the kernels can take the input as it is
+    output_fits: bool
 
 
 _calls: dict[Any, Call] = {}
@@ -131,6 +144,18 @@ def _key(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple([_key(item) for item in value])
     return type(value), repr(value)
+
+
+def _options_key(options: Options) -> Any:
+    """The options as part of a key; where none has items of its own, without looking at each."""
+    kinds = tuple(map(type, options))
+    if _PLAIN.issuperset(kinds):
+        return options, kinds
+    return _key(options)
+
+
+#: Types whose values a dictionary tells apart, as long as their types are told apart, too.
+_PLAIN: Final = frozenset({int, str, type(None), bool, float})
 
 
 def describe(
@@ -175,7 +200,7 @@ def convolve(
     key = (
         ndim, x.shape, x.strides, x.dtype, x.flags.aligned, w.shape, w.dtype, None if b is None else (b.shape, b.dtype),
         (result.shape, result.strides, result.dtype, result.flags.aligned) if isinstance(result, np.ndarray) else None,
-        None if dtype is None else _key(dtype), _key(options), packs is None,
+        None if dtype is None else _key(dtype), _options_key(options), packs is None,
     )  # fmt: skip
     call = _calls.get(key)
     if call is None:
@@ -186,10 +211,12 @@ def convolve(
         result = np.empty(problem.output_shape, problem.dtype)
     else:
         check_out(result, problem.output_shape, problem.dtype, {"input": x, "weight": w, "bias": b})
-    x = _laid_out(x, problem)
-    target = _laid_out(result, problem)
+    if call is None or not call.input_fits:
+        given, x = x, _laid_out(x, problem)
+    target = result if call is not None and call.output_fits else _laid_out(result, problem)
     if call is None:
-        call = Call(problem, None if plan is None else executable(plan, x, target))
+        runner = None if plan is None else executable(plan, x, target)
+        call = Call(problem, runner, x is given, target is result)
         if len(_calls) >= CALLS_KEPT:
             _calls.clear()
         _calls[key] = call

@@ -10,7 +10,7 @@ from naive import padded, padding_pairs, scipy_reference
 WINOGRAD = 32
 
 
-def summation_bound(x, w, bias, dtype, arguments, reference=scipy_reference):
+def summation_bound(x, w, bias, dtype, arguments, reference):
     """What rounding can do to sums of K products in ``dtype``, added in any order, with or without FMA.
 
     On its way to an output a product is rounded at most K + 1 times, by half an eps each: itself, K - 1 additions, the bias.
@@ -41,9 +41,11 @@ def winograd_bound(x, w, bias, dtype, arguments):
     return np.moveaxis(bound, 1, -1) if channels_last else bound
 
 
-def bound(algorithm, *call):
+def bound(algorithm, x, w, bias, dtype, arguments, reference=scipy_reference):
     """The largest error of each output that ``algorithm`` may make."""
-    return winograd_bound(*call) if algorithm == "winograd" else summation_bound(*call)
+    if algorithm == "winograd":
+        return winograd_bound(x, w, bias, dtype, arguments)
+    return summation_bound(x, w, bias, dtype, arguments, reference)
 
 
 def assert_accurate(algorithm, out, x, w, bias, arguments):

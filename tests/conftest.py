@@ -31,6 +31,7 @@ def run_python():
         path = os.pathsep.join([*SOURCES, *filter(None, [os.environ.get("PYTHONPATH")])])
         done = subprocess.run(
             [sys.executable, "-c", program],
+            cwd=SOURCES[0],
             env={**os.environ, "PYTHONPATH": path, **environment},
             capture_output=True,
             text=True,

@@ -17,7 +17,7 @@ from numba import prange
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .gemm import multiply_tile, task_position
-from .packing import copy_rows, input_row
+from .packing import copy_block, depth_start
 
 
 @kernel
@@ -40,15 +40,23 @@ def direct_pack(x, geometry, scratch, block, start, channels, line, lines, colum
     channel = geometry[at.KERNEL_D] * phases_h * phases_w * plane
     ahead = lines * stride_h * geometry[at.X_H]  # the rows of the next strip
     for kd in range(geometry[at.KERNEL_D]):
+        source = depth_start(geometry, start, d, kd)
         for ph in range(phases_h):
-            for r in range(((lines - 1) * stride_h + reach_h - ph) // stride_h + 1):
-                row = input_row(geometry, d, h, kd, r * stride_h + ph)
-                y = block + (kd * phases_h + ph) * phases_w * plane + r * geometry[at.PITCH]
-                for pw in range(phases_w):
-                    copy_rows(
-                        x, start, row, geometry[at.X_CHANNEL], channels, geometry, first + pw, ahead,
-                        scratch, y + pw * plane, channel, count,
-                    )  # fmt: skip
+            first_row = h * stride_h - geometry[at.PAD_H] + ph
+            rows = (first_row, stride_h, ((lines - 1) * stride_h + reach_h - ph) // stride_h + 1)
+            for pw in range(phases_w):
+                y = block + ((kd * phases_h + ph) * phases_w + pw) * plane
+                copy_block(
+                    x,
+                    source,
+                    channels,
+                    geometry,
+                    rows,
+                    (first + pw, count),
+                    scratch,
+                    (y, geometry[at.PITCH], channel),
+                    ahead,
+                )
 
 
 @kernel

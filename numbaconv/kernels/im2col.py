@@ -12,7 +12,7 @@ from numba import prange
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .gemm import multiply_tile, task_position
-from .packing import copy_rows, input_row
+from .packing import copy_block, depth_start
 
 
 @kernel
@@ -32,17 +32,17 @@ def im2col_pack(x, geometry, scratch, block, start, channels, pixel, columns):
         line, w = divmod(pixel + done, width)
         d, h = divmod(line, height)
         count = min(columns - done, width - w)
-        tap = block + done
+        first_row = h * geometry[at.STRIDE_H] - geometry[at.PAD_H]
+        rows = (first_row, geometry[at.DILATION_H], geometry[at.KERNEL_H])
         for kd in range(geometry[at.KERNEL_D]):
-            for kh in range(geometry[at.KERNEL_H]):
-                row = input_row(geometry, d, h, kd, kh * geometry[at.DILATION_H])
-                for kw in range(geometry[at.KERNEL_W]):
-                    first = w * geometry[at.STRIDE_W] - geometry[at.PAD_W] + kw * geometry[at.DILATION_W]
-                    copy_rows(
-                        x, start, row, geometry[at.X_CHANNEL], channels, geometry, first, pitch,
-                        scratch, tap, taps * pitch, count,
-                    )  # fmt: skip
-                    tap += pitch
+            plane = depth_start(geometry, start, d, kd)
+            for kw in range(geometry[at.KERNEL_W]):
+                first = w * geometry[at.STRIDE_W] - geometry[at.PAD_W] + kw * geometry[at.DILATION_W]
+                tap = block + done + (kd * geometry[at.KERNEL_H] * geometry[at.KERNEL_W] + kw) * pitch
+                copy_block(
+                    x, plane, channels, geometry, rows, (first, count), scratch,
+                    (tap, geometry[at.KERNEL_W] * pitch, taps * pitch), pitch,
+                )  # fmt: skip
         done += count
 
 

@@ -15,7 +15,7 @@ from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES
 from .gemm import finished
-from .packing import copy_rows, input_row, pack_bias, pack_panel, source_index
+from .packing import copy_block, pack_bias, pack_panel, source_index
 from .simd import copy_lanes, gemm_microkernel, winograd_input_f4x3, winograd_output_f4x3, winograd_weight_f4x3
 
 
@@ -81,13 +81,12 @@ def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last):
             start += (group * channels + first_channel) * geometry[at.X_CHANNEL]
             first = 4 * column - geometry[at.PAD_W]
             y = buffer + 4 * (done - tile)
-            for i in range(6):
-                line = input_row(geometry, 0, 4 * row, 0, i)
-                for part in range(2):
-                    copy_rows(
-                        x, start, line, geometry[at.X_CHANNEL], some, geometry, first + 4 * part, 4 * geometry[at.X_H],
-                        scratch, y + (6 * part + i) * pitch, 12 * pitch, 4 * count,
-                    )  # fmt: skip
+            rows = (4 * row - geometry[at.PAD_H], 1, 6)
+            for part in range(2):
+                copy_block(
+                    x, start, some, geometry, rows, (first + 4 * part, 4 * count), scratch,
+                    (y + 6 * part * pitch, pitch, 12 * pitch), 4 * geometry[at.X_H],
+                )  # fmt: skip
             done += count
         for c in range(some):
             rows = buffer + c * 12 * pitch

@@ -1,0 +1,103 @@
+"""Arrays laid against memory that must not be touched: one element read or written outside them is a crash.
+
+Input, weight, bias and output each lie between two protected pages, at the very beginning or at the very end of what is
+accessible between them. The calls run in a process of their own, which prints each one before it starts.
+"""
+
+import ctypes
+import itertools
+import mmap
+import sys
+
+import numpy as np
+import pytest
+
+import numbaconv as nc
+from strategies import ALGORITHMS, DTYPES
+
+PAGE = mmap.PAGESIZE
+PROT_NONE = 0  # Python's mmap has no name for it
+#: Calls of each algorithm and dtype.
+CALLS = 500
+
+
+class Guarded:
+    """Memory between two pages that may be neither read nor written."""
+
+    def __init__(self, pages):
+        self.size = pages * PAGE
+        self.memory = mmap.mmap(-1, self.size + 2 * PAGE)
+        libc = ctypes.CDLL(None, use_errno=True)
+        first = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        for guard in (first, first + PAGE + self.size):
+            if libc.mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(PAGE), PROT_NONE):
+                raise OSError(ctypes.get_errno(), "mprotect")
+
+    def place(self, array, at_end):
+        """A copy of an array that begins where the accessible memory begins, or ends where it ends."""
+        start = PAGE + (self.size - array.nbytes if at_end else 0)
+        placed = np.ndarray(array.shape, array.dtype, self.memory, start)
+        placed[...] = array
+        return placed
+
+
+def problems(algorithm):
+    """(input shape, weight shape, arguments): widths and numbers of filters around the tiles', the rest at random."""
+    random = np.random.default_rng(0)
+    for number in range(CALLS):
+        width, filters = 1 + number % 150, 1 + number % 17
+        batch, channels, height = (int(random.integers(1, most + 1)) for most in (2, 3, 8))
+        winograd = algorithm == "winograd"
+        kernel = (3, 3) if winograd else tuple(random.integers(1, (5, 8)).tolist())
+        stride = (1, 1) if winograd else tuple(random.integers(1, 4, 2).tolist())
+        padding = tuple(
+            (less, max(int(random.integers(0, 3)), kernel_size - size - less))
+            for size, kernel_size, less in zip((height, width), kernel, random.integers(0, 3, 2).tolist(), strict=True)
+        )
+        last = bool(random.integers(2))
+        yield (
+            (batch, height, width, channels) if last else (batch, channels, height, width),
+            (filters, channels, *kernel),
+            {"stride": stride, "padding": padding, "data_format": "NHWC" if last else "NCHW"},
+        )
+
+
+def main():
+    """Compare calls on guarded arrays with the same calls on others."""
+    guarded = [Guarded(pages=128) for _ in range(4)]
+    random = np.random.default_rng(1)
+    for algorithm, dtype in itertools.product(ALGORITHMS, DTYPES):
+        for shape, weight_shape, arguments in problems(algorithm):
+            print(algorithm, dtype.__name__, shape, weight_shape, arguments, flush=True)
+            arrays = [random.normal(size=size).astype(dtype) for size in (shape, weight_shape, weight_shape[:1])]
+            expected = nc.conv2d(*arrays, **arguments, algorithm=algorithm)
+            for at_end, step in itertools.product((False, True), (1, -1)):
+                # A view backwards begins at the other end of the memory.
+                placed = (
+                    memory.place(array[..., ::step], at_end)[..., ::step]
+                    for memory, array in zip(guarded, [*arrays, expected], strict=True)
+                )
+                *inputs, out = placed
+                out[...] = np.nan
+                nc.conv2d(*inputs, **arguments, algorithm=algorithm, out=out)
+                np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
+def test_guard_pages(run_python):
+    calls = run_python("import test_guard_pages; test_guard_pages.main()").splitlines()
+    assert len(calls) == len(ALGORITHMS) * len(DTYPES) * CALLS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
+@pytest.mark.parametrize("at_end", [False, True])
+def test_guards_guard(at_end, run_python):
+    """Reading one element outside ends the process: that is what the test above relies on."""
+    with pytest.raises(AssertionError, match="exit code -11"):
+        run_python(f"import test_guard_pages; test_guard_pages.read_outside({at_end})")
+
+
+def read_outside(at_end):
+    """Read the element behind the last one, or the one before the first."""
+    placed = Guarded(pages=1).place(np.zeros(10), at_end)
+    np.lib.stride_tricks.as_strided(placed, (2,), (80 if at_end else -8,)).sum()

@@ -1,0 +1,112 @@
+"""Which algorithm serves which problem, and that a plan depends on nothing else."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import numbaconv as nc
+from numbaconv.planner import ALGORITHMS, CANDIDATES, choose, driver
+from strategies import conv_problems
+
+SUMS = {"direct", "im2col"}
+#: Shapes of input and weight, other arguments, and what "auto" may choose: every other algorithm is expected to take half as
+#: long again, or cannot serve.
+PLANS = [
+    ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, {"winograd"}),
+    ((8, 128, 28, 28), (128, 128, 3, 3), {"padding": 1}, {"winograd"}),
+    ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 1, "precision": "exact"}, SUMS),
+    ((1, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}, SUMS),
+    ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 1, "stride": 2}, SUMS),
+    ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 2, "dilation": 2}, SUMS),
+    ((1, 64, 56, 56), (64, 64, 5, 5), {"padding": 2}, SUMS),
+    ((1, 64, 56, 56), (64, 64, 1, 3), {}, SUMS),
+    ((1, 64, 56, 56), (256, 64, 1, 1), {}, SUMS),
+    ((1, 3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}, SUMS),
+    ((1, 64, 200), (64, 64, 3), {}, SUMS),
+    ((1, 16, 16, 16, 16), (16, 16, 3, 3, 3), {}, SUMS),
+    ((1, 1, 32, 32), (8, 1, 3, 3), {"padding": "same"}, {"direct"}),
+    ((1, 1, 1080, 1920), (1, 1, 3, 3), {}, {"direct"}),
+    ((1, 1, 1080, 1920), (1, 1, 15, 15), {}, {"direct"}),
+    ((1, 32, 112, 112), (32, 1, 3, 3), {"padding": 1, "groups": 32}, {"direct"}),
+]
+
+
+@pytest.mark.parametrize(("input", "weight", "arguments", "expected"), PLANS)
+def test_auto(input, weight, arguments, expected):
+    assert nc.explain(input, weight, **arguments).algorithm in expected
+
+
+@given(
+    case=st.booleans().flatmap(lambda winograd: conv_problems(winograd=winograd)),
+    algorithm=st.sampled_from(ALGORITHMS),
+    precision=st.sampled_from(("exact", "standard", "fast")),
+)
+def test_plan(case, algorithm, precision):
+    """A plan serves its problem, says why each other algorithm does not, and is the same the next time."""
+    assume(case.input_shape[0] > 0)
+    problem = case.plan().problem
+    unsupported = {name: driver(name).unsupported(problem) for name in CANDIDATES}
+    try:
+        plan = choose(problem, algorithm, precision)
+    except ValueError as error:
+        assert algorithm == "winograd"
+        assert unsupported[algorithm] or precision == "exact"
+        assert (unsupported[algorithm] or "precision='exact'") in str(error)
+        return
+    assert unsupported[plan.algorithm] is None
+    assert algorithm in ("auto", plan.algorithm)
+    assert precision != "exact" or plan.algorithm != "winograd"
+    reasons = dict(plan.rejected)
+    assert len(reasons) == len(plan.rejected)
+    assert {plan.algorithm, *reasons} == set(CANDIDATES)
+    for name, reason in reasons.items():
+        assert reason == unsupported[name] if unsupported[name] else reason
+    assert plan == choose(problem, algorithm, precision)
+
+    text = str(plan)
+    assert f"algorithm  {plan.algorithm}: {plan.reason}\n" in text
+    assert re.findall(r"rejected   (\w+): (.+)\n", text) == list(plan.rejected)
+    assert str(problem.output_shape) in text
+
+
+def test_plan_is_frozen():
+    plan = nc.explain((1, 3, 8, 8), (8, 3, 3, 3))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan.algorithm = "direct"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan.problem.batch = 2
+
+
+def test_explain_describes_the_call():
+    """From arrays as from shapes; unbatched input is a batch of one."""
+    x, w, b = np.ones((3, 9, 20), np.float32), np.ones((8, 3, 3, 3), np.float32), np.ones(8, np.float32)
+    plan = nc.explain(x, w, b, padding="same", activation="relu")
+    assert plan.problem.output_shape == (1, *nc.conv2d(x, w, b, padding="same").shape)
+    assert (plan.problem.bias, plan.problem.activation) == (True, "relu")
+    assert plan.problem.dtype == np.float32
+    assert nc.explain(x, w.astype(float)).problem.dtype == np.float64
+    assert nc.explain((3, 9, 20), (8, 3, 3, 3)) == nc.explain(x[None], w)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "arguments", "output", "flops", "moved"),
+    [
+        (((1, 1, 32, 32), (8, 1, 3, 3)), {"padding": "same"}, (1, 8, 32, 32), 2 * 8 * 1024 * 9, 4 * (1024 + 72 + 8192)),
+        (((2, 6, 9), (4, 3, 2)), {"groups": 2, "stride": 3}, (2, 4, 3), 2 * 2 * 4 * 3 * 6, 4 * (108 + 24 + 24)),
+        (((1, 2, 5, 6, 7), (3, 2, 1, 2, 3)), {"dilation": 2}, (1, 3, 5, 4, 3), 2 * 180 * 12, 4 * (420 + 36 + 180)),
+    ],
+)
+def test_sizes(shapes, arguments, output, flops, moved):
+    problem = nc.explain(*shapes, **arguments).problem
+    assert (problem.output_shape, problem.flops, problem.bytes) == (output, flops, moved)
+
+
+def test_threads_do_not_change_plans(run_python):
+    """Neither Numba's setting nor the number of cores has a part in a plan, its blocking included."""
+    calls = [(shapes[0], shapes[1], arguments) for *shapes, arguments, _ in PLANS]
+    program = f"import numbaconv as nc\nfor x, w, arguments in {calls}:\n    print(nc.explain(x, w, **arguments).geometry)"
+    assert run_python(program, NUMBA_NUM_THREADS="1") == run_python(program, NUMBA_NUM_THREADS="7")

@@ -1,0 +1,120 @@
+"""The house: who imports whom, how long files are, what is documented. Every import counts, those in functions, too."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pathlib
+import sys
+
+import pytest
+
+import numbaconv
+
+ROOT = pathlib.Path(numbaconv.__file__).parent
+#: The source files by their modules' names within the package; the package itself is "__init__".
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+FACES = {"functional", "grad", "nn", "signal", "ndimage"}
+#: What each module or package may import of this package: modules, or whole packages.
+ARROWS = {
+    "problem": set(),
+    "runtime": set(),
+    "arrays": set(),
+    "kernels": {"kernels", "runtime"},
+    "algorithms": {"algorithms.cook_toom", "algorithms.sharing", "kernels", "problem"},
+    "planner": {"algorithms", "kernels.blocking", "kernels.geometry", "problem"},
+    "execute": {"algorithms", "arrays", "kernels.geometry", "planner", "problem", "runtime"},
+    **dict.fromkeys(FACES, {"arrays", "execute", "planner", "problem"}),
+    "digit": {"arrays"},
+    "demo": {"__init__", "arrays", "digit"},
+    "__main__": {"__init__", "demo", "digit"},
+    "__init__": {*FACES, "planner", "problem"},
+}
+
+
+def imports(module):
+    """Every name that a module imports, anywhere in it, with its module; of this package only modules, as in ``FILES``."""
+    package = ["numbaconv", *([] if module == "__init__" else module.split("."))]
+    if FILES[module].name != "__init__.py":
+        package.pop()
+    names = set()
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            source = [*base, *filter(None, [node.module])]
+            names.update(".".join([*source, alias.name]) for alias in node.names)
+    return {own_module(name) if name.split(".")[0] == "numbaconv" else name for name in names}
+
+
+def own_module(name):
+    """The module of this package that a name like numbaconv.problem.ConvProblem is, or is from."""
+    parts = name.split(".")[1:]
+    while parts and ".".join(parts) not in FILES:
+        parts.pop()
+    return ".".join(parts) or "__init__"
+
+
+def within(name, packages):
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_point_one_way(module):
+    allowed = ARROWS[module.split(".")[0]]
+    assert {name for name in imports(module) if name in FILES and not within(name, allowed)} == set()
+
+
+def test_imports_by_name():
+    """The planner alone imports modules whose names it puts together, where no parser sees them."""
+    assert [module for module in FILES if any(within(name, ["importlib"]) for name in imports(module))] == ["planner"]
+
+
+def test_a_problem_is_plain():
+    assert {name.split(".")[0] for name in imports("problem")} - sys.stdlib_module_names == {"numpy"}
+
+
+def test_settings_of_numba_are_in_one_place():
+    assert [module for module in FILES if "numba.core.config" in imports(module)] == ["runtime"]
+
+
+def test_import_compiles_nothing_and_brings_nothing_heavy(run_python):
+    program = "import sys, numba; before = set(sys.modules); import numbaconv; print(*set(sys.modules) - before)"
+    loaded = run_python(program).split()
+    kernels = {name for name in loaded if name.startswith("numbaconv.kernels.")}
+    assert kernels <= {"numbaconv.kernels.blocking", "numbaconv.kernels.geometry"}
+    assert {name.split(".")[0] for name in loaded} - sys.stdlib_module_names == {"numbaconv"}
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_file_length(module):
+    assert len(FILES[module].read_text().splitlines()) <= 500
+
+
+def public():
+    """Everything that a user can call: the package's names, and those of the modules among them."""
+    for name in numbaconv.__all__:
+        value = getattr(numbaconv, name)
+        if inspect.ismodule(value):
+            for inner, member in vars(value).items():
+                if not inner.startswith("_") and getattr(member, "__module__", None) == value.__name__:
+                    yield pytest.param(member, id=f"{name}.{inner}")
+        elif callable(value):
+            yield pytest.param(value, id=name)
+
+
+@pytest.mark.parametrize("value", [*public()])
+def test_public_names_have_an_example(value):
+    assert "Examples\n" in inspect.getdoc(value)
+    assert ">>>" in inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("module", [name for name, path in FILES.items() if ">>> " in path.read_text()])
+def test_examples_run(module):
+    result = doctest.testmod(importlib.import_module(f"numbaconv.{module}"))
+    assert result.attempted > 0
+    assert result.failed == 0
