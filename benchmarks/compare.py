@@ -30,7 +30,6 @@ import numba
 from numba.core.errors import NumbaError
 from peers import OURS_LAYER, OURS_PLAIN, PEERS, Settings, cpu_count, select, session, versions
 from report import (
-    QUIET,
     Run,
     complaints,
     contestants_table,
@@ -43,7 +42,7 @@ from report import (
     write_png,
 )
 from suites import SUITES, Layer
-from timing import TOLERANCES, LayerResult, run_layer
+from timing import QUIET, TOLERANCES, LayerResult, run_layer
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

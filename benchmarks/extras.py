@@ -20,7 +20,7 @@ import numba
 from peers import CONTESTANTS, OURS_LAYER, OURS_PLAIN, Contestant, Settings, Unsupported, make_arrays, session
 from report import Table, geometric_mean, milliseconds
 from suites import OVERHEAD, SUITES, Layer, layer
-from timing import Runner, measure, run_layer
+from timing import Others, Runner, measure, run_layer
 
 #: 64 channels of 768 x 768 pixels, and twice as many pixels.
 MEMORY_LAYERS: Final = (layer("memory", 64, 768, 64, 3), layer("memory", 64, (1536, 768), 64, 3))
@@ -29,6 +29,7 @@ MIB: Final = 2**20
 
 def overhead(contestants: list[Contestant], settings: Settings, rounds: int, seconds: float) -> Table:
     """Time of the smallest call, everyone's."""
+    meanwhile = Others()
     result = run_layer("overhead", OVERHEAD, contestants, settings, rounds, seconds)
     plain = result.outcomes["torch"].seconds("min") if "torch" in result.outcomes else None
     rows = []
@@ -41,7 +42,7 @@ def overhead(contestants: list[Contestant], settings: Settings, rounds: int, sec
             versus = "-" if plain is None else f"{plain / minimum:.2f}"
             rows.append([item.name, f"{minimum * 1e6:.2f}", f"{median * 1e6:.2f}", versus])
     columns = ["contestant", "us min", "us median", "torch's time / this"]
-    return Table("Call overhead: 1x1x8x8, one filter of 3x3", columns, rows)
+    return Table("Call overhead: 1x1x8x8, one filter of 3x3" + meanwhile.remark(), columns, rows)
 
 
 def scaling(
@@ -53,7 +54,7 @@ def scaling(
     layers: Iterable[Layer] = SUITES["vgg16"],
 ) -> Table:
     """One thread's time over all threads', measured in turns, for our calls on the layers of VGG-16."""
-    threads, rows, ratios = settings.threads, [], []
+    threads, rows, ratios, meanwhile = settings.threads, [], [], Others()
     counts = [functools.partial(numba.set_num_threads, count) for count in (1, threads)]
     for where in layers:
         arrays = make_arrays(where, settings.dtype)
@@ -78,7 +79,7 @@ def scaling(
     if 1 in peaks and threads in peaks:
         rows.append(["FMA peak", "", "", "", "", f"{peaks[threads] / peaks[1]:.2f}"])
     columns = ["layer", "contestant", "algorithm", "1 thread ms", f"{threads} threads ms", "ratio"]
-    return Table(f"{threads} threads over one, minimum times", columns, rows, left=3)
+    return Table(f"{threads} threads over one, minimum times" + meanwhile.remark(), columns, rows, left=3)
 
 
 def memory(contestants: list[Contestant], settings: Settings) -> Table:

@@ -11,11 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from peers import OURS_LAYER, OURS_NHWC, OURS_PLAIN, PLAIN, PREPARED, Contestant, Settings
-from timing import LayerResult
+from timing import QUIET, LayerResult
 
 STATISTICS: Final = ("min", "median")
-#: CPUs that other processes may keep busy while a layer is measured without a remark.
-QUIET: Final = 0.1
 
 
 class Comparison(NamedTuple):
@@ -115,7 +113,8 @@ class Table(NamedTuple):
             return
         from rich import box, console, table
 
-        drawn = table.Table(title=self.title, box=box.SIMPLE, title_justify="left", pad_edge=False)
+        print(self.title)
+        drawn = table.Table(box=box.SIMPLE, pad_edge=False)
         for i, column in enumerate(self.columns):
             drawn.add_column(column, justify="left" if i < self.left else "right", no_wrap=True)
         for row in self.rows:
@@ -208,7 +207,10 @@ def summary_table(run: Run) -> Table:
             rows.append([comparison.title, suite, counted, *cells[:2], *cells[3:5], cells[2]])
     columns = ["comparison", "suite", "layers", *(f"{what} ({s})" for s in STATISTICS for what in ("mean", "worst"))]
     columns.append("worst layer (min)")
-    return Table("Best peer's time / ours (above 1: numbaconv is faster), geometric means", columns, rows, left=3)
+    noise = "".join(f" [NOISE: {line}]" for line in disturbances(run))
+    return Table(
+        "Best peer's time / ours (above 1: numbaconv is faster), geometric means" + noise, columns, rows, left=3
+    )
 
 
 def error_table(run: Run) -> Table:
@@ -250,18 +252,11 @@ def disturbances(run: Run) -> list[str]:
 
 def heading(run: Run) -> list[str]:
     """Machine, versions, settings and peak in a few lines."""
-    settings = run.settings
+    settings, own = run.settings, run.settings.algorithm
     lines = [
         ", ".join(f"{name} {value}" for name, value in run.machine.items()),
         ", ".join(f"{name} {version}" for name, version in run.versions.items()),
-        ", ".join(
-            (
-                settings.dtype,
-                threads(settings.threads),
-                f"algorithm {settings.algorithm}",
-                f"precision {settings.precision}",
-            )
-        ),
+        f"{settings.dtype}, {threads(settings.threads)}, {settings.precision} precision, algorithm {own}",
     ]
     if run.peaks:
         peaks = ", ".join(f"{peak / 1e9:.1f} GFLOP/s on {threads(count)}" for count, peak in run.peaks.items())

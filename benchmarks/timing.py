@@ -103,7 +103,30 @@ def measure(runners: list[Runner], rounds: int, seconds: float) -> None:
         gc.enable()
 
 
-def others_cpu_seconds() -> float | None:
+#: CPUs that other processes may keep busy during a measurement without a remark.
+QUIET: Final = 0.1
+
+
+class Others:
+    """How many CPUs the other processes keep busy, on average since this object was made."""
+
+    def __init__(self) -> None:
+        self._seconds, self._start = _others_cpu_seconds(), time.perf_counter()
+
+    def cpus(self) -> float | None:
+        """None where it cannot be known."""
+        now = _others_cpu_seconds()
+        if now is None or self._seconds is None:
+            return None
+        return max(0.0, now - self._seconds) / (time.perf_counter() - self._start)
+
+    def remark(self) -> str:
+        """What a table's title says about it: nothing where the machine was quiet."""
+        cpus = self.cpus() or 0.0
+        return f" [NOISE: other processes kept {cpus:.1f} CPUs busy]" if cpus > QUIET else ""
+
+
+def _others_cpu_seconds() -> float | None:
     """CPU seconds that all other processes have used since the machine started; None where Linux's /proc is not."""
     try:
         with pathlib.Path("/proc/stat").open() as file:
@@ -204,11 +227,10 @@ def run_layer(
     for contestant in taking_part:
         check(contestant.name)
     runners = {c.name: Runner(ready[c.name].call) for c in taking_part if not outcomes[c.name].wrong}
-    start, before = time.perf_counter(), others_cpu_seconds()
+    meanwhile = Others()
     if runners:
         measure(list(runners.values()), rounds, seconds)
-    elapsed, after = time.perf_counter() - start, others_cpu_seconds()
-    others = None if before is None or after is None else max(0.0, after - before) / elapsed
+    others = meanwhile.cpus()
     for contestant in taking_part:
         if contestant.name in runners:
             outcomes[contestant.name].samples = runners[contestant.name].samples

@@ -116,6 +116,8 @@ def flat(array: Array, writeable: bool = False) -> Array:
 
 def check_out(out: Any, shape: Sequence[int], dtype: np.dtype[Any], inputs: dict[str, Array | None]) -> Array:
     """``out`` where the result may be written into it; else ValueError or TypeError."""
+    if isinstance(out, np.ma.MaskedArray):
+        raise TypeError("out is a masked array, whose mask a convolution would ignore; pass out.data")
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array; got {type(out).__module__}.{type(out).__qualname__}")
     if out.shape != tuple(shape):
@@ -124,12 +126,22 @@ def check_out(out: Any, shape: Sequence[int], dtype: np.dtype[Any], inputs: dict
         raise TypeError(f"out must have the result's dtype {dtype}; got {out.dtype}")
     if not out.flags.writeable:
         raise ValueError("out is read-only")
-    if out.size and any(size > 1 and stride == 0 for size, stride in zip(out.shape, out.strides, strict=True)):
+    if _shares_itself(out):
         raise ValueError(f"out has elements that share memory (shape {out.shape}, strides {out.strides})")
     for name, array in inputs.items():
         if array is not None and _overlap(out, array):
             raise ValueError(f"out overlaps {name} in memory")
     return out
+
+
+def _shares_itself(array: Array) -> bool:
+    """Whether elements of one array may share memory: unless each dimension steps over all smaller ones."""
+    reach = array.itemsize
+    for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True)):
+        if size > 1 and stride < reach:
+            return array.size > 0
+        reach += stride * (size - 1)
+    return False
 
 
 def _overlap(a: Array, b: Array) -> bool:

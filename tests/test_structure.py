@@ -92,7 +92,8 @@ def test_import_compiles_nothing_and_brings_nothing_heavy(run_python):
 
 @pytest.mark.parametrize("module", FILES)
 def test_file_length(module):
-    assert len(FILES[module].read_text().splitlines()) <= 500
+    lines = FILES[module].read_text().count("\n")
+    assert lines <= 500
 
 
 def public():

@@ -123,7 +123,7 @@ BAD_CALLS = [
     ("bias", X, W, {"bias": (8, 1)}),
     ("groups", X, W, {"groups": 0}),
     ("groups", X, W, {"groups": -1}),
-    ("groups", X, W, {"groups": 2}),
+    ("weight", X, W, {"groups": 2}),
     ("groups", X, (8, 1, 3, 3), {"groups": 3}),
     ("groups", X, (7, 2, 3, 3), {"groups": 2}),
     ("groups", X, W, {"groups": 1.0}),

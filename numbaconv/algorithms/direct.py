@@ -44,13 +44,14 @@ def _columns(geometry: MutableSequence[int], nr: int) -> int:
 def _row_tiles(geometry: MutableSequence[int], nr: int, lines: int) -> bool:
     """Whether tiles that start anew in every row are fewer than 7/6 of those that run on through the rows.
 
-    Each of the former that is not cut off is stored by the microkernel itself; hardly any of the latter is.
+    Each of the former that is not cut off is stored by the microkernel itself; hardly any of the latter is. In rows
+    shorter than a tile all are cut off.
     """
     columns = _columns(geometry, nr)
     pitch = columns + _halo(geometry, 2)
     anew = lines * ceil_div(columns, nr)
     running = ceil_div((lines - 1) * pitch + columns, nr)
-    return pitch > columns and 6 * anew < 7 * running
+    return pitch > columns >= nr and 6 * anew < 7 * running
 
 
 def _lines(geometry: MutableSequence[int], itemsize: int, nr: int, channels: int) -> int:
