@@ -53,6 +53,13 @@ class Plan:
     geometry : tuple of int
         The problem and its blocking, as the kernels take them (:mod:`numbaconv.kernels.geometry`), without the arrays'
         strides.
+
+    Examples
+    --------
+    >>> import numbaconv as nc
+    >>> plan = nc.explain((1, 64, 56, 56), (64, 64, 3, 3), padding=1, precision="exact")
+    >>> plan.algorithm in ("direct", "im2col"), [name for name, why in plan.rejected if "exact" in why]
+    (True, ['winograd'])
     """
 
     problem: ConvProblem
@@ -149,6 +156,12 @@ def geometry_list(problem: ConvProblem) -> list[int]:
     )
     for slot, values, absent in triples:
         geometry[slot : slot + 3] = [absent] * missing + list(values)
+    for axis in range(3):
+        # These make no difference, however large they are.
+        if geometry[at.OUT_D + axis] == 1:
+            geometry[at.STRIDE_D + axis] = 1
+        if geometry[at.KERNEL_D + axis] == 1:
+            geometry[at.DILATION_D + axis] = 1
     return geometry
 
 

@@ -40,6 +40,13 @@ class ConvProblem:
         weight[g * F + f, c, k] * input[n, g * C + c, o * stride + k * dilation - padding_before]
 
     with F filters and C input channels in each of ``groups`` groups, and spatial indices o and k of any rank.
+
+    Examples
+    --------
+    >>> import numbaconv as nc
+    >>> problem = nc.explain((1, 1, 32, 32), (8, 1, 3, 3), padding="same").problem
+    >>> problem.output_shape, problem.flops
+    ((1, 8, 32, 32), 147456)
     """
 
     batch: int

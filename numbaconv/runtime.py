@@ -140,6 +140,10 @@ class _KernelCache(caching.FunctionCache):
             super().save_overload(sig, data)
         except OSError as error:
             log.debug("kernel %s not cached: %s", self._name, error)
+        except Exception as error:  # whatever pickle makes of a damaged index: begin a new one
+            log.debug("the index of %s is damaged: %s", self._name, error)
+            self.flush()
+            super().save_overload(sig, data)
 
 
 def _compile(function: Callable[..., Any], **options: Any) -> Any:

@@ -25,7 +25,7 @@ SOURCES = [str(pathlib.Path(__file__).parent), str(pathlib.Path(numbaconv.__file
 
 @pytest.fixture(scope="session")
 def run_python():
-    """Run a program in a new process that can import these tests, and return what it printed; a crash fails the test."""
+    """Run a program in a new process that can import these tests; return what it printed. A crash fails the test."""
 
     def run(program, *, timeout=300, **environment):
         path = os.pathsep.join([*SOURCES, *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -1,7 +1,8 @@
 """The references: a convolution as its definition reads, and one assembled from SciPy. Both sum in float64.
 
-Both take the arguments of ``numbaconv.conv2d`` by the same names. They are meant to be read, so they work out paddings and sizes
-by themselves, in their own words: what they share with the package is the definition of a convolution, not a line of code.
+Both take the arguments of ``numbaconv.conv2d`` by the same names. They are meant to be read, so they work out paddings
+and sizes by themselves, in their own words: what they share with the package is the definition of a convolution, not a
+line of code.
 """
 
 import functools
@@ -74,12 +75,22 @@ def conv2d_loops(x, w, bias=None, *, stride=1, padding=0, dilation=1, groups=1, 
 
 
 def scipy_reference(
-    x, w, bias=None, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros", data_format=None, activation=None
+    x,
+    w,
+    bias=None,
+    *,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    padding_mode="zeros",
+    data_format=None,
+    activation=None,
 ):
     """Convolve in any number of dimensions, channel by channel, with ``scipy.signal.correlate``.
 
-    SciPy knows neither stride nor dilation: the kernel is dilated by writing it into zeros, and of the outputs at stride 1
-    only every stride-th is kept.
+    SciPy knows neither stride nor dilation: the kernel is dilated by writing it into zeros, and of the outputs at
+    stride 1 only every stride-th is kept.
     """
     ndim = w.ndim - 2
     channels_last = data_format is not None and data_format.endswith("C")

@@ -28,8 +28,8 @@ def test_matrices_correlate(data, m, r):
     n = m + r - 1
     points = data.draw(st.lists(fractions, min_size=n - 1, max_size=n - 1, unique=True))
     d, g = (data.draw(st.lists(fractions, min_size=size, max_size=size)) for size in (n, r))
-    output, weight, input = matrices(m, r, points)
-    products = [u * v for u, v in zip(times(weight, g), times(input, d), strict=True)]
+    output, weight, data_matrix = matrices(m, r, points)
+    products = [u * v for u, v in zip(times(weight, g), times(data_matrix, d), strict=True)]
     assert times(output, products) == [sum(g[j] * d[i + j] for j in range(r)) for i in range(m)]
 
 

@@ -11,9 +11,9 @@ import sys
 
 import numpy as np
 import pytest
+from strategies import ALGORITHMS, DTYPES
 
 import numbaconv as nc
-from strategies import ALGORITHMS, DTYPES
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0  # Python's mmap has no name for it

@@ -8,7 +8,7 @@ import pytest
 
 import numbaconv
 
-#: A call, checked. Prints the cache's directory, how often its kernel was compiled and how often it was read from there.
+#: A call, checked. Prints the cache's directory, how often its kernel was compiled and how often it was read from it.
 CALL = """
 import numpy as np
 import numbaconv as nc
@@ -26,10 +26,8 @@ PROBLEMS = """
 import numpy as np
 import numbaconv as nc
 random = np.random.default_rng(0)
-calls = [
-    (random.normal(size=(1, 16, 60, 60)).astype(np.float32), random.normal(size=(24, 16, 3, 3)).astype(np.float32), algorithm)
-    for algorithm in ("direct", "im2col", "winograd")
-]
+x, w = (random.normal(size=shape).astype(np.float32) for shape in ((1, 16, 60, 60), (24, 16, 3, 3)))
+calls = [(x, w, algorithm) for algorithm in ("direct", "im2col", "winograd")]
 def convolve(x, w, algorithm):
     assert nc.explain(x, w, algorithm=algorithm).parallel
     return nc.conv2d(x, w, algorithm=algorithm).tobytes()

@@ -8,11 +8,11 @@ import llvmlite.binding
 import numba
 import numpy as np
 import pytest
-
 from accuracy import assert_accurate
+from strategies import ALGORITHMS, DTYPES, problems_for
+
 from numbaconv.kernels import simd
 from numbaconv.kernels.blocking import TILES, VECTOR_BYTES
-from strategies import ALGORITHMS, DTYPES, problems_for
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -117,9 +117,9 @@ def test_finish_lanes(dtype):
 
 # ------------------------------------------------------------------------------------------------ widths
 
-#: By width in bytes: the CPU and its features as LLVM names them, and what the compiled code must and must not contain.
+#: By width in bytes: the CPU and its features as LLVM names them, what compiled code must contain and must not.
 WIDTHS = {
-    32: ("haswell", "+avx2,+avx,+fma,+f16c,+bmi,+bmi2,+sse4.2,+sse4.1,+ssse3,+sse3,+sse2,+sse", r"\bvfmadd.*ymm", "zmm"),
+    32: ("haswell", "+avx2,+avx,+fma,+bmi,+bmi2,+sse4.2,+sse4.1,+ssse3,+sse3,+sse2,+sse", r"\bvfmadd.*ymm", "zmm"),
     16: ("x86-64", "+sse2,+sse", r"\bmulp[sd].*xmm", "zmm|ymm"),
 }
 
@@ -162,7 +162,7 @@ def check_width(width):
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the widths are those of x86-64")
 @pytest.mark.parametrize("width", WIDTHS)
 def test_narrower_vectors(width, run_python):
-    """Code compiled for narrower vectors has no wider ones in it, and without FMA no call of a function in its place."""
+    """Code compiled for narrower vectors has no wider ones in it and, without FMA, no call of a function instead."""
     cpu, features, *_ = WIDTHS[width]
     present = llvmlite.binding.get_host_cpu_features()
     if not all(present.get(feature[1:]) for feature in features.split(",")):

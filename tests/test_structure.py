@@ -27,7 +27,7 @@ ARROWS = {
     "algorithms": {"algorithms.cook_toom", "algorithms.sharing", "kernels", "problem"},
     "planner": {"algorithms", "kernels.blocking", "kernels.geometry", "problem"},
     "execute": {"algorithms", "arrays", "kernels.geometry", "planner", "problem", "runtime"},
-    **dict.fromkeys(FACES, {"arrays", "execute", "planner", "problem"}),
+    **{face: {"arrays", "execute", "planner", "problem"} for face in FACES},
     "digit": {"arrays"},
     "demo": {"__init__", "arrays", "digit"},
     "__main__": {"__init__", "demo", "digit"},
@@ -36,7 +36,7 @@ ARROWS = {
 
 
 def imports(module):
-    """Every name that a module imports, anywhere in it, with its module; of this package only modules, as in ``FILES``."""
+    """Every name that a module imports, anywhere in it, with its module; of this package only the module."""
     package = ["numbaconv", *([] if module == "__init__" else module.split("."))]
     if FILES[module].name != "__init__.py":
         package.pop()

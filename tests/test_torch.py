@@ -8,13 +8,13 @@ import re
 
 import numpy as np
 import pytest
-
-import numbaconv as nc
 from accuracy import bound
 from naive import conv2d_loops
+from strategies import ALGORITHMS
+
+import numbaconv as nc
 from numbaconv.kernels import geometry as at
 from numbaconv.kernels.blocking import BUFFERED
-from strategies import ALGORITHMS
 
 torch = pytest.importorskip("torch")
 
@@ -31,7 +31,7 @@ def torch_conv2d(x, w, b=None, **arguments):
 
 
 def problem(random, number):
-    """(input, weight, bias, arguments): every third one large, and every other one such that Winograd's algorithm serves it."""
+    """(input, weight, bias, arguments): every third one large, every other one what Winograd's algorithm serves."""
 
     def integer(least, most):
         return int(random.integers(least, most + 1))
@@ -95,7 +95,7 @@ def compare():
             tried[algorithm] += 1
             larger[algorithm] += exceeds_all_blocks(nc.explain(x, w, b, **arguments, algorithm=algorithm))
     for name in ALGORITHMS:
-        print(f"{name:8} {tried[name]:4} problems as torch has them, {larger[name]} of them larger than all tiles and blocks")
+        print(f"{name:8} {tried[name]:4} problems, {larger[name]} of them larger than all tiles and blocks")
     return tried, larger
 
 
@@ -162,7 +162,7 @@ def test_same_calls_refused(named, input, weight, arguments):
 @pytest.mark.parametrize("stride", [2, (3, 1)])
 @pytest.mark.parametrize("dtypes", [(np.float32, np.float64), (np.uint8, np.float32)])
 def test_what_torch_refuses_and_we_do_not(padding, stride, dtypes):
-    """"same" with a stride, padding of its own on each side, and dtypes that differ: checked against the loops."""
+    """Padding "same" with a stride or different on each side, and dtypes that differ: checked against the loops."""
     random = np.random.default_rng(0)
     x, w = (random.integers(0, 9, shape).astype(dtype) for shape, dtype in zip((X, W), dtypes, strict=True))
     with pytest.raises((RuntimeError, TypeError, ValueError)):

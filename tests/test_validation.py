@@ -108,7 +108,9 @@ SHAPES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("function", "input", "weight", "arguments", "error", "message"), SHAPES, ids=[case[-1][:50] for case in SHAPES])
+@pytest.mark.parametrize(
+    ("function", "input", "weight", "arguments", "error", "message"), SHAPES, ids=[case[-1][:50] for case in SHAPES]
+)
 def test_shapes_and_options(function, input, weight, arguments, error, message):
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         function(np.zeros(input, np.float32), np.zeros(weight, np.float32), **arguments)
@@ -136,7 +138,7 @@ def test_arrays(function, arguments, error, message):
 
 
 def test_ragged_list():
-    with pytest.raises(ValueError, match="^input is not an array: .*inhomogeneous"):
+    with pytest.raises(ValueError, match=r"^input is not an array: .*inhomogeneous"):
         nc.conv1d([[1.0], [1.0, 2.0]], np.zeros((1, 2, 1)))
 
 
@@ -151,7 +153,7 @@ def test_equal_but_not_the_same():
                 nc.conv2d(x, w, **{argument: refused})
     nc.conv2d(x, w, padding=0)
     for refused in (False, 0.0, (0, False), ((0, 0), (0, 0.0))):
-        with pytest.raises(TypeError, match="^padding must be an integer"):
+        with pytest.raises(TypeError, match=r"^padding must be an integer"):
             nc.conv2d(x, w, padding=refused)
 
 
@@ -175,9 +177,9 @@ def test_huge_integers(huge):
     x, w = np.ones((1, 1, 5, 6), np.float32), np.ones((1, 1, 1, 1), np.float32)
     np.testing.assert_array_equal(nc.conv2d(x, w, dilation=huge), x)
     np.testing.assert_array_equal(nc.conv2d(x, w, stride=huge), x[..., :1, :1])
-    with pytest.raises(ValueError, match="^dilated kernel height"):
+    with pytest.raises(ValueError, match=r"^dilated kernel height"):
         nc.conv2d(x, np.ones((1, 1, 3, 3), np.float32), dilation=huge)
-    with pytest.raises(ValueError, match="^output shape"):
+    with pytest.raises(ValueError, match=r"^output shape"):
         nc.conv2d(x, w, padding=huge)
 
 

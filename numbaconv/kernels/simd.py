@@ -11,115 +11,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .. import runtime
-from .blocking import TILE_ROWS, TILES, VECTOR_BYTES, WINOGRAD_F4X3_POINTS
+from .blocking import TILE_ROWS, TILES, WINOGRAD_F4X3_POINTS
 from .geometry import FINISH_BIAS, FINISH_BIAS_RELU
-
-INDEX = ir.IntType(64)
-
-
-def _constant(value: int) -> ir.Constant:
-    return ir.Constant(INDEX, value)
-
-
-class _Vectors:
-    """Emits operations on vectors of one element type into one function."""
-
-    def __init__(self, context: Any, builder: ir.IRBuilder, dtype: Any, lanes: int | None = None) -> None:
-        self.builder = builder
-        self.element = context.get_value_type(dtype)
-        self.bytes = dtype.bitwidth // 8
-        self.lanes = lanes or VECTOR_BYTES // self.bytes
-        self.type = ir.VectorType(self.element, self.lanes)
-        self.mask = ir.VectorType(ir.IntType(1), self.lanes)
-        self.zero = ir.Constant(self.type, None)
-        self.suffix = f"v{self.lanes}f{dtype.bitwidth}"
-
-    def function(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
-        return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, arguments), name)
-
-    def pointer(self, address: ir.Value) -> ir.Value:
-        return self.builder.bitcast(address, self.type.as_pointer())
-
-    def load(self, address: ir.Value) -> ir.Value:
-        value = self.builder.load(self.pointer(address))
-        value.align = self.bytes
-        return value
-
-    def store(self, value: ir.Value, address: ir.Value) -> None:
-        self.builder.store(value, self.pointer(address)).align = self.bytes
-
-    def splat(self, scalar: ir.Value) -> ir.Value:
-        undefined = ir.Constant(self.type, ir.Undefined)
-        first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-        return self.builder.shuffle_vector(
-            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
-        )
-
-    def constant(self, value: float) -> ir.Constant:
-        return ir.Constant(self.type, [ir.Constant(self.element, value)] * self.lanes)
-
-    def deinterleave(self, address: ir.Value, columns: range) -> list[ir.Value]:
-        """Every fourth of the 4 * lanes elements at ``address``, from each of ``columns`` on."""
-        wide = ir.VectorType(self.element, 4 * self.lanes)
-        loaded = self.builder.load(self.builder.bitcast(address, wide.as_pointer()))
-        loaded.align = self.bytes
-        return [self.shuffle(loaded, loaded, [4 * t + j for t in range(self.lanes)]) for j in columns]
-
-    def interleave(self, columns: list[ir.Value], address: ir.Value) -> None:
-        """The inverse of :meth:`deinterleave` for four columns: element 4 * t + j is lane t of column j."""
-        lanes = self.lanes
-        halves = [self.shuffle(columns[j], columns[j + 1], list(range(2 * lanes))) for j in (0, 2)]
-        woven = self.shuffle(halves[0], halves[1], [j * lanes + t for t in range(lanes) for j in range(4)])
-        store = self.builder.store(woven, self.builder.bitcast(address, woven.type.as_pointer()))
-        store.align = self.bytes
-
-    def shuffle(self, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
-        index = ir.IntType(32)
-        return self.builder.shuffle_vector(
-            a, b, ir.Constant(ir.VectorType(index, len(lanes)), [ir.Constant(index, i) for i in lanes])
-        )
-
-    def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        if not runtime.has_fma():
-            return self.builder.fadd(self.builder.fmul(a, b), c)
-        return self.builder.call(self.function(f"llvm.fma.{self.suffix}", self.type, [self.type] * 3), [a, b, c])
-
-    def relu(self, a: ir.Value) -> ir.Value:
-        # "a < 0 ? 0 : a" hands NaN through, as torch does.
-        return self.builder.select(self.builder.fcmp_ordered("<", a, self.zero), self.zero, a)
-
-    def first_lanes(self, count: ir.Value) -> ir.Value:
-        """The mask of the first ``count`` lanes."""
-        lane = ir.VectorType(INDEX, self.lanes)
-        undefined = ir.Constant(lane, ir.Undefined)
-        first = self.builder.insert_element(undefined, count, ir.Constant(ir.IntType(32), 0))
-        counts = self.builder.shuffle_vector(
-            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
-        )
-        numbers = ir.Constant(lane, [_constant(i) for i in range(self.lanes)])
-        return self.builder.icmp_signed("<", numbers, counts)
-
-    def load_masked(self, address: ir.Value, mask: ir.Value) -> ir.Value:
-        pointer = self.pointer(address)
-        name = f"llvm.masked.load.{self.suffix}.p0"
-        load = self.function(name, self.type, [pointer.type, ir.IntType(32), self.mask, self.type])
-        return self.builder.call(load, [pointer, ir.Constant(ir.IntType(32), self.bytes), mask, self.zero])
-
-    def store_masked(self, value: ir.Value, address: ir.Value, mask: ir.Value) -> None:
-        pointer = self.pointer(address)
-        name = f"llvm.masked.store.{self.suffix}.p0"
-        store = self.function(name, ir.VoidType(), [self.type, pointer.type, ir.IntType(32), self.mask])
-        self.builder.call(store, [value, pointer, ir.Constant(ir.IntType(32), self.bytes), mask])
-
-
-def _address(
-    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, start: ir.Value
-) -> ir.Value:
-    return builder.gep(context.make_array(array_type)(context, builder, array).data, [start])
+from .vectors import INDEX, Vectors, constant, element
 
 
 def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
@@ -147,31 +43,31 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         a, a_start, b, b_start, rows, depth, out, start, stride, spare, accumulate, bias_start, finish = arguments
         kinds = signature.args
-        vectors = _Vectors(context, builder, kinds[0].dtype)
-        a_first = _address(context, builder, kinds[0], a, a_start)
-        b_first = _address(context, builder, kinds[2], b, b_start)
-        row_table = _address(context, builder, kinds[4], rows, _constant(0))
-        in_out = builder.icmp_signed("==", spare, _constant(0))
+        vectors = Vectors(context, builder, kinds[0].dtype)
+        a_first = element(context, builder, kinds[0], a, a_start)
+        b_first = element(context, builder, kinds[2], b, b_start)
+        row_table = element(context, builder, kinds[4], rows, constant(0))
+        in_out = builder.icmp_signed("==", spare, constant(0))
         c_first = builder.select(
-            in_out, _address(context, builder, kinds[6], out, start), _address(context, builder, kinds[2], b, start)
+            in_out, element(context, builder, kinds[6], out, start), element(context, builder, kinds[2], b, start)
         )
         tile = [(m, v) for m in range(tile_rows) for v in range(tile_vectors)]
 
         before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("summed")
-        builder.cbranch(builder.icmp_signed(">", depth, _constant(0)), loop, after)
+        builder.cbranch(builder.icmp_signed(">", depth, constant(0)), loop, after)
 
         builder.position_at_end(loop)
         k = builder.phi(INDEX)
-        k.add_incoming(_constant(0), before)
+        k.add_incoming(constant(0), before)
         sums = [builder.phi(vectors.type) for _ in tile]
         b_row = builder.gep(b_first, [builder.load(builder.gep(row_table, [k]))])
-        b_vectors = [vectors.load(builder.gep(b_row, [_constant(v * vectors.lanes)])) for v in range(tile_vectors)]
-        a_column = builder.gep(a_first, [builder.mul(k, _constant(tile_rows))])
-        a_splats = [vectors.splat(builder.load(builder.gep(a_column, [_constant(m)]))) for m in range(tile_rows)]
+        b_vectors = [vectors.load(builder.gep(b_row, [constant(v * vectors.lanes)])) for v in range(tile_vectors)]
+        a_column = builder.gep(a_first, [builder.mul(k, constant(tile_rows))])
+        a_splats = [vectors.splat(builder.load(builder.gep(a_column, [constant(m)]))) for m in range(tile_rows)]
         added = [
             vectors.multiply_add(a_splats[m], b_vectors[v], total) for (m, v), total in zip(tile, sums, strict=True)
         ]
-        k_next = builder.add(k, _constant(1))
+        k_next = builder.add(k, constant(1))
         k.add_incoming(k_next, loop)
         for total, value in zip(sums, added, strict=True):
             total.add_incoming(vectors.zero, before)
@@ -185,7 +81,7 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
             total.add_incoming(value, loop)
 
         def address(m: int, v: int) -> ir.Value:
-            return builder.gep(c_first, [builder.add(builder.mul(stride, _constant(m)), _constant(v * vectors.lanes))])
+            return builder.gep(c_first, [builder.add(builder.mul(stride, constant(m)), constant(v * vectors.lanes))])
 
         def only_if(condition: ir.Value, change: Any) -> None:
             """Replace the totals by ``change(m, v, total)`` where the condition holds."""
@@ -201,15 +97,15 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
             totals = merged
 
         def plus_bias(m: int, _v: int, total: ir.Value) -> ir.Value:
-            bias = builder.load(_address(context, builder, kinds[0], a, builder.add(bias_start, _constant(m))))
+            bias = builder.load(element(context, builder, kinds[0], a, builder.add(bias_start, constant(m))))
             return builder.fadd(total, vectors.splat(bias))
 
         only_if(
-            builder.icmp_signed("!=", accumulate, _constant(0)),
+            builder.icmp_signed("!=", accumulate, constant(0)),
             lambda m, v, total: builder.fadd(vectors.load(address(m, v)), total),
         )
-        only_if(builder.icmp_signed(">=", finish, _constant(FINISH_BIAS)), plus_bias)
-        only_if(builder.icmp_signed("==", finish, _constant(FINISH_BIAS_RELU)), lambda *which: vectors.relu(which[-1]))
+        only_if(builder.icmp_signed(">=", finish, constant(FINISH_BIAS)), plus_bias)
+        only_if(builder.icmp_signed("==", finish, constant(FINISH_BIAS_RELU)), lambda *which: vectors.relu(which[-1]))
         for (m, v), total in zip(tile, totals, strict=True):
             vectors.store(total, address(m, v))
         return context.get_dummy_value()
@@ -233,10 +129,10 @@ def finish_lanes(typing_context, x, x_start, out, start, count, accumulate, bias
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         x, x_start, out, start, count, accumulate, bias, finish = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         mask = vectors.first_lanes(count)
-        target = _address(context, builder, signature.args[2], out, start)
-        value = vectors.load_masked(_address(context, builder, signature.args[0], x, x_start), mask)
+        target = element(context, builder, signature.args[2], out, start)
+        value = vectors.load_masked(element(context, builder, signature.args[0], x, x_start), mask)
 
         # Branches, not selects: even a load of no lanes waits for its cache line, 200 cycles for a row of 112.
         def only_if(condition: ir.Value, change: Any) -> None:
@@ -250,14 +146,14 @@ def finish_lanes(typing_context, x, x_start, out, start, count, accumulate, bias
             value.add_incoming(changed, taken)
 
         only_if(
-            builder.icmp_signed("!=", accumulate, _constant(0)),
+            builder.icmp_signed("!=", accumulate, constant(0)),
             lambda: builder.fadd(vectors.load_masked(target, mask), value),
         )
         only_if(
-            builder.icmp_signed(">=", finish, _constant(FINISH_BIAS)),
+            builder.icmp_signed(">=", finish, constant(FINISH_BIAS)),
             lambda: builder.fadd(value, vectors.splat(bias)),
         )
-        only_if(builder.icmp_signed("==", finish, _constant(FINISH_BIAS_RELU)), lambda: vectors.relu(value))
+        only_if(builder.icmp_signed("==", finish, constant(FINISH_BIAS_RELU)), lambda: vectors.relu(value))
         vectors.store_masked(value, target, mask)
         return context.get_dummy_value()
 
@@ -274,9 +170,9 @@ def copy_vector(typing_context, x, x_start, y, y_start, ahead):
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         x, x_start, y, y_start, ahead = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
-        source = _address(context, builder, signature.args[0], x, x_start)
-        vectors.store(vectors.load(source), _address(context, builder, signature.args[2], y, y_start))
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        source = element(context, builder, signature.args[0], x, x_start)
+        vectors.store(vectors.load(source), element(context, builder, signature.args[2], y, y_start))
         hint = builder.bitcast(builder.gep(source, [ahead]), ir.IntType(8).as_pointer())
         flag = ir.IntType(32)
         prefetch = vectors.function("llvm.prefetch.p0", ir.VoidType(), [hint.type, flag, flag, flag])
@@ -294,10 +190,10 @@ def copy_lanes(typing_context, x, x_start, y, y_start, count):
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         x, x_start, y, y_start, count = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         mask = vectors.first_lanes(count)
-        value = vectors.load_masked(_address(context, builder, signature.args[0], x, x_start), mask)
-        vectors.store_masked(value, _address(context, builder, signature.args[2], y, y_start), mask)
+        value = vectors.load_masked(element(context, builder, signature.args[0], x, x_start), mask)
+        vectors.store_masked(value, element(context, builder, signature.args[2], y, y_start), mask)
         return context.get_dummy_value()
 
     return signature, generate
@@ -310,8 +206,8 @@ def zero_lanes(typing_context, y, y_start, count):
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         y, y_start, count = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
-        target = _address(context, builder, signature.args[0], y, y_start)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        target = element(context, builder, signature.args[0], y, y_start)
         vectors.store_masked(vectors.zero, target, vectors.first_lanes(count))
         return context.get_dummy_value()
 
@@ -325,15 +221,15 @@ def copy_every_other(typing_context, x, x_start, y, y_start, count):
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         x, x_start, y, y_start, count = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
-        reach = builder.sub(builder.mul(count, _constant(2)), _constant(1))
-        first = _address(context, builder, signature.args[0], x, x_start)
-        second = builder.gep(first, [_constant(vectors.lanes)])
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        reach = builder.sub(builder.mul(count, constant(2)), constant(1))
+        first = element(context, builder, signature.args[0], x, x_start)
+        second = builder.gep(first, [constant(vectors.lanes)])
         low = vectors.load_masked(first, vectors.first_lanes(reach))
-        high = vectors.load_masked(second, vectors.first_lanes(builder.sub(reach, _constant(vectors.lanes))))
+        high = vectors.load_masked(second, vectors.first_lanes(builder.sub(reach, constant(vectors.lanes))))
         value = vectors.shuffle(low, high, [2 * lane for lane in range(vectors.lanes)])
         mask = vectors.first_lanes(count)
-        vectors.store_masked(value, _address(context, builder, signature.args[2], y, y_start), mask)
+        vectors.store_masked(value, element(context, builder, signature.args[2], y, y_start), mask)
         return context.get_dummy_value()
 
     return signature, generate
@@ -346,10 +242,10 @@ def transpose_panel(typing_context, x, x_start, x_stride, y, y_start):
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         x, x_start, x_stride, y, y_start = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         lanes = vectors.lanes
-        starts = [builder.add(x_start, builder.mul(x_stride, _constant(m))) for m in range(TILE_ROWS)]
-        loaded = [vectors.load(_address(context, builder, signature.args[0], x, start)) for start in starts]
+        starts = [builder.add(x_start, builder.mul(x_stride, constant(m))) for m in range(TILE_ROWS)]
+        loaded = [vectors.load(element(context, builder, signature.args[0], x, start)) for start in starts]
         for part in range(TILE_ROWS):
             woven = loaded[0]
             wanted = [divmod(part * lanes + lane, TILE_ROWS) for lane in range(lanes)]
@@ -357,8 +253,8 @@ def transpose_panel(typing_context, x, x_start, x_stride, y, y_start):
                 woven = vectors.shuffle(
                     woven, loaded[m], [lanes + k if row == m else lane for lane, (k, row) in enumerate(wanted)]
                 )
-            target = builder.add(y_start, _constant(part * lanes))
-            vectors.store(woven, _address(context, builder, signature.args[3], y, target))
+            target = builder.add(y_start, constant(part * lanes))
+            vectors.store(woven, element(context, builder, signature.args[3], y, target))
         return context.get_dummy_value()
 
     return signature, generate
@@ -369,7 +265,7 @@ def transpose_panel(typing_context, x, x_start, x_stride, y, y_start):
 # test checks.
 
 
-def _input_transform_6(vectors: _Vectors, d: list[ir.Value], a: float, b: float) -> list[ir.Value]:
+def _input_transform_6(vectors: Vectors, d: list[ir.Value], a: float, b: float) -> list[ir.Value]:
     def plus(x: ir.Value, factor: float, y: ir.Value) -> ir.Value:
         return vectors.multiply_add(vectors.constant(factor), y, x)
 
@@ -385,7 +281,7 @@ def _input_transform_6(vectors: _Vectors, d: list[ir.Value], a: float, b: float)
     return [first, add(even_a, odd_a), subtract(even_a, odd_a), add(even_b, odd_b), subtract(even_b, odd_b), last]
 
 
-def _output_transform_6(vectors: _Vectors, m: list[ir.Value], a: float, b: float) -> list[ir.Value]:
+def _output_transform_6(vectors: Vectors, m: list[ir.Value], a: float, b: float) -> list[ir.Value]:
     def plus(x: ir.Value, factor: float, y: ir.Value) -> ir.Value:
         return vectors.multiply_add(vectors.constant(factor), y, x)
 
@@ -417,19 +313,19 @@ def winograd_input_f4x3(typing_context, rows, start, pitch, tails, out, out_star
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         rows, start, pitch, tails, out, out_start, out_stride = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         points = WINOGRAD_F4X3_POINTS
         lines = []
         for i in range(6):
-            skip = builder.mul(pitch, _constant(i))
-            main = _address(context, builder, signature.args[0], rows, builder.add(start, skip))
-            tail = _address(context, builder, signature.args[0], rows, builder.add(tails, skip))
+            skip = builder.mul(pitch, constant(i))
+            main = element(context, builder, signature.args[0], rows, builder.add(start, skip))
+            tail = element(context, builder, signature.args[0], rows, builder.add(tails, skip))
             tile_row = vectors.deinterleave(main, range(4)) + vectors.deinterleave(tail, range(2))
             lines.append(_input_transform_6(vectors, tile_row, *points))
         for v in range(6):
             for u, value in enumerate(_input_transform_6(vectors, [line[v] for line in lines], *points)):
-                offset = builder.mul(out_stride, _constant(6 * u + v))
-                vectors.store(value, _address(context, builder, signature.args[4], out, builder.add(out_start, offset)))
+                offset = builder.mul(out_stride, constant(6 * u + v))
+                vectors.store(value, element(context, builder, signature.args[4], out, builder.add(out_start, offset)))
         return context.get_dummy_value()
 
     return signature, generate
@@ -446,13 +342,13 @@ def winograd_weight_f4x3(typing_context, x, x_start, y, y_start, y_stride):
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         x, x_start, y, y_start, y_stride = arguments
-        narrow = _Vectors(context, builder, signature.args[0].dtype, TILE_ROWS)
-        wide = _Vectors(context, builder, types.float64, TILE_ROWS)
+        narrow = Vectors(context, builder, signature.args[0].dtype, TILE_ROWS)
+        wide = Vectors(context, builder, types.float64, TILE_ROWS)
         same = narrow.bytes == wide.bytes
 
         def load(tap: int) -> ir.Value:
-            start = builder.add(x_start, _constant(tap * TILE_ROWS))
-            value = narrow.load(_address(context, builder, signature.args[0], x, start))
+            start = builder.add(x_start, constant(tap * TILE_ROWS))
+            value = narrow.load(element(context, builder, signature.args[0], x, start))
             return value if same else builder.fpext(value, wide.type)
 
         def transform(g: list[ir.Value]) -> list[ir.Value]:
@@ -470,9 +366,9 @@ def winograd_weight_f4x3(typing_context, x, x_start, y, y_start, y_stride):
         columns = [transform([load(3 * i + j) for i in range(3)]) for j in range(3)]
         for u in range(6):
             for v, value in enumerate(transform([column[u] for column in columns])):
-                target = builder.add(y_start, builder.mul(y_stride, _constant(6 * u + v)))
+                target = builder.add(y_start, builder.mul(y_stride, constant(6 * u + v)))
                 rounded = value if same else builder.fptrunc(value, narrow.type)
-                narrow.store(rounded, _address(context, builder, signature.args[2], y, target))
+                narrow.store(rounded, element(context, builder, signature.args[2], y, target))
         return context.get_dummy_value()
 
     return signature, generate
@@ -492,18 +388,17 @@ def winograd_output_f4x3(typing_context, sums, start, stride, rows, rows_start, 
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         sums, start, stride, rows, rows_start, pitch, bias, relu = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         points = WINOGRAD_F4X3_POINTS
         columns = []
         for v in range(6):
-            offsets = [builder.mul(stride, _constant(6 * u + v)) for u in range(6)]
+            offsets = [builder.mul(stride, constant(6 * u + v)) for u in range(6)]
             loaded = [
-                vectors.load(_address(context, builder, signature.args[0], sums, builder.add(start, o)))
-                for o in offsets
+                vectors.load(element(context, builder, signature.args[0], sums, builder.add(start, o))) for o in offsets
             ]
             columns.append(_output_transform_6(vectors, loaded, *points))
         bias_vector = vectors.splat(bias)
-        clamp = builder.icmp_signed("!=", relu, _constant(0))
+        clamp = builder.icmp_signed("!=", relu, constant(0))
         not_finite = vectors.zero
         for i in range(4):
             line = [
@@ -513,8 +408,8 @@ def winograd_output_f4x3(typing_context, sums, start, stride, rows, rows_start, 
             for y in line:
                 not_finite = vectors.multiply_add(y, vectors.zero, not_finite)
             line = [builder.select(clamp, vectors.relu(y), y) for y in line]
-            skip = builder.mul(pitch, _constant(i))
-            vectors.interleave(line, _address(context, builder, signature.args[3], rows, builder.add(rows_start, skip)))
+            skip = builder.mul(pitch, constant(i))
+            vectors.interleave(line, element(context, builder, signature.args[3], rows, builder.add(rows_start, skip)))
         lanes = builder.bitcast(builder.fcmp_unordered("uno", not_finite, not_finite), ir.IntType(vectors.lanes))
         return builder.zext(lanes, INDEX)
 

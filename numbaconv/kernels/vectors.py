@@ -1,0 +1,129 @@
+"""Emits vector instructions: what the intrinsics of :mod:`numbaconv.kernels.simd` are written with.
+
+Numba cannot name a vector type, LLVM can. Everything here runs while a kernel is compiled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from .. import runtime
+from .blocking import VECTOR_BYTES
+
+INDEX = ir.IntType(64)
+
+
+def constant(value: int) -> ir.Constant:
+    """An index as LLVM sees it."""
+    return ir.Constant(INDEX, value)
+
+
+class Vectors:
+    """Emits operations on vectors of one element type into one function."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, dtype: Any, lanes: int | None = None) -> None:
+        self.builder = builder
+        self.element = context.get_value_type(dtype)
+        self.bytes = dtype.bitwidth // 8
+        self.lanes = lanes or VECTOR_BYTES // self.bytes
+        self.type = ir.VectorType(self.element, self.lanes)
+        self.mask = ir.VectorType(ir.IntType(1), self.lanes)
+        self.zero = ir.Constant(self.type, None)
+        self.suffix = f"v{self.lanes}f{dtype.bitwidth}"
+
+    def function(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+        """An LLVM intrinsic by its name."""
+        return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, arguments), name)
+
+    def pointer(self, address: ir.Value) -> ir.Value:
+        """The address as that of a vector."""
+        return self.builder.bitcast(address, self.type.as_pointer())
+
+    def load(self, address: ir.Value) -> ir.Value:
+        """The vector at an address of any alignment."""
+        value = self.builder.load(self.pointer(address))
+        value.align = self.bytes
+        return value
+
+    def store(self, value: ir.Value, address: ir.Value) -> None:
+        """Store a vector at an address of any alignment."""
+        self.builder.store(value, self.pointer(address)).align = self.bytes
+
+    def splat(self, scalar: ir.Value) -> ir.Value:
+        """A vector of one value."""
+        undefined = ir.Constant(self.type, ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+        return self.builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        )
+
+    def constant(self, value: float) -> ir.Constant:
+        """A vector of one number that is known now."""
+        return ir.Constant(self.type, [ir.Constant(self.element, value)] * self.lanes)
+
+    def deinterleave(self, address: ir.Value, columns: range) -> list[ir.Value]:
+        """Every fourth of the 4 * lanes elements at ``address``, from each of ``columns`` on."""
+        wide = ir.VectorType(self.element, 4 * self.lanes)
+        loaded = self.builder.load(self.builder.bitcast(address, wide.as_pointer()))
+        loaded.align = self.bytes
+        return [self.shuffle(loaded, loaded, [4 * t + j for t in range(self.lanes)]) for j in columns]
+
+    def interleave(self, columns: list[ir.Value], address: ir.Value) -> None:
+        """The inverse of :meth:`deinterleave` for four columns: element 4 * t + j is lane t of column j."""
+        lanes = self.lanes
+        halves = [self.shuffle(columns[j], columns[j + 1], list(range(2 * lanes))) for j in (0, 2)]
+        woven = self.shuffle(halves[0], halves[1], [j * lanes + t for t in range(lanes) for j in range(4)])
+        store = self.builder.store(woven, self.builder.bitcast(address, woven.type.as_pointer()))
+        store.align = self.bytes
+
+    def shuffle(self, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
+        """Lanes of a and, numbered on from those, of b."""
+        index = ir.IntType(32)
+        return self.builder.shuffle_vector(
+            a, b, ir.Constant(ir.VectorType(index, len(lanes)), [ir.Constant(index, i) for i in lanes])
+        )
+
+    def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """Multiply and add: a * b + c, rounded once where the CPU can; LLVM would call ``fmaf`` for every lane of one that cannot."""
+        if not runtime.has_fma():
+            return self.builder.fadd(self.builder.fmul(a, b), c)
+        return self.builder.call(self.function(f"llvm.fma.{self.suffix}", self.type, [self.type] * 3), [a, b, c])
+
+    def relu(self, a: ir.Value) -> ir.Value:
+        """max(a, 0), and NaN for NaN."""
+        # "a < 0 ? 0 : a" hands NaN through, as torch does.
+        return self.builder.select(self.builder.fcmp_ordered("<", a, self.zero), self.zero, a)
+
+    def first_lanes(self, count: ir.Value) -> ir.Value:
+        """The mask of the first ``count`` lanes."""
+        lane = ir.VectorType(INDEX, self.lanes)
+        undefined = ir.Constant(lane, ir.Undefined)
+        first = self.builder.insert_element(undefined, count, ir.Constant(ir.IntType(32), 0))
+        counts = self.builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        )
+        numbers = ir.Constant(lane, [constant(i) for i in range(self.lanes)])
+        return self.builder.icmp_signed("<", numbers, counts)
+
+    def load_masked(self, address: ir.Value, mask: ir.Value) -> ir.Value:
+        """The lanes in the mask; the others are 0 and their memory is not touched."""
+        pointer = self.pointer(address)
+        name = f"llvm.masked.load.{self.suffix}.p0"
+        load = self.function(name, self.type, [pointer.type, ir.IntType(32), self.mask, self.type])
+        return self.builder.call(load, [pointer, ir.Constant(ir.IntType(32), self.bytes), mask, self.zero])
+
+    def store_masked(self, value: ir.Value, address: ir.Value, mask: ir.Value) -> None:
+        """Store the lanes in the mask; the memory of the others is not touched."""
+        pointer = self.pointer(address)
+        name = f"llvm.masked.store.{self.suffix}.p0"
+        store = self.function(name, ir.VoidType(), [self.type, pointer.type, ir.IntType(32), self.mask])
+        self.builder.call(store, [value, pointer, ir.Constant(ir.IntType(32), self.bytes), mask])
+
+
+def element(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, start: ir.Value) -> ir.Value:
+    """The address of ``array[start]``, for a contiguous array."""
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [start])
