@@ -48,7 +48,7 @@ SHAPES = [
     (nc.conv2d, X, W, {"stride": (1, -1)}, ValueError, "stride must be at least 1; got -1"),
     (nc.conv2d, X, W, {"stride": 1.0}, TypeError, "stride must be an integer; got 1.0 of type float"),
     (nc.conv2d, X, W, {"stride": True}, TypeError, "stride must be an integer; got True"),
-    (nc.conv2d, X, W, {"stride": np.True_}, TypeError, "stride must be an integer; got np.True_"),
+    (nc.conv2d, X, W, {"stride": np.True_}, TypeError, f"stride must be an integer; got {np.True_!r}"),
     (nc.conv2d, X, W, {"stride": None}, TypeError, "stride must be an integer; got None of type NoneType"),
     (nc.conv2d, X, W, {"stride": "1"}, TypeError, "stride must be an integer; got '1' of type str"),
     (nc.conv2d, X, W, {"stride": ()}, ValueError, "stride must be one integer or one for each of 2 dimensions; got 0: ()"),

@@ -10,15 +10,15 @@ import numpy as np
 from ..kernels import geometry as at
 from ..kernels.blocking import BUFFERED, TILE_BYTES, TILE_ROWS, VECTOR_BYTES, WINOGRAD_F4X3_POINTS
 from ..problem import ConvProblem
-from .sharing import ceil_div, lay_out, use_tile
+from .sharing import LINE, ceil_div, lay_out, use_tile
 
 #: In vector multiply-adds: the input transform of NR tiles of one channel, the output transform of NR tiles of one
 #: filter, the transform of one 3x3 kernel. And how much longer the 36 short products take than one long one. Fitted to
 #: runs of ResNet's and VGG's layers (Zen 4).
 INPUT_TRANSFORM = 700
 OUTPUT_TRANSFORM = 400
-WEIGHT_TRANSFORM = 100
-SLOWDOWN = 1.5
+WEIGHT_TRANSFORM = 60
+SLOWDOWN = 1.2
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -68,8 +68,13 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     panels = geometry[at.GROUPS] * geometry[at.PANELS]
     geometry[at.CHANNEL_BLOCK] = channels
     geometry[at.PITCH] = 4 * nr
-    weights = panels * 36 * channels * TILE_ROWS
-    elements = 36 * channels * nr + 36 * TILE_ROWS * nr + 12 * BUFFERED * geometry[at.PITCH]
+    # Without the odd line, the 36 places that a transform writes to are often 4 KiB apart, and share one set of the L1
+    # cache: transforming 512 x 512 kernels took 16 cycles for each weight then, and takes 10 now, most of them for new
+    # memory; 256 x 256 take 2.2 (Zen 4).
+    geometry[at.WEIGHT_STEP] = channels * TILE_ROWS + LINE
+    geometry[at.INPUT_STEP] = channels * nr + LINE
+    weights = panels * 36 * geometry[at.WEIGHT_STEP]
+    elements = 36 * geometry[at.INPUT_STEP] + 36 * TILE_ROWS * nr + 12 * BUFFERED * geometry[at.PITCH]
     lay_out(geometry, geometry[at.GROUPS] * _blocks(geometry, itemsize), elements, weights)
     geometry[at.RAW_START] = weights + panels * TILE_ROWS
 

@@ -73,6 +73,8 @@ BLOCK_COLUMNS: Final = 48  # direct: output columns of one task
 ROW_TILES: Final = 49  # direct: 1 where register tiles start anew in every row, 0 where they run on through the rows
 STRIP_ROWS: Final = 50  # direct: rows of one phase of a strip
 RAW_START: Final = 47  # winograd: where the untransformed weights lie in the packed weights
+WEIGHT_STEP: Final = 48  # winograd: elements between two of the 36 matrices of weights
+INPUT_STEP: Final = 49  # winograd: the same of transformed tiles
 LENGTH: Final = 51
 
 # What is read outside the input.

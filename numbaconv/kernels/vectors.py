@@ -88,7 +88,7 @@ class Vectors:
         )
 
     def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        """Multiply and add: a * b + c, rounded once where the CPU can; LLVM would call ``fmaf`` for every lane of one that cannot."""
+        """Multiply and add: a * b + c, rounded once where the CPU can. LLVM would call ``fmaf`` elsewhere."""
         if not runtime.has_fma():
             return self.builder.fadd(self.builder.fmul(a, b), c)
         return self.builder.call(self.function(f"llvm.fma.{self.suffix}", self.type, [self.type] * 3), [a, b, c])

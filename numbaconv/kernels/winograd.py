@@ -23,20 +23,21 @@ from .simd import copy_lanes, gemm_microkernel, winograd_input_f4x3, winograd_ou
 def winograd_weights_serial(slot, slots, weight, bias, packed, geometry):
     """Transform the 3x3 kernels g of thread ``slot`` to U = G g G^T, laid out as 36 matrices for the microkernel.
 
-    packed[(((g * PANELS + p) * 36 + u) * C + c) * MR + m] = U_u of filter p * MR + m and channel c of group g, zeros
-    beyond the last filter; then the bias (see ``pack_bias``); then, from RAW_START on, the weights, packed as by
+    packed[((g * PANELS + p) * 36 + u) * WEIGHT_STEP + c * MR + m] = U_u of filter p * MR + m and channel c of group g,
+    zeros beyond the last filter; then the bias (see ``pack_bias``); then, from RAW_START on, the weights, packed as by
     ``pack_weights_serial``.
     """
     panels = geometry[at.PANELS]
     channels = geometry[at.CHANNELS]
+    step = geometry[at.WEIGHT_STEP]
     every = geometry[at.GROUPS] * panels
     for number in range(every * slot // slots, every * (slot + 1) // slots):
         group, panel = divmod(number, panels)
         raw = geometry[at.RAW_START] + number * channels * 9 * TILE_ROWS
         pack_panel(weight, geometry, channels * 9, group, panel, packed, raw)
         for c in range(channels):
-            target = (number * 36 * channels + c) * TILE_ROWS
-            winograd_weight_f4x3(packed, raw + c * 9 * TILE_ROWS, packed, target, channels * TILE_ROWS)
+            target = number * 36 * step + c * TILE_ROWS
+            winograd_weight_f4x3(packed, raw + c * 9 * TILE_ROWS, packed, target, step)
     if slot == 0:
         pack_bias(bias, packed, geometry)
 
@@ -63,7 +64,7 @@ def tile_run(tile, last, geometry):
 
 @kernel
 def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last):
-    """scratch[block + (u * C + c) * NR + t] = element u of B^T d B of tile ``tile`` + t and channel c of a group.
+    """scratch[block + u * INPUT_STEP + c * NR + t] = element u of B^T d B of tile ``tile`` + t, channel c of a group.
 
     ``buffer`` is room in scratch for BUFFERED channels: of each 6 rows of the tiles' first four columns and 6 of their
     last two, PITCH elements a row.
@@ -93,7 +94,7 @@ def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last):
             target = block + (first_channel + c) * nr
             for t in range(0, last - tile, lanes):
                 winograd_input_f4x3(
-                    scratch, rows + 4 * t, pitch, rows + 6 * pitch + 4 * t, scratch, target + t, channels * nr
+                    scratch, rows + 4 * t, pitch, rows + 6 * pitch + 4 * t, scratch, target + t, geometry[at.INPUT_STEP]
                 )
 
 
@@ -159,8 +160,8 @@ def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     """Compute the tasks of thread ``slot`` of ``slots``: each NR tiles of 4x4 outputs x some panels of filters.
 
     The arguments are those of every algorithm's kernel; ``weight`` is packed by :func:`winograd_weights_serial`,
-    ``rows[k]`` is k * NR. A thread's scratch holds the transformed tiles, 36 x C x NR; then the sums of one panel, 36 x
-    MR x NR; then 12 rows of PITCH elements, where image rows are gathered before the first transform and collected
+    ``rows[k]`` is k * NR. A thread's scratch holds the transformed tiles, 36 x INPUT_STEP; then the sums of one panel,
+    36 x MR x NR; then 12 rows of PITCH elements, where image rows are gathered before the first transform and collected
     after the last one.
     """
     nr = geometry[at.NR]
@@ -174,7 +175,8 @@ def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     tiles = geometry[at.BATCH] * ((geometry[at.OUT_H] + 3) // 4) * ((geometry[at.OUT_W] + 3) // 4)
     blocks = (tiles + nr - 1) // nr
     block = slot * geometry[at.SCRATCH]
-    sums = block + 36 * channels * nr
+    input_step, weight_step = geometry[at.INPUT_STEP], geometry[at.WEIGHT_STEP]
+    sums = block + 36 * input_step
     buffer = sums + 36 * TILE_ROWS * nr
     for task in range(geometry[at.TASKS] * slot // slots, geometry[at.TASKS] * (slot + 1) // slots):
         rest, part = divmod(task, split)
@@ -186,7 +188,7 @@ def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
             matrices = (group * panels + panel) * 36
             for u in range(36):
                 gemm_microkernel(
-                    weight, (matrices + u) * channels * TILE_ROWS, scratch, block + u * channels * nr, rows,
+                    weight, (matrices + u) * weight_step, scratch, block + u * input_step, rows,
                     channels, out, sums + u * TILE_ROWS * nr, nr, 1, 0, 0, at.FINISH_NOTHING,
                 )  # fmt: skip
             for m in range(min(TILE_ROWS, filters - panel * TILE_ROWS)):
