@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .arrays import Array, as_array
+from .arrays import COMPUTED, Array, as_array
 from .execute import Options, convolve
 from .problem import integer, per_dimension
 
@@ -45,6 +45,8 @@ class _Conv:
             raise ValueError(f"groups {count} must divide in_channels {channels} and out_channels {filters}")
         kernel = per_dimension("kernel_size", kernel_size, self.ndim, 1)
         parameters = np.dtype(np.float32 if dtype is None else dtype)
+        if parameters not in COMPUTED:
+            raise TypeError(f"parameters must be float32 or float64; dtype is {parameters}")
         bound = 1 / math.sqrt(channels // count * math.prod(kernel))
         generator = np.random.default_rng(rng)
         weight = generator.uniform(-bound, bound, (filters, channels // count, *kernel)).astype(parameters)

@@ -62,7 +62,7 @@ def conv_problems(draw, ndims=(2, 2, 2, 1, 3), winograd=False, sizes=("small", "
     small, deep = size_class == "small", size_class == "deep"
     dtype = draw(st.sampled_from(dtypes))
     kernel = [3 if winograd else draw(st.integers(1, 5 if small and ndim < 3 else 3)) for _ in range(ndim)]
-    steps = st.just(1) if winograd else st.integers(1, 3 if small else 2)
+    steps = st.integers(1, 1 if winograd else 3 if small else 3 - ndim // 2)
     stride, dilation = ([draw(steps) for _ in range(ndim)] for _ in range(2))
     if small:
         groups = draw(st.sampled_from((1, 1, 1, 2, 3, 7)))
@@ -77,7 +77,7 @@ def conv_problems(draw, ndims=(2, 2, 2, 1, 3), winograd=False, sizes=("small", "
         widest = st.integers(COLUMN_TILES * columns + 1, COLUMN_TILES * columns + 9)
         most = 2 if deep else (1, 15, 3)[ndim - 1]
         outputs = [draw(st.integers(1, most)) for _ in range(ndim - 1)]
-        outputs.append(draw(st.one_of(wide, wide, widest) if deep else wide))
+        outputs.append(draw(st.one_of(wide, wide, widest) if deep and ndim < 3 else wide))
 
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     dense = [(n - 1) * s for n, s in zip(outputs, stride, strict=True)]
@@ -125,11 +125,11 @@ def problems_for(algorithm, **options):
     return conv_problems(winograd=algorithm == "winograd", **options)
 
 
-def _between(array, steps):
-    """A view into larger memory, NaN all around, with ``steps`` cells (negative: backwards) between elements."""
-    memory = np.full([(size + 1) * abs(steps) + 1 for size in array.shape], np.nan, array.dtype)
-    inside = tuple(slice(abs(steps), (size + 1) * abs(steps), abs(steps)) for size in array.shape)
-    view = memory[inside][tuple([slice(None, None, -1 if steps < 0 else 1)] * array.ndim)]
+def _between(array, step):
+    """A view into larger memory, NaN all around and, with a ``step``, between neighbours; a negative one goes backwards."""
+    memory = np.full([*np.add(array.shape[:-1], 2), (array.shape[-1] + 1) * abs(step) + 1], np.nan, array.dtype)
+    inside = memory[(slice(1, -1),) * (array.ndim - 1)][..., abs(step) : -1 : abs(step)]
+    view = np.flip(inside) if step < 0 else inside
     view[...] = array
     return view
 
