@@ -14,7 +14,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
 import numbaconv  # after the number of threads is set
 
 #: Problems that each property is tried on. NUMBACONV_EXAMPLES=5000 is for an afternoon.
-EXAMPLES = int(os.environ.get("NUMBACONV_EXAMPLES", "80"))
+EXAMPLES = int(os.environ.get("NUMBACONV_EXAMPLES", "100"))
 hypothesis.settings.register_profile(
     "numbaconv", deadline=None, derandomize=False, print_blob=True, max_examples=EXAMPLES
 )

@@ -62,7 +62,7 @@ def conv_problems(draw, ndims=(2, 2, 2, 1, 3), winograd=False, sizes=("small", "
     small, deep = size_class == "small", size_class == "deep"
     dtype = draw(st.sampled_from(dtypes))
     kernel = [3 if winograd else draw(st.integers(1, 5 if small and ndim < 3 else 3)) for _ in range(ndim)]
-    steps = st.integers(1, 1 if winograd else 3 if small else 3 - ndim // 2)
+    steps = st.integers(1, 1 if winograd else 3 if small else 4 - ndim)
     stride, dilation = ([draw(steps) for _ in range(ndim)] for _ in range(2))
     if small:
         groups = draw(st.sampled_from((1, 1, 1, 2, 3, 7)))
@@ -81,7 +81,7 @@ def conv_problems(draw, ndims=(2, 2, 2, 1, 3), winograd=False, sizes=("small", "
 
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     dense = [(n - 1) * s for n, s in zip(outputs, stride, strict=True)]
-    cells = st.integers(0, 4)
+    cells = st.integers(0, 4 if small or ndim < 3 else 1)
     form = draw(st.sampled_from(PADDING_FORMS))
     padding = form
     if form == "int":
@@ -126,7 +126,7 @@ def problems_for(algorithm, **options):
 
 
 def _between(array, step):
-    """A view into larger memory, NaN all around and, with a ``step``, between neighbours; a negative one goes backwards."""
+    """A view into larger memory, NaN around it, whose neighbours lie ``step`` apart; a negative one: backwards."""
     memory = np.full([*np.add(array.shape[:-1], 2), (array.shape[-1] + 1) * abs(step) + 1], np.nan, array.dtype)
     inside = memory[(slice(1, -1),) * (array.ndim - 1)][..., abs(step) : -1 : abs(step)]
     view = np.flip(inside) if step < 0 else inside
