@@ -17,7 +17,6 @@ from numbaconv.kernels import geometry as at
 from numbaconv.kernels.blocking import BUFFERED
 
 torch = pytest.importorskip("torch")
-torch.set_num_threads(1)  # more would fight with Numba's for the cores, each waiting for the others
 
 PROBLEMS = 1000
 #: The arguments that torch does not have.

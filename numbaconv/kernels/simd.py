@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from .blocking import TILE_ROWS, TILES, WINOGRAD_F4X3_POINTS
 from .geometry import FINISH_BIAS, FINISH_BIAS_RELU
-from .vectors import INDEX, Vectors, constant, element
+from .vectors import INDEX, Vectors, changed_if, constant, element
 
 
 def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
@@ -83,29 +83,20 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
         def address(m: int, v: int) -> ir.Value:
             return builder.gep(c_first, [builder.add(builder.mul(stride, constant(m)), constant(v * vectors.lanes))])
 
-        def only_if(condition: ir.Value, change: Any) -> None:
-            """Replace the totals by ``change(m, v, total)`` where the condition holds."""
-            nonlocal totals
-            skipped = builder.block
-            with builder.if_then(condition):
-                changed = [change(m, v, total) for (m, v), total in zip(tile, totals, strict=True)]
-                taken = builder.block
-            merged = [builder.phi(vectors.type) for _ in tile]
-            for phi, old, new in zip(merged, totals, changed, strict=True):
-                phi.add_incoming(old, skipped)
-                phi.add_incoming(new, taken)
-            totals = merged
+        def accumulated() -> list[ir.Value]:
+            return [
+                builder.fadd(vectors.load(address(m, v)), total) for (m, v), total in zip(tile, totals, strict=True)
+            ]
 
-        def plus_bias(m: int, _v: int, total: ir.Value) -> ir.Value:
-            bias = builder.load(element(context, builder, kinds[0], a, builder.add(bias_start, constant(m))))
-            return builder.fadd(total, vectors.splat(bias))
+        def biased() -> list[ir.Value]:
+            first = element(context, builder, kinds[0], a, bias_start)
+            biases = [vectors.splat(builder.load(builder.gep(first, [constant(m)]))) for m in range(tile_rows)]
+            return [builder.fadd(total, biases[m]) for (m, _), total in zip(tile, totals, strict=True)]
 
-        only_if(
-            builder.icmp_signed("!=", accumulate, constant(0)),
-            lambda m, v, total: builder.fadd(vectors.load(address(m, v)), total),
-        )
-        only_if(builder.icmp_signed(">=", finish, constant(FINISH_BIAS)), plus_bias)
-        only_if(builder.icmp_signed("==", finish, constant(FINISH_BIAS_RELU)), lambda *which: vectors.relu(which[-1]))
+        totals = changed_if(builder, builder.icmp_signed("!=", accumulate, constant(0)), totals, accumulated)
+        totals = changed_if(builder, builder.icmp_signed(">=", finish, constant(FINISH_BIAS)), totals, biased)
+        relu = builder.icmp_signed("==", finish, constant(FINISH_BIAS_RELU))
+        totals = changed_if(builder, relu, totals, lambda: [vectors.relu(total) for total in totals])
         for (m, v), total in zip(tile, totals, strict=True):
             vectors.store(total, address(m, v))
         return context.get_dummy_value()
@@ -135,25 +126,16 @@ def finish_lanes(typing_context, x, x_start, out, start, count, accumulate, bias
         value = vectors.load_masked(element(context, builder, signature.args[0], x, x_start), mask)
 
         # Branches, not selects: even a load of no lanes waits for its cache line, 200 cycles for a row of 112.
-        def only_if(condition: ir.Value, change: Any) -> None:
-            nonlocal value
-            skipped, old = builder.block, value
-            with builder.if_then(condition):
-                changed = change()
-                taken = builder.block
-            value = builder.phi(vectors.type)
-            value.add_incoming(old, skipped)
-            value.add_incoming(changed, taken)
-
-        only_if(
-            builder.icmp_signed("!=", accumulate, constant(0)),
-            lambda: builder.fadd(vectors.load_masked(target, mask), value),
-        )
-        only_if(
-            builder.icmp_signed(">=", finish, constant(FINISH_BIAS)),
-            lambda: builder.fadd(value, vectors.splat(bias)),
-        )
-        only_if(builder.icmp_signed("==", finish, constant(FINISH_BIAS_RELU)), lambda: vectors.relu(value))
+        [value] = changed_if(
+            builder, builder.icmp_signed("!=", accumulate, constant(0)), [value],
+            lambda: [builder.fadd(vectors.load_masked(target, mask), value)],
+        )  # fmt: skip
+        [value] = changed_if(
+            builder, builder.icmp_signed(">=", finish, constant(FINISH_BIAS)), [value],
+            lambda: [builder.fadd(value, vectors.splat(bias))],
+        )  # fmt: skip
+        relu = builder.icmp_signed("==", finish, constant(FINISH_BIAS_RELU))
+        [value] = changed_if(builder, relu, [value], lambda: [vectors.relu(value)])
         vectors.store_masked(value, target, mask)
         return context.get_dummy_value()
 

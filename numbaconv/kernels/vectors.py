@@ -5,6 +5,7 @@ Numba cannot name a vector type, LLVM can. Everything here runs while a kernel i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -127,3 +128,18 @@ class Vectors:
 def element(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, start: ir.Value) -> ir.Value:
     """The address of ``array[start]``, for a contiguous array."""
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [start])
+
+
+def changed_if(
+    builder: ir.IRBuilder, condition: ir.Value, values: list[ir.Value], change: Callable[[], list[ir.Value]]
+) -> list[ir.Value]:
+    """Emit a branch: ``change()`` where the condition holds, else the values as they are."""
+    skipped = builder.block
+    with builder.if_then(condition):
+        changed = change()
+        taken = builder.block
+    merged = [builder.phi(value.type) for value in values]
+    for phi, old, new in zip(merged, values, changed, strict=True):
+        phi.add_incoming(old, skipped)
+        phi.add_incoming(new, taken)
+    return merged
