@@ -103,6 +103,7 @@ def flat(array: Array, writeable: bool = False) -> Array:
     Kernels get every array like this, with strides beside it, so that each dtype is compiled once, whatever the
     layout. Inputs are marked read-only: that is part of Numba's type, too. The array must not be empty.
     """
+    view: Array
     if array.flags.c_contiguous:
         view = array.reshape(-1)
     else:
