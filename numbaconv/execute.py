@@ -57,13 +57,14 @@ class Executable:
     run_parallel: Any
 
     def pack_weights(self, weight: Array, bias: Array | None) -> Array:
-        """The weights and the bias in the order in which the kernel reads them, read-only."""
+        """The weights and the bias in the order in which the kernel reads them."""
         packed = np.empty(self.packed_elements, self.dtype)
-        offsets = self.no_bias if bias is None else flat(np.ascontiguousarray(bias, self.dtype))
+        offsets = self.no_bias if bias is None else flat(np.require(bias, self.dtype, ("C", "A")))
         threads = runtime.thread_count() if self.parallel_packing else 1
-        arguments = (flat(np.ascontiguousarray(weight, self.dtype)), offsets, packed, self.geometry)
+        if weight.dtype is not self.dtype or not weight.flags.carray:
+            weight = np.require(weight, self.dtype, ("C", "A"))
+        arguments = (flat(weight), offsets, packed, self.geometry)
         runtime.launch(self.pack_parallel, self.pack_serial, threads, arguments)
-        packed.flags.writeable = False
         return packed
 
     def run(self, x: Array, packed: Array, out: Array) -> None:

@@ -17,6 +17,8 @@ PIXEL_TILES = 8
 #: Cost of packing one run of pixels for one row of the panel, and of each vector of it, in vector multiply-adds.
 COPY_RUN = 6
 COPY_VECTOR = 3
+#: Cost of working out where a run lies in the input, for one column of taps and all channels of a block.
+COPY_CALL = 80
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -33,7 +35,9 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     runs = 1 + ceil_div(nr, geometry[at.OUT_W])
     vectors = nr * itemsize // VECTOR_BYTES
     products = ceil_div(geometry[at.FILTERS], mr) * mr * vectors
-    return float(tiles * depth * (products + runs * COPY_RUN + vectors * COPY_VECTOR))
+    calls = tiles * runs * geometry[at.KERNEL_D] * geometry[at.KERNEL_W]
+    calls *= ceil_div(depth, max(DEPTH_BLOCK, taps(geometry)))
+    return float(tiles * depth * (products + runs * COPY_RUN + vectors * COPY_VECTOR) + calls * COPY_CALL)
 
 
 def pack_cost(geometry: MutableSequence[int]) -> float:

@@ -16,7 +16,7 @@ from .sharing import LINE, ceil_div, lay_out, use_tile
 #: filter, the transform of one 3x3 kernel. And how much longer the 36 short products take than one long one. Fitted to
 #: runs of ResNet's and VGG's layers (Zen 4).
 INPUT_TRANSFORM = 700
-OUTPUT_TRANSFORM = 400
+OUTPUT_TRANSFORM = 500
 WEIGHT_TRANSFORM = 60
 SLOWDOWN = 1.2
 
