@@ -1,11 +1,11 @@
 # Everyday commands. `make PYTHON=.venv/bin/python test` takes another interpreter.
 PYTHON ?= python
 
-.PHONY: help test slow lint types format wheel ci
+.PHONY: help test torch lint types format wheel ci
 
 help:
 	@echo "test    the tests"
-	@echo "slow    the tests marked slow, and those beside torch"
+	@echo "torch   1,000 problems beside torch, which must be installed"
 	@echo "lint    ruff"
 	@echo "types   mypy"
 	@echo "format  ruff format"
@@ -15,8 +15,7 @@ help:
 test:
 	$(PYTHON) -m pytest
 
-slow:
-	$(PYTHON) -m pytest -m slow
+torch:
 	$(PYTHON) -m pytest tests/test_torch.py -s
 
 lint:
