@@ -11,7 +11,10 @@ import pytest
 # Results must not depend on the number of threads, which takes two of them to see, on a machine with one core, too.
 os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
 
-import numbaconv  # after the number of threads is set
+# Waiting threads sleep. They would spin, and on cores that others use, too, that makes a test take ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numbaconv  # after the environment is set
 
 #: Problems that each property is tried on. NUMBACONV_EXAMPLES=5000 is for an afternoon.
 EXAMPLES = int(os.environ.get("NUMBACONV_EXAMPLES", "100"))

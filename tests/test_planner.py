@@ -108,3 +108,14 @@ def test_threads_do_not_change_plans(run_python):
     calls = [(shapes[0], shapes[1], arguments) for *shapes, arguments, _ in PLANS]
     program = f"import numbaconv as nc\nfor x, w, options in {calls}:\n    print(nc.explain(x, w, **options).geometry)"
     assert run_python(program, NUMBA_NUM_THREADS="1") == run_python(program, NUMBA_NUM_THREADS="7")
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_auto_keeps_its_accuracy(channels):
+    """With so few channels Winograd's error exceeds 4 times plain summation's: only asked for, or with "fast"."""
+    shapes = (8, channels, 224, 224), (512, channels, 3, 3)
+    plan = nc.explain(*shapes, padding=1)
+    assert plan.algorithm != "winograd"
+    assert "too inaccurate" in dict(plan.rejected)["winograd"]
+    assert nc.explain(*shapes, padding=1, precision="fast").algorithm == "winograd"
+    assert nc.explain(*shapes, padding=1, algorithm="winograd").algorithm == "winograd"

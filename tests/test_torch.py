@@ -6,7 +6,6 @@
 import collections
 import re
 
-import numba
 import numpy as np
 import pytest
 from accuracy import bound
@@ -17,9 +16,6 @@ import numbaconv as nc
 from numbaconv.kernels import geometry as at
 from numbaconv.kernels.blocking import BUFFERED
 
-# Starts Numba's threads. Torch then finds an OpenMP runtime in the process; else it brings its own, and the threads of
-# the two keep each other from the cores (measured: six times slower).
-numba.get_num_threads()
 torch = pytest.importorskip("torch")
 
 PROBLEMS = 1000
