@@ -17,8 +17,8 @@ PRECISIONS: Final = ("exact", "standard", "fast")
 #: Multiplications and additions below which one thread is as fast as several: starting a parallel region costs
 #: 4 us (omp), in which one core of the design's machine computes about 0.4 million of them.
 SERIAL_FLOPS: Final = 1_000_000
-#: Channels of a group from which F(4x4, 3x3) keeps "auto"'s promise of 4 times plain float32's RMS error on normal data:
-#: 5.2 times with one channel, 3.9 to 4.8 with two, 3.6 with three, 1.7 with 512 (measured on 38x38 outputs).
+#: Channels of a group from which F(4x4, 3x3) keeps "auto"'s promise of 4 times plain float32's RMS error on normal
+#: data: 5.2 times with one channel, 3.9 to 4.8 with two, 3.6 with three, 1.7 with 512 (measured on 38x38 outputs).
 WINOGRAD_CHANNELS: Final = 3
 #: Elements of packed weights from which two threads pack them faster than one.
 PARALLEL_PACKING: Final = 100_000
