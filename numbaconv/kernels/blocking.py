@@ -17,8 +17,7 @@ from .. import runtime
 VECTOR_BYTES: Final = runtime.vector_bytes()
 #: (MR, vectors in NR) of the microkernels: the usual one, and those for groups of at most 4, 2 and 1 filters, of whose
 #: tile the usual one would fill up most with zeros. AVX-512 has 32 registers: 16 sums, 2 vectors, a broadcast. The
-#: others have 16. Without such groups a row more or less made no difference (above); NEON has 32 registers and is not
-#: tuned yet.
+#: others have 16. NEON has 32 registers, too, and is not tuned yet.
 TILES: Final = ((8, 2), (4, 4), (2, 8), (1, 8)) if VECTOR_BYTES == 64 else ((6, 2), (4, 2), (2, 4), (1, 8))
 #: MR of the usual tile.
 TILE_ROWS: Final = TILES[0][0]
