@@ -14,6 +14,7 @@ import numpy as np
 from . import runtime
 from .arrays import Array, as_array, check_out, common_stride, element_strides, flat, flat_start, prepared, result_dtype
 from .kernels import geometry as at
+from .kernels.blocking import LINE
 from .planner import Plan, check_names, choose, driver, rows
 from .problem import ConvProblem, conv_problem
 
@@ -47,6 +48,7 @@ class Executable:
     geometry: Array
     rows: Array
     scratch: int
+    shared: int
     parallel: bool
     packed_elements: int
     parallel_packing: bool
@@ -70,7 +72,7 @@ class Executable:
     def run(self, x: Array, packed: Array, out: Array) -> None:
         """Compute every element of ``out``; x and out have the strides that the executable was made for."""
         threads = runtime.thread_count() if self.parallel else 1
-        scratch = np.empty(threads * self.scratch, self.dtype)
+        scratch = np.empty(self.shared + threads * self.scratch, self.dtype)
         arguments = (flat(x), packed, flat(out, writeable=True), self.rows, self.geometry, scratch)
         runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
 
@@ -90,8 +92,8 @@ def executable(plan: Plan, x: Array, out: Array) -> Executable:
     table.flags.writeable = False
     dtype = plan.problem.dtype
     return Executable(
-        plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.parallel, plan.packed_elements,
-        plan.parallel_packing, flat(np.empty(0, dtype)), *driver(plan.algorithm).kernels(),
+        plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + LINE, plan.parallel, plan.packed_elements,
+        plan.parallel_packing, flat(np.empty(0, dtype)), *driver(plan.candidate).kernels(),
     )  # fmt: skip
 
 
@@ -237,7 +239,7 @@ def _packed(executable: Executable, weight: Array, bias: Array | None, packs: di
     """The packed weights: from ``packs``, or made now."""
     if packs is None:
         return executable.pack_weights(weight, bias)
-    kind = (executable.plan.algorithm, executable.plan.problem.dtype)
+    kind = (executable.plan.candidate, executable.plan.problem.dtype)
     packed = packs.get(kind)
     if packed is None:
         packed = packs[kind] = executable.pack_weights(weight, bias)

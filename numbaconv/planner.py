@@ -10,8 +10,8 @@ from typing import Any, Final
 from .kernels import geometry as at
 from .problem import ConvProblem
 
-#: The algorithms by name, the preferred one first where two are expected to be equally fast.
-CANDIDATES: Final = ("winograd", "im2col", "direct")
+#: The drivers by name, which begins with the algorithm's; the preferred one first where two are expected to be equally fast.
+CANDIDATES: Final = ("winograd", "im2col", "direct_channels", "direct_pixels")
 ALGORITHMS: Final = ("auto", "direct", "im2col", "winograd")
 PRECISIONS: Final = ("exact", "standard", "fast")
 #: Multiplications and additions below which one thread is as fast as several: starting a parallel region costs
@@ -33,7 +33,7 @@ _PAD_CODES: Final = {
 
 
 def driver(name: str) -> ModuleType:
-    """The host driver of an algorithm; it imports its kernels only when they are asked for."""
+    """The host driver of a candidate; it imports its kernels only when they are asked for."""
     return importlib.import_module(f".algorithms.{name}", __package__)
 
 
@@ -47,10 +47,12 @@ class Plan:
         What is computed.
     algorithm : str
         The chosen algorithm.
+    candidate : str
+        The driver that carries it out: direct summation has two, with pixels or with channels in the vector lanes.
     reason : str
         Why it was chosen.
     rejected : tuple of (str, str)
-        Each other algorithm and why it was not.
+        Each other candidate and why it was not.
     cost : float
         Vector multiply-adds that the cost model expects.
     geometry : tuple of int
@@ -67,6 +69,7 @@ class Plan:
 
     problem: ConvProblem
     algorithm: str
+    candidate: str
     reason: str
     rejected: tuple[tuple[str, str], ...]
     cost: float
@@ -114,7 +117,7 @@ class Plan:
             f"conv{problem.ndim}d {problem.dtype}: {sizes}",
             f"  {geometry}, dilation {problem.dilation}, groups {problem.groups}",
             f"  output     {problem.output_shape}",
-            f"  algorithm  {self.algorithm}: {self.reason}",
+            f"  algorithm  {self.candidate}: {self.reason}",
             *(f"  rejected   {name}: {why}" for name, why in self.rejected),
             f"  work       {work}",
             f"  workspace  {memory}",
@@ -144,6 +147,7 @@ def geometry_list(problem: ConvProblem) -> list[int]:
     geometry[at.FILTERS] = problem.group_filters
     geometry[at.PAD_MODE] = _PAD_CODES[problem.padding_mode]
     geometry[at.FINISH] = at.FINISH_BIAS if problem.activation is None else at.FINISH_BIAS_RELU
+    geometry[at.CHANNELS_LAST] = int(problem.channels_last)
     if problem.pointwise:
         for slot in (at.IN_D, at.KERNEL_D, at.OUT_D, at.STRIDE_D, at.DILATION_D):
             geometry[slot : slot + 3] = [1, 1, problem.pixels if slot in (at.IN_D, at.OUT_D) else 1]
@@ -216,24 +220,26 @@ def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "stan
             costs[name] = module.cost(geometry, itemsize) + (0 if packed else module.pack_cost(geometry))
         else:
             reasons[name] = why_not
-    if algorithm == "auto":
-        chosen = min(costs, key=costs.__getitem__)
-        reason = f"expected to be fastest, {_quantity(costs[chosen])}vector multiply-adds"
-    elif algorithm in reasons:
+    suited = {name: cost for name, cost in costs.items() if algorithm in ("auto", _algorithm(name))}
+    if not suited:
         raise ValueError(f"algorithm {algorithm!r} cannot serve this call: {reasons[algorithm]}")
-    else:
-        chosen, reason = algorithm, "asked for"
+    chosen = min(suited, key=suited.__getitem__)
+    reason = "asked for" if algorithm != "auto" else "expected to be fastest"
     for name, cost in costs.items():
         if name != chosen:
             versus = f"{_quantity(cost)}vector multiply-adds, {cost / costs[chosen]:.2f} of the chosen algorithm's"
-            reasons[name] = (
-                f"expected to take {versus}" if algorithm == "auto" else f"not asked for (expected {versus})"
-            )
+            reasons[name] = f"expected to take {versus}" if name in suited else f"not asked for (expected {versus})"
     driver(chosen).block(geometry, itemsize)
     rejected = tuple((name, reasons[name]) for name in CANDIDATES if name != chosen)
-    return Plan(problem, chosen, reason, rejected, costs[chosen], tuple(geometry))
+    reason += f", {_quantity(costs[chosen])}vector multiply-adds"
+    return Plan(problem, _algorithm(chosen), chosen, reason, rejected, costs[chosen], tuple(geometry))
+
+
+def _algorithm(candidate: str) -> str:
+    """The algorithm that a driver carries out."""
+    return candidate.split("_")[0]
 
 
 def rows(plan: Plan) -> Any:
     """The table of row starts that the plan's kernel takes."""
-    return driver(plan.algorithm).rows(plan.geometry, plan.problem.dtype.itemsize)
+    return driver(plan.candidate).rows(plan.geometry, plan.problem.dtype.itemsize)

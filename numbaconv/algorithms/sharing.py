@@ -6,13 +6,12 @@ from collections.abc import MutableSequence
 from typing import Final
 
 from ..kernels import geometry as at
+from ..kernels.blocking import LINE
 
 #: Tasks that a problem is cut into at least, where it can be. More would pack the same pixels more often: 32 made 14x14
 #: and 7x7 layers up to 4 times slower on 2 threads (Zen 4). More than 8 threads find nothing to do in such a layer. Not
 #: derived from the number of threads, because what a task sums must not depend on it.
 FEWEST_TASKS: Final = 8
-#: Elements in a cache line of float32; each thread's scratch starts on a line of its own.
-LINE: Final = 16
 
 
 def ceil_div(a: int, b: int) -> int:

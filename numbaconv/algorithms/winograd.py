@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..kernels import geometry as at
-from ..kernels.blocking import BUFFERED, TILE_BYTES, TILE_ROWS, VECTOR_BYTES, WINOGRAD_F4X3_POINTS
+from ..kernels.blocking import BUFFERED, LINE, TILE_BYTES, TILE_ROWS, VECTOR_BYTES, WINOGRAD_F4X3_POINTS
 from ..problem import ConvProblem
-from .sharing import LINE, ceil_div, lay_out, use_tile
+from .sharing import ceil_div, lay_out, use_tile
 
 #: In vector multiply-adds: the input transform of NR tiles of one channel, the output transform of NR tiles of one
 #: filter, the transform of one 3x3 kernel. And how much longer the 36 short products take than one long one. Fitted to

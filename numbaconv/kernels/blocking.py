@@ -19,12 +19,17 @@ VECTOR_BYTES: Final = runtime.vector_bytes()
 #: tile the usual one would fill up most with zeros. AVX-512 has 32 registers: 16 sums, 2 vectors, a broadcast. The
 #: others have 16. NEON has 32 registers, too, and is not tuned yet.
 TILES: Final = ((8, 2), (4, 4), (2, 8), (1, 8)) if VECTOR_BYTES == 64 else ((6, 2), (4, 2), (2, 4), (1, 8))
+#: Pixels of a tile with filters in its lanes, by 2 vectors or 1. Measured like the above, addresses from a table: 7x2,
+#: 7x3 and 8x2 116, 12x2 81, 14x2 75 GFLOP/s (more addresses than registers). 7 divides the sizes of most networks' maps.
+CHANNEL_TILE_PIXELS: Final = 7 if VECTOR_BYTES == 64 else 6
 #: MR of the usual tile.
 TILE_ROWS: Final = TILES[0][0]
 #: NR of the usual tile in bytes: 32 float32 or 16 float64 with AVX-512.
 TILE_BYTES: Final = TILES[0][1] * VECTOR_BYTES
 #: KC: rows of a packed block that are summed before the result goes back to memory.
 DEPTH_BLOCK: Final = 512
+#: Elements in a cache line of float32; each thread's scratch starts on a line of its own.
+LINE: Final = 16
 #: Bytes of packed input that one task works on: a quarter of a 1 MiB L2; the weights stream past it.
 BLOCK_BYTES: Final = 256 * 1024
 #: The positive interpolation points (A, B) of F(4x4, 3x3); the others are -A, -B, 0 and infinity. RMS error against

@@ -38,44 +38,53 @@ PAD_H: Final = 20
 PAD_W: Final = 21
 PAD_MODE: Final = 22  # one of the PAD_* codes below
 FINISH: Final = 23  # one of the FINISH_* codes below
+CHANNELS_LAST: Final = 24  # 1 where the problem's arrays have the channels as their last dimension
 
 # The arrays.
-X_START: Final = 24
-X_BATCH: Final = 25
-X_CHANNEL: Final = 26
-X_D: Final = 27
-X_H: Final = 28
-X_W: Final = 29
-OUT_START: Final = 30
-OUT_BATCH: Final = 31
-OUT_CHANNEL: Final = 32
-OUT_STRIDE_D: Final = 33
-OUT_STRIDE_H: Final = 34
-OUT_STRIDE_W: Final = 35
-OUT_DENSE: Final = 36  # 1 where the pixels of a channel lie one behind the other
+X_START: Final = 25
+X_BATCH: Final = 26
+X_CHANNEL: Final = 27
+X_D: Final = 28
+X_H: Final = 29
+X_W: Final = 30
+OUT_START: Final = 31
+OUT_BATCH: Final = 32
+OUT_CHANNEL: Final = 33
+OUT_STRIDE_D: Final = 34
+OUT_STRIDE_H: Final = 35
+OUT_STRIDE_W: Final = 36
+OUT_DENSE: Final = 37  # 1 where the pixels of a channel lie one behind the other
 
 # The blocking, the same for every algorithm.
-MR: Final = 37  # filters of a register tile
-NR: Final = 38  # columns of a register tile
-PANELS: Final = 39  # panels of MR filters in a group
-PANEL_SPLIT: Final = 40  # tasks that share the panels of one block of pixels
-CHANNEL_BLOCK: Final = 41  # channels summed before the result goes back to memory
-BIAS_START: Final = 42  # where the bias lies in the packed weights
-TILE_START: Final = 43  # where the spare output tile lies in a thread's scratch
-SCRATCH: Final = 44  # elements of scratch of one thread
-TASKS: Final = 45
-PITCH: Final = 46  # elements between two rows of the packed block
+MR: Final = 38  # filters of a register tile
+NR: Final = 39  # columns of a register tile
+PANELS: Final = 40  # panels of MR filters in a group
+PANEL_SPLIT: Final = 41  # tasks that share the panels of one block of pixels
+CHANNEL_BLOCK: Final = 42  # channels summed before the result goes back to memory
+BIAS_START: Final = 43  # where the bias lies in the packed weights
+TILE_START: Final = 44  # where the spare output tile lies in a thread's scratch
+SCRATCH: Final = 45  # elements of scratch of one thread
+TASKS: Final = 46
+PITCH: Final = 47  # elements between two rows of the packed block
+
+SHARED: Final = 48  # elements of scratch that all threads fill together before the tasks start
 
 # The blocking of single algorithms.
-BLOCK: Final = 47  # im2col: tiles of pixels of one task
-BLOCK_ROWS: Final = 47  # direct: output rows of one task
-BLOCK_COLUMNS: Final = 48  # direct: output columns of one task
-ROW_TILES: Final = 49  # direct: 1 where register tiles start anew in every row, 0 where they run on through the rows
-STRIP_ROWS: Final = 50  # direct: rows of one phase of a strip
-RAW_START: Final = 47  # winograd: where the untransformed weights lie in the packed weights
-WEIGHT_STEP: Final = 48  # winograd: elements between two of the 36 matrices of weights
-INPUT_STEP: Final = 49  # winograd: the same of transformed tiles
-LENGTH: Final = 51
+BLOCK: Final = 49  # im2col: tiles of pixels of one task
+BLOCK_ROWS: Final = 49  # direct: output rows of one task
+BLOCK_COLUMNS: Final = 50  # direct: output columns of one task
+STRIP_ROWS: Final = 51  # direct: rows of a strip (of one phase of it, where pixels are in the lanes)
+ROW_TILES: Final = 52  # direct, pixels: 1 where tiles start anew in every row, 0 where they run on through the rows
+LANE_FILTERS: Final = 53  # direct, channels: filters of a group where lanes belong to several groups, else 0
+LINE_STEP: Final = 54  # direct, channels: rows of the strip between two output rows
+STRIP: Final = 55  # direct, channels: elements of a strip
+STRIP_CHANNEL: Final = 56  # direct, channels: elements between two channels of a strip
+STRIP_DEPTH: Final = 57  # direct, channels: elements between two taps of depth of a strip
+CHUNK: Final = 58  # direct, channels: pixels of a block that are summed before they are stored
+RAW_START: Final = 49  # winograd: where the untransformed weights lie in the packed weights
+WEIGHT_STEP: Final = 50  # winograd: elements between two of the 36 matrices of weights
+INPUT_STEP: Final = 51  # winograd: the same of transformed tiles
+LENGTH: Final = 59
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

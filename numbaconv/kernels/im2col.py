@@ -40,7 +40,7 @@ def im2col_pack(x, geometry, scratch, block, start, channels, pixel, columns):
                 first = w * geometry[at.STRIDE_W] - geometry[at.PAD_W] + kw * geometry[at.DILATION_W]
                 tap = block + done + (kd * geometry[at.KERNEL_H] * geometry[at.KERNEL_W] + kw) * pitch
                 copy_block(
-                    x, plane, channels, geometry, rows, (first, count), scratch,
+                    x, plane, channels, geometry, rows, (first, count, geometry[at.STRIDE_W]), scratch,
                     (tap, geometry[at.KERNEL_W] * pitch, taps * pitch), pitch,
                 )  # fmt: skip
         done += count

@@ -8,6 +8,7 @@ from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import TILE_ROWS, VECTOR_BYTES
 from .simd import copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
+from .simd_channels import transpose_lanes
 
 #: Stands for a plane of the input that lies in the padding. Real ones may start below 0, but no array reaches this far.
 NO_PLANE = -(2**62)
@@ -51,20 +52,19 @@ def depth_start(geometry, start, d, kd):
 def copy_block(x, start, channels, geometry, rows, columns, y, target, ahead):
     """Copy some cells of a padded plane, of each of ``channels`` channels.
 
-    y[y_start + r * y_row + c * y_channel + j] = plane of channel c [first_row + r * row_step, first + j * STRIDE_W]
+    y[y_start + r * y_row + c * y_channel + j] = plane of channel c [first_row + r * row_step, first + j * stride]
 
-    - rows = (first_row, row_step, number of r), columns = (first, number of j): positions count from the plane's first
-      cell and may lie outside, where the padding mode says what is read.
+    - rows = (first_row, row_step, number of r), columns = (first, number of j, stride): positions count from the
+      plane's first cell and may lie outside, where the padding mode says what is read.
     - target = (y_start, y_row, y_channel).
     - ``x[start]`` is the plane's first cell in channel 0; NO_PLANE stands for planes of zeros.
     - The caller will want what lies ``ahead`` elements behind next: contiguous rows fetch it into the cache.
     """
     first_row, row_step, lines = rows
-    first, count = columns
+    first, count, stride = columns
     y_start, y_row, y_channel = target
     size = geometry[at.IN_W]
     step = geometry[at.X_W]
-    stride = geometry[at.STRIDE_W]
     mode = geometry[at.PAD_MODE]
     x_channel = geometry[at.X_CHANNEL]
     lanes = VECTOR_BYTES // y.itemsize
@@ -84,9 +84,9 @@ def copy_block(x, start, channels, geometry, rows, columns, y, target, ahead):
             continue
         line = start + xh * geometry[at.X_H]
         if left > 0:
-            pad_rows(x, line, channels, geometry, first, y, goal, y_channel, 0, left)
+            pad_rows(x, line, channels, geometry, (first, stride), y, goal, y_channel, 0, left)
         if right < count:
-            pad_rows(x, line, channels, geometry, first, y, goal, y_channel, right, count)
+            pad_rows(x, line, channels, geometry, (first, stride), y, goal, y_channel, right, count)
         source = line + first * step + left * jump
         goal += left
         if jump == 1:
@@ -112,6 +112,14 @@ def copy_block(x, start, channels, geometry, rows, columns, y, target, ahead):
 
 
 @kernel
+def copy_run(x, x_start, y, y_start, count):
+    """y[y_start + j] = x[x_start + j] for j < count."""
+    lanes = VECTOR_BYTES // y.itemsize
+    for j in range(0, count, lanes):
+        copy_lanes(x, x_start + j, y, y_start + j, count - j)
+
+
+@kernel
 def zero_run(y, start, count):
     """y[start + j] = 0 for j < count. A plain loop would become a call of memset, dearer than these few stores."""
     for j in range(0, count, VECTOR_BYTES // y.itemsize):
@@ -119,11 +127,11 @@ def zero_run(y, start, count):
 
 
 @kernel
-def pad_rows(x, line, channels, geometry, first, y, goal, y_channel, begin, end):
+def pad_rows(x, line, channels, geometry, columns, y, goal, y_channel, begin, end):
     """Write the cells begin <= j < end of a row, in every channel, of which some lie in the padding.
 
-    y[goal + c * y_channel + j] = channel c's row at position ``first`` + j * STRIDE_W; its first cell is at ``x[line]``
-    in channel 0.
+    y[goal + c * y_channel + j] = channel c's row at position first + j * stride, columns = (first, stride); its first
+    cell is at ``x[line]`` in channel 0.
     """
     mode = geometry[at.PAD_MODE]
     if mode == at.PAD_ZEROS:
@@ -131,8 +139,9 @@ def pad_rows(x, line, channels, geometry, first, y, goal, y_channel, begin, end)
             zero_run(y, goal + begin, end - begin)
             goal += y_channel
         return
+    first, stride = columns
     for j in range(begin, end):
-        index = source_index(first + j * geometry[at.STRIDE_W], geometry[at.IN_W], mode)
+        index = source_index(first + j * stride, geometry[at.IN_W], mode)
         for c in range(channels):
             y[goal + c * y_channel + j] = x[line + c * geometry[at.X_CHANNEL] + index * geometry[at.X_W]]
 
@@ -141,7 +150,7 @@ def pad_rows(x, line, channels, geometry, first, y, goal, y_channel, begin, end)
 def pack_panel(weight, geometry, depth, group, panel, y, start):
     """Transpose a panel: y[start + k * MR + m] = weight[group, panel * MR + m, k] for k < depth.
 
-    ``weight`` is (groups, filters, depth), C-contiguous and flat; filters that fill up the last panel are zeros.
+    ``weight`` is (groups, filters, depth), C-contiguous and flat; filters that fill up the last panel are some values.
     """
     mr = geometry[at.MR]
     filters = geometry[at.FILTERS]
@@ -149,6 +158,13 @@ def pack_panel(weight, geometry, depth, group, panel, y, start):
     x = (group * filters + row) * depth
     count = min(mr, filters - row)
     lanes = VECTOR_BYTES // y.itemsize
+    if mr % lanes == 0:
+        for m in range(0, mr, lanes):
+            valid = max(1, min(lanes, count - m))
+            source = x + min(m, count - 1) * depth
+            for k in range(0, depth, lanes):
+                transpose_lanes(weight, source + k, depth, valid, depth - k, y, start + k * mr + m, mr)
+        return
     whole = depth - depth % lanes if count == TILE_ROWS else 0
     for k in range(0, whole, lanes):
         transpose_panel(weight, x + k, depth, y, start + k * mr)
@@ -162,7 +178,7 @@ def pack_weights_serial(slot, slots, weight, bias, packed, geometry):
     """Lay out the panels of thread ``slot`` of ``slots`` as the microkernel's A, and the bias behind them.
 
     weight (G * F, C, KD, KH, KW), C-contiguous and flat, becomes packed[((g * PANELS + p) * K + k) * MR + m] for filter
-    p * MR + m of group g and k over (C, KD, KH, KW); filters that fill up the last panel are zeros. The bias (empty:
+    p * MR + m of group g and k over (C, KD, KH, KW); filters that fill up the last panel are some values. The bias (empty:
     zeros) becomes packed[BIAS_START + (g * PANELS + p) * MR + m].
     """
     panels = geometry[at.PANELS]

@@ -85,7 +85,7 @@ def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last):
             rows = (4 * row - geometry[at.PAD_H], 1, 6)
             for part in range(2):
                 copy_block(
-                    x, start, some, geometry, rows, (first + 4 * part, 4 * count), scratch,
+                    x, start, some, geometry, rows, (first + 4 * part, 4 * count, 1), scratch,
                     (y + 6 * part * pitch, pitch, 12 * pitch), 4 * geometry[at.X_H],
                 )  # fmt: skip
             done += count

@@ -52,7 +52,7 @@ def direct_pack(x, geometry, scratch, block, start, channels, line, lines, colum
                     channels,
                     geometry,
                     rows,
-                    (first + pw, count),
+                    (first + pw, count, geometry[at.STRIDE_W]),
                     scratch,
                     (y, geometry[at.PITCH], channel),
                     ahead,

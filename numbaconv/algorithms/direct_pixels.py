@@ -1,4 +1,4 @@
-"""Direct convolution: the microkernel reads a padded strip of the input. See :mod:`numbaconv.kernels.direct`."""
+"""Direct convolution: the microkernel reads a padded strip of the input. See :mod:`numbaconv.kernels.direct_pixels`."""
 
 from __future__ import annotations
 
@@ -137,6 +137,6 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 
 def kernels() -> tuple[Any, Any, Any, Any]:
     """The functions (pack serially, pack in parallel, run serially, run in parallel)."""
-    from ..kernels import direct, packing
+    from ..kernels import direct_pixels, packing
 
-    return packing.pack_weights_serial, packing.pack_weights_parallel, direct.direct_serial, direct.direct_parallel
+    return packing.pack_weights_serial, packing.pack_weights_parallel, direct_pixels.direct_serial, direct_pixels.direct_parallel

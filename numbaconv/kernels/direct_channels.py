@@ -1,0 +1,329 @@
+"""Direct convolution with output channels in the vector lanes.
+
+A tile is a few pixels, anywhere in the image, x the filters of one panel. Every product takes one vector of weights
+and, for each pixel, one element of the input, broadcast. So no column of a tile is wasted on the edge of an image,
+strides and dilations only change where elements are read, and nothing is copied for the taps.
+
+Where groups have fewer filters than a vector has lanes, a panel takes filters of several groups (depthwise: of a whole
+vector of channels), and each lane reads the channel of its own group. That needs these channels side by side: they are
+transposed when they are copied.
+
+Either way the input under a block of output pixels is copied once, with its padding, into a strip (Zhang, Franchetti
+& Low, "High performance zero-memory overhead direct convolutions", ICML 2018; the pixels' table of addresses is that of
+Dukhan, "The indirect convolution algorithm", 2019, in one row).
+"""
+
+from __future__ import annotations
+
+from numba import prange
+
+from ..runtime import kernel, parallel_kernel
+from . import geometry as at
+from .blocking import CHANNEL_TILE_PIXELS, VECTOR_BYTES
+from .gemm import finished
+from .packing import NO_PLANE, copy_block, copy_run, depth_start, source_index, zero_run
+from .simd_channels import (
+    channels_microkernel_1,
+    channels_microkernel_2,
+    gather_channels,
+    lanewise_microkernel,
+    store_cell,
+    store_planes,
+)
+
+
+@kernel
+def pack_planes(x, geometry, scratch, strip, start, h, column, lines, channels):
+    """scratch[strip + c * STRIP_CHANNEL + r * PITCH + q] = padded input (channel c, row r, column q of the block).
+
+    ``start`` is the first cell of channel 0 in one plane (or NO_PLANE); the block is ``lines`` output rows from
+    ``h`` on and columns from ``column`` on.
+    """
+    first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
+    reach = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
+    pitch = geometry[at.PITCH]
+    first_row = h * geometry[at.STRIDE_H] - geometry[at.PAD_H]
+    # What the next block needs: it lies to the right, or below.
+    ahead = lines * geometry[at.STRIDE_H] * geometry[at.X_H]
+    if geometry[at.BLOCK_COLUMNS] < geometry[at.OUT_W]:
+        ahead = geometry[at.BLOCK_COLUMNS] * geometry[at.STRIDE_W] * geometry[at.X_W]
+    if geometry[at.LINE_STEP] == geometry[at.STRIDE_H]:
+        rows = (first_row, 1, (lines - 1) * geometry[at.STRIDE_H] + reach + 1)
+        copy_block(
+            x, start, channels, geometry, rows, (first, pitch, 1), scratch, (strip, pitch, geometry[at.STRIP_CHANNEL]),
+            ahead,
+        )  # fmt: skip
+        return
+    for line in range(lines):  # rows that no tap reads lie between the outputs
+        rows = (first_row + line * geometry[at.STRIDE_H], 1, reach + 1)
+        target = (strip + line * (reach + 1) * pitch, pitch, geometry[at.STRIP_CHANNEL])
+        copy_block(x, start, channels, geometry, rows, (first, pitch, 1), scratch, target, 0)
+
+
+@kernel
+def pack_cells(x, geometry, scratch, strip, start, h, column, lines, channels, lanes):
+    """scratch[strip + (r * PITCH + q) * lanes + c] = padded input (channel c, row r, column q of the block).
+
+    As :func:`pack_planes`, with the channels side by side: c < channels <= lanes.
+    """
+    first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
+    reach = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
+    pitch = geometry[at.PITCH]
+    step = geometry[at.LINE_STEP]
+    height, width = geometry[at.IN_H], geometry[at.IN_W]
+    for r in range((lines - 1) * step + reach + 1):
+        line = min(r // step, lines - 1)
+        row = (h + line) * geometry[at.STRIDE_H] - geometry[at.PAD_H] + r - line * step
+        xh = source_index(row, height, geometry[at.PAD_MODE])
+        y = strip + r * pitch * lanes
+        for q in range(pitch):
+            xw = source_index(first + q, width, geometry[at.PAD_MODE])
+            if start == NO_PLANE or xh < 0 or xw < 0:
+                zero_run(scratch, y, channels)
+            elif geometry[at.X_CHANNEL] == 1:
+                copy_run(x, start + xh * geometry[at.X_H] + xw * geometry[at.X_W], scratch, y, channels)
+            else:
+                for c in range(channels):
+                    source = start + xh * geometry[at.X_H] + xw * geometry[at.X_W] + c * geometry[at.X_CHANNEL]
+                    scratch[y + c] = x[source]
+            y += lanes
+
+
+@kernel
+def pack_lanes(x, geometry, scratch, strip, start, h, column, lines, phase, valid):
+    """scratch[strip + (r * PITCH + q) * lanes + n] = padded input (row r, column q of the block) of lane n's channel.
+
+    As :func:`pack_planes`; ``start`` is the plane of lane 0's channel; ``phase`` is that lane's filter within its
+    group, and ``valid`` lanes have a filter. Padding is zeros.
+    """
+    lanes = VECTOR_BYTES // scratch.itemsize
+    first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
+    reach = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
+    pitch = geometry[at.PITCH]
+    step = geometry[at.LINE_STEP]
+    height, width = geometry[at.IN_H], geometry[at.IN_W]
+    filters = geometry[at.LANE_FILTERS]
+    jump = geometry[at.CHANNELS] * geometry[at.X_CHANNEL]
+    left = min(pitch, max(0, -first))
+    right = min(pitch, max(left, width - first))
+    for r in range((lines - 1) * step + reach + 1):
+        line = min(r // step, lines - 1)
+        row = (h + line) * geometry[at.STRIDE_H] - geometry[at.PAD_H] + r - line * step
+        y = strip + r * pitch * lanes
+        if start == NO_PLANE or row < 0 or row >= height:
+            zero_run(scratch, y, pitch * lanes)
+            continue
+        zero_run(scratch, y, left * lanes)
+        source = start + row * geometry[at.X_H] + (first + left) * geometry[at.X_W]
+        if geometry[at.X_W] == 1:
+            # What is written behind the row is overwritten by what comes next.
+            for q in range(left, right, lanes):
+                count = min(lanes, right - q)
+                gather_channels(
+                    x, source + q - left, jump, filters, phase, valid, count, scratch, y + q * lanes
+                )
+        else:
+            for q in range(left, right):
+                if filters == 1 and jump == 1:
+                    copy_run(x, source, scratch, y + q * lanes, valid)
+                else:
+                    for n in range(valid):
+                        scratch[y + q * lanes + n] = x[source + (phase + n) // filters * jump]
+                source += geometry[at.X_W]
+        zero_run(scratch, y + right * lanes, (pitch - right) * lanes)
+
+
+@kernel
+def store_pixels(scratch, sums, weight, out, geometry, image, panel, line, column, columns, first, last):
+    """Store the sums of block pixels ``first`` <= p < ``last`` of one panel, with bias and activation.
+
+    scratch[sums + (p - first) * MR + n] belongs to filter n of the panel; pixel p lies in row p // BLOCK_COLUMNS of the
+    block, which starts at column ``column`` of output row ``line`` (flat in d, h); of its columns the first
+    ``columns`` are outputs.
+    """
+    mr = geometry[at.MR]
+    lanes = VECTOR_BYTES // out.itemsize
+    width = geometry[at.BLOCK_COLUMNS]
+    group, panel_in_group = divmod(panel, geometry[at.PANELS])
+    valid = min(mr, geometry[at.FILTERS] - panel_in_group * mr)
+    channel = group * geometry[at.FILTERS] + panel_in_group * mr
+    start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + channel * geometry[at.OUT_CHANNEL]
+    bias = geometry[at.BIAS_START] + panel * mr
+    relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
+    flat = geometry[at.OUT_DENSE] != 0 and width == geometry[at.OUT_W]
+    while first < last:
+        row, offset = divmod(first, width)
+        count = last - first if flat else min(last - first, width - offset)
+        inside = count if flat else min(count, columns - offset)
+        d, h = divmod(line + row, geometry[at.OUT_H])
+        y = start + d * geometry[at.OUT_STRIDE_D] + h * geometry[at.OUT_STRIDE_H]
+        y += (column + offset) * geometry[at.OUT_STRIDE_W]
+        for n in range(0, valid, lanes):
+            channels = min(lanes, valid - n)
+            target = y + n * geometry[at.OUT_CHANNEL]
+            if geometry[at.OUT_STRIDE_W] == 1 and inside > 0:
+                for j in range(0, inside, lanes):
+                    store_planes(
+                        scratch, sums + j * mr + n, mr, min(lanes, inside - j), weight, bias + n, relu,
+                        out, target + j, geometry[at.OUT_CHANNEL], channels,
+                    )  # fmt: skip
+            elif geometry[at.OUT_CHANNEL] == 1:
+                for j in range(inside):
+                    store_cell(
+                        scratch, sums + j * mr + n, weight, bias + n, relu,
+                        out, target + j * geometry[at.OUT_STRIDE_W], channels,
+                    )  # fmt: skip
+            else:
+                for j in range(inside):
+                    for m in range(channels):
+                        value = finished(scratch[sums + j * mr + n + m], weight[bias + n + m], geometry[at.FINISH])
+                        out[target + j * geometry[at.OUT_STRIDE_W] + m * geometry[at.OUT_CHANNEL]] = value
+        first += count
+        sums += count * mr
+
+
+@kernel
+def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, panel, line, column, lines, columns):
+    """Compute one panel of filters for a block of ``lines`` x ``columns`` pixels whose input lies at ``strip``."""
+    mr = geometry[at.MR]
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    pixels = lines * geometry[at.BLOCK_COLUMNS]
+    step = geometry[at.CHUNK]
+    block = geometry[at.CHANNEL_BLOCK]
+    for first in range(0, pixels, step):
+        last = min(pixels, first + step)
+        for k in range(0, depth, block):
+            count = min(block, depth - k)
+            w = (panel * depth + k) * mr
+            for p in range(first, last, CHANNEL_TILE_PIXELS):
+                y = sums + (p - first) * mr
+                if geometry[at.LANE_FILTERS] != 0:
+                    lanewise_microkernel(scratch, strip, rows, k, depth + p, count, weight, w, scratch, y, k)
+                elif mr * weight.itemsize == VECTOR_BYTES:
+                    channels_microkernel_1(scratch, strip, rows, k, depth + p, count, weight, w, scratch, y, k)
+                else:
+                    channels_microkernel_2(scratch, strip, rows, k, depth + p, count, weight, w, scratch, y, k)
+        store_pixels(scratch, sums, weight, out, geometry, image, panel, line, column, columns, first, last)
+
+
+@kernel
+def block_position(number, geometry):
+    """Return (image, group, depth, row, column, rows, columns) of block ``number`` of pixels.
+
+    Blocks run through columns, rows, depths, images, groups of images.
+    """
+    width, height = geometry[at.BLOCK_COLUMNS], geometry[at.BLOCK_ROWS]
+    across = (geometry[at.OUT_W] + width - 1) // width
+    down = (geometry[at.OUT_H] + height - 1) // height
+    number, column = divmod(number, across)
+    number, row = divmod(number, down)
+    number, d = divmod(number, geometry[at.OUT_D])
+    image, group = divmod(number, geometry[at.GROUPS])
+    lines = min(height, geometry[at.OUT_H] - row * height)
+    columns = min(width, geometry[at.OUT_W] - column * width)
+    return image, group, d, row * height, column * width, lines, columns
+
+
+@kernel
+def pack_strip(x, geometry, scratch, strip, number, first, count):
+    """Copy ``count`` channels, from ``first`` on, of the input under block ``number`` (all filters share it)."""
+    image, group, d, h, column, lines, _ = block_position(number, geometry)
+    start = geometry[at.X_START] + image * geometry[at.X_BATCH]
+    start += (group * geometry[at.CHANNELS] + first) * geometry[at.X_CHANNEL]
+    for kd in range(geometry[at.KERNEL_D]):
+        plane = depth_start(geometry, start, d, kd)
+        y = strip + first * geometry[at.STRIP_CHANNEL] + kd * geometry[at.STRIP_DEPTH]
+        if geometry[at.STRIP_CHANNEL] == 1:
+            pack_cells(x, geometry, scratch, y, plane, h, column, lines, count, geometry[at.CHANNELS])
+        else:
+            pack_planes(x, geometry, scratch, y, plane, h, column, lines, count)
+
+
+@kernel
+def pack_panel_strip(x, geometry, scratch, strip, number, panel):
+    """Copy the input under block ``number``, channel by channel of the groups to which the lanes of a panel belong."""
+    image, _, d, h, column, lines, _ = block_position(number, geometry)
+    lanes = VECTOR_BYTES // scratch.itemsize
+    group, phase = divmod(panel * lanes, geometry[at.LANE_FILTERS])
+    valid = min(lanes, geometry[at.FILTERS] - panel * lanes)
+    start = geometry[at.X_START] + image * geometry[at.X_BATCH]
+    start += group * geometry[at.CHANNELS] * geometry[at.X_CHANNEL]
+    for c in range(geometry[at.CHANNELS]):
+        for kd in range(geometry[at.KERNEL_D]):
+            plane = depth_start(geometry, start + c * geometry[at.X_CHANNEL], d, kd)
+            y = strip + c * geometry[at.STRIP_CHANNEL] + kd * geometry[at.STRIP_DEPTH]
+            pack_lanes(x, geometry, scratch, y, plane, h, column, lines, phase, valid)
+
+
+@kernel
+def aligned_start(scratch):
+    """How many elements of scratch lie before its first whole cache line."""
+    lanes = VECTOR_BYTES // scratch.itemsize
+    return (-(scratch.ctypes.data // scratch.itemsize)) % lanes
+
+
+@kernel
+def direct_channels_prepare(slot, slots, x, geometry, scratch):
+    """Where few blocks are shared by tasks of different filters: copy thread ``slot``'s part of all their strips.
+
+    Block b's strip starts at ``scratch[aligned_start + b * STRIP]``.
+    """
+    blocks = geometry[at.SHARED] // geometry[at.STRIP]
+    channels = geometry[at.CHANNELS]
+    base = aligned_start(scratch)
+    first, last = channels * slot // slots, channels * (slot + 1) // slots
+    for number in range(blocks):
+        pack_strip(x, geometry, scratch, base + number * geometry[at.STRIP], number, first, last - first)
+
+
+@kernel
+def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """Compute the tasks of thread ``slot`` of ``slots``: each a block of pixels x some panels of filters.
+
+    out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of weight[g, f, c, kd, kh, kw] * x[n, g * C + c, i, j,
+    k] with i = d * sd + kd * dd - pd, j = h * sh + kh * dh - ph and k = w * sw + kw * dw - pw
+
+    x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
+    ``packing.pack_weights_serial``; ``rows[k]`` is where tap k of the first output lies in the strip, and behind these
+    come the block's pixels: how far each lies from the first. A thread's scratch holds a strip, unless the strips are
+    shared, and the sums of CHUNK pixels x MR filters.
+    """
+    split = geometry[at.PANEL_SPLIT]
+    panels = geometry[at.PANELS]
+    base = aligned_start(scratch)
+    own = base + geometry[at.SHARED] + slot * geometry[at.SCRATCH]
+    sums = own + geometry[at.TILE_START]
+    packed = -1
+    for task in range(geometry[at.TASKS] * slot // slots, geometry[at.TASKS] * (slot + 1) // slots):
+        number, part = divmod(task, split)
+        image, group, d, h, column, lines, columns = block_position(number, geometry)
+        strip = own if geometry[at.SHARED] == 0 else base + number * geometry[at.STRIP]
+        if geometry[at.SHARED] == 0 and geometry[at.LANE_FILTERS] == 0 and packed != number:
+            pack_strip(x, geometry, scratch, strip, number, 0, geometry[at.CHANNELS])
+            packed = number
+        line = d * geometry[at.OUT_H] + h
+        for panel in range(panels * part // split, panels * (part + 1) // split):
+            if geometry[at.LANE_FILTERS] != 0:
+                pack_panel_strip(x, geometry, scratch, strip, number, panel)
+            multiply_block(
+                weight, out, rows, geometry, scratch, strip, sums, image, group * panels + panel, line, column, lines,
+                columns,
+            )  # fmt: skip
+
+
+@kernel
+def direct_channels_serial(slot, slots, x, weight, out, rows, geometry, scratch):
+    """All tasks on one thread; see :func:`direct_channels_tasks`."""
+    if geometry[at.SHARED] != 0:
+        direct_channels_prepare(slot, slots, x, geometry, scratch)
+    direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@parallel_kernel
+def direct_channels_parallel(slots, x, weight, out, rows, geometry, scratch):
+    """All tasks on ``slots`` threads; which thread computes a value does not change it."""
+    if geometry[at.SHARED] != 0:
+        for slot in prange(slots):
+            direct_channels_prepare(slot, slots, x, geometry, scratch)
+    for slot in prange(slots):
+        direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch)

@@ -1,0 +1,215 @@
+"""Vector instructions for convolution with output channels in the lanes: its microkernels, transpositions and stores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .blocking import CHANNEL_TILE_PIXELS
+from .vectors import INDEX, Vectors, changed_if, constant, element
+
+
+def _microkernel(tile_pixels: int, tile_vectors: int, lanewise: bool) -> Any:
+    """Make a microkernel whose tile is ``tile_pixels`` pixels x ``tile_vectors`` vectors of filters."""
+
+    def channels_microkernel(
+        typing_context, x, x_start, rows, first, pixels, depth, weight, weight_start, sums, start, accumulate
+    ):
+        """Sum ``depth`` products for a tile of pixels, filters in the lanes; float32 or float64.
+
+        sums[start + m * N + n] (+)= sum over k < depth of X[m, k] * weight[weight_start + k * N + n], for n < N, the
+        lanes of the tile's vectors, in the order of k.
+
+        - X[m, k] is ``x[x_start + rows[pixels + m] + rows[first + k]]``, the same for all lanes; in the lanewise
+          microkernel, lane n reads the n-th element from there on.
+        - The sums start from what ``sums`` holds where ``accumulate`` is not 0. ``depth`` is at least 1.
+
+        Strides and starts are counted in elements. No alignment is assumed.
+        """
+        index = types.intp
+        signature = types.void(x, index, rows, index, index, index, weight, index, sums, index, index)
+        return signature, generate
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, x_start, rows, first, pixels, depth, weight, weight_start, sums, start, accumulate = arguments
+        kinds = signature.args
+        vectors = Vectors(context, builder, kinds[0].dtype)
+        width = tile_vectors * vectors.lanes
+        x_first = element(context, builder, kinds[0], x, x_start)
+        pixel_table = element(context, builder, kinds[2], rows, pixels)
+        row_table = element(context, builder, kinds[2], rows, first)
+        weight_first = element(context, builder, kinds[6], weight, weight_start)
+        target = element(context, builder, kinds[8], sums, start)
+        cells = [
+            builder.gep(x_first, [builder.load(builder.gep(pixel_table, [constant(m)]))]) for m in range(tile_pixels)
+        ]
+        tile = [(m, v) for m in range(tile_pixels) for v in range(tile_vectors)]
+
+        def address(m: int, v: int) -> ir.Value:
+            return builder.gep(target, [constant(m * width + v * vectors.lanes)])
+
+        begun = changed_if(
+            builder, builder.icmp_signed("!=", accumulate, constant(0)), [vectors.zero] * len(tile),
+            lambda: [vectors.load(address(m, v)) for m, v in tile],
+        )  # fmt: skip
+        before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("summed")
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        k = builder.phi(INDEX)
+        k.add_incoming(constant(0), before)
+        totals = [builder.phi(vectors.type) for _ in tile]
+        offset = builder.load(builder.gep(row_table, [k]))
+        w_row = builder.gep(weight_first, [builder.mul(k, constant(width))])
+        w_vectors = [vectors.load(builder.gep(w_row, [constant(v * vectors.lanes)])) for v in range(tile_vectors)]
+        added = []
+        for m in range(tile_pixels):
+            cell = builder.gep(cells[m], [offset])
+            value = vectors.load(cell) if lanewise else vectors.splat(builder.load(cell))
+            added += [vectors.multiply_add(value, w, totals[len(added) + v]) for v, w in enumerate(w_vectors)]
+        k_next = builder.add(k, constant(1))
+        k.add_incoming(k_next, loop)
+        for total, value, result in zip(totals, begun, added, strict=True):
+            total.add_incoming(value, before)
+            total.add_incoming(result, loop)
+        builder.cbranch(builder.icmp_signed("<", k_next, depth), loop, after)
+
+        builder.position_at_end(after)
+        for (m, v), result in zip(tile, added, strict=True):
+            vectors.store(result, address(m, v))
+        return context.get_dummy_value()
+
+    name = "lanewise" if lanewise else "broadcast"
+    channels_microkernel.__name__ = f"channels_microkernel_{name}_{tile_pixels}x{tile_vectors}"
+    return intrinsic(channels_microkernel)
+
+
+channels_microkernel_2 = _microkernel(CHANNEL_TILE_PIXELS, 2, lanewise=False)
+channels_microkernel_1 = _microkernel(CHANNEL_TILE_PIXELS, 1, lanewise=False)
+lanewise_microkernel = _microkernel(CHANNEL_TILE_PIXELS, 1, lanewise=True)
+
+
+def _transposed(vectors: Vectors, lines: list[ir.Value]) -> list[ir.Value]:
+    """Lane m of vector j is lane j of line m: perfect shuffles, log2(lanes) times."""
+    lanes, half = vectors.lanes, vectors.lanes // 2
+    woven = [lane // 2 + lane % 2 * lanes for lane in range(lanes)]
+    for _ in range(lanes.bit_length() - 1):
+        pairs = [(lines[i], lines[i + half]) for i in range(half)]
+        lines = [
+            vectors.shuffle(a, b, [lane + part for lane in woven]) for a, b in pairs for part in (0, half)
+        ]  # fmt: skip
+    return lines
+
+
+@intrinsic
+def gather_channels(typing_context, x, start, step, filters, phase, valid, count, y, y_start):
+    """y[y_start + j * lanes + n] = x[start + step * ((phase + n) // filters) + j] for j < count <= lanes.
+
+    Lane n is filter n of a panel and reads the channel of its group: every ``filters`` lanes the next one, ``step``
+    elements on. Lanes from ``valid`` on repeat the last valid one's. ``lanes`` cells of y are written, those from
+    ``count`` on with zeros; of x, nothing else is read. phase < filters.
+    """
+    index = types.intp
+    signature = types.void(x, index, index, index, index, index, index, y, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, start, step, filters, phase, valid, count, y, y_start = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        mask = vectors.first_lanes(count)
+        lines = []
+        for lane in range(vectors.lanes):
+            lines.append(vectors.load_masked(element(context, builder, signature.args[0], x, start), mask))
+            phase = builder.add(phase, constant(1))
+            full = builder.icmp_signed("==", phase, filters)
+            within = builder.icmp_signed("<", constant(lane + 1), valid)
+            start = builder.add(start, builder.select(builder.and_(full, within), step, constant(0)))
+            phase = builder.select(full, constant(0), phase)
+        for j, cell in enumerate(_transposed(vectors, lines)):
+            target = builder.add(y_start, constant(j * vectors.lanes))
+            vectors.store(cell, element(context, builder, signature.args[7], y, target))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def transpose_lanes(typing_context, x, start, stride, valid, count, y, y_start, y_stride):
+    """y[y_start + j * y_stride + m] = x[start + m * stride + j] for j < count <= lanes and m < lanes.
+
+    Rows m from ``valid`` on repeat the last valid one. Whole vectors are written, of x nothing else is read.
+    """
+    index = types.intp
+    signature = types.void(x, index, index, index, index, y, index, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, start, stride, valid, count, y, y_start, y_stride = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        mask = vectors.first_lanes(count)
+        lines = []
+        for lane in range(vectors.lanes):
+            lines.append(vectors.load_masked(element(context, builder, signature.args[0], x, start), mask))
+            within = builder.icmp_signed("<", constant(lane + 1), valid)
+            start = builder.add(start, builder.select(within, stride, constant(0)))
+        for j, column in enumerate(_transposed(vectors, lines)):
+            with builder.if_then(builder.icmp_signed("<", constant(j), count)):
+                target = builder.add(y_start, builder.mul(y_stride, constant(j)))
+                vectors.store(column, element(context, builder, signature.args[5], y, target))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _finished(vectors: Vectors, lines: list[ir.Value], bias: ir.Value, relu: ir.Value) -> list[ir.Value]:
+    """The lines with the bias, then their ReLU where it is asked for."""
+    builder = vectors.builder
+    lines = [builder.fadd(line, bias) for line in lines]
+    clamp = builder.icmp_signed("!=", relu, constant(0))
+    return changed_if(builder, clamp, lines, lambda: [vectors.relu(line) for line in lines])
+
+
+@intrinsic
+def store_planes(typing_context, sums, start, stride, count, bias, bias_start, relu, out, out_start, out_stride, valid):
+    """out[out_start + n * out_stride + j] = sums[start + j * stride + n] + bias[bias_start + n], then ReLU where asked.
+
+    For j < count <= lanes and n < min(valid, lanes). ``lanes`` rows of sums are read, nothing else is written.
+    """
+    index = types.intp
+    signature = types.void(sums, index, index, index, bias, index, index, out, index, index, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        sums, start, stride, count, bias, bias_start, relu, out, out_start, out_stride, valid = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        mask = vectors.first_lanes(count)
+        first = element(context, builder, signature.args[0], sums, start)
+        lines = [vectors.load(builder.gep(first, [builder.mul(stride, constant(j))])) for j in range(vectors.lanes)]
+        biases = vectors.load(element(context, builder, signature.args[4], bias, bias_start))
+        target = element(context, builder, signature.args[7], out, out_start)
+        planes = _transposed(vectors, _finished(vectors, lines, biases, relu))
+        for n, plane in enumerate(planes):
+            with builder.if_then(builder.icmp_signed("<", constant(n), valid)):
+                vectors.store_masked(plane, builder.gep(target, [builder.mul(out_stride, constant(n))]), mask)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def store_cell(typing_context, sums, start, bias, bias_start, relu, out, out_start, valid):
+    """out[out_start + n] = sums[start + n] + bias[bias_start + n], then ReLU where asked, for n < min(valid, lanes)."""
+    index = types.intp
+    signature = types.void(sums, index, bias, index, index, out, index, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        sums, start, bias, bias_start, relu, out, out_start, valid = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        line = vectors.load(element(context, builder, signature.args[0], sums, start))
+        biases = vectors.load(element(context, builder, signature.args[2], bias, bias_start))
+        [line] = _finished(vectors, [line], biases, relu)
+        mask = vectors.first_lanes(valid)
+        vectors.store_masked(line, element(context, builder, signature.args[5], out, out_start), mask)
+        return context.get_dummy_value()
+
+    return signature, generate
