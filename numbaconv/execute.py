@@ -65,7 +65,7 @@ class Executable:
         threads = runtime.thread_count() if self.parallel_packing else 1
         if weight.dtype is not self.dtype or not weight.flags.carray:
             weight = np.require(weight, self.dtype, ("C", "A"))
-        arguments = (flat(weight), offsets, packed, self.geometry)
+        arguments = (flat(weight), offsets, packed, self.rows, self.geometry)
         runtime.launch(self.pack_parallel, self.pack_serial, threads, arguments)
         return packed
 
@@ -92,7 +92,7 @@ def executable(plan: Plan, x: Array, out: Array) -> Executable:
     table.flags.writeable = False
     dtype = plan.problem.dtype
     return Executable(
-        plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + LINE, plan.parallel, plan.packed_elements,
+        plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * LINE, plan.parallel, plan.packed_elements,
         plan.parallel_packing, flat(np.empty(0, dtype)), *driver(plan.candidate).kernels(),
     )  # fmt: skip
 

@@ -10,13 +10,14 @@ from typing import Any, Final
 from .kernels import geometry as at
 from .problem import ConvProblem
 
-#: The drivers by name, which begins with the algorithm's; the preferred one first where two are expected to be equally fast.
+#: The drivers by name, which begins with the algorithm's; the preferred one first where two are expected to be equally
+#: fast.
 CANDIDATES: Final = ("winograd", "im2col", "direct_channels", "direct_pixels")
 ALGORITHMS: Final = ("auto", "direct", "im2col", "winograd")
 PRECISIONS: Final = ("exact", "standard", "fast")
-#: Multiplications and additions below which one thread is as fast as several: starting a parallel region costs
-#: 4 us (omp), in which one core of the design's machine computes about 0.4 million of them.
-SERIAL_FLOPS: Final = 1_000_000
+#: Vector multiply-adds below which one thread is as fast as several: starting a parallel region costs 4 us (omp), in
+#: which one core of the design's machine computes 14,000 of them.
+SERIAL_COST: Final = 40_000
 #: Channels of a group from which F(4x4, 3x3) keeps "auto"'s promise of 4 times plain float32's RMS error on normal
 #: data: 5.2 times with one channel, 3.9 to 4.8 with two, 3.6 with three, 1.7 with 512 (measured on 38x38 outputs).
 WINOGRAD_CHANNELS: Final = 3
@@ -54,7 +55,7 @@ class Plan:
     rejected : tuple of (str, str)
         Each other candidate and why it was not.
     cost : float
-        Vector multiply-adds that the cost model expects.
+        Vector multiply-adds that the cost model expects of the kernel, without laying out the weights.
     geometry : tuple of int
         The problem and its blocking, as the kernels take them (:mod:`numbaconv.kernels.geometry`), without the arrays'
         strides.
@@ -78,7 +79,7 @@ class Plan:
     @property
     def parallel(self) -> bool:
         """Whether several threads are worth starting."""
-        return self.problem.flops >= SERIAL_FLOPS and self.geometry[at.TASKS] > 1
+        return self.cost >= SERIAL_COST and self.geometry[at.TASKS] > 1
 
     @property
     def parallel_packing(self) -> bool:
@@ -208,6 +209,7 @@ def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "stan
     itemsize = problem.dtype.itemsize
     reasons: dict[str, str] = {}
     costs: dict[str, float] = {}
+    packing: dict[str, float] = {}
     for name in CANDIDATES:
         module = driver(name)
         why_not = module.unsupported(problem)
@@ -217,7 +219,8 @@ def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "stan
         if why_not is None and name == "winograd" and algorithm == "auto" and precision != "fast" and few:
             why_not = f"too inaccurate for auto with fewer than {WINOGRAD_CHANNELS} channels in a group"
         if why_not is None:
-            costs[name] = module.cost(geometry, itemsize) + (0 if packed else module.pack_cost(geometry))
+            packing[name] = 0 if packed else module.pack_cost(geometry)
+            costs[name] = module.cost(geometry, itemsize) + packing[name]
         else:
             reasons[name] = why_not
     suited = {name: cost for name, cost in costs.items() if algorithm in ("auto", _algorithm(name))}
@@ -232,7 +235,7 @@ def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "stan
     driver(chosen).block(geometry, itemsize)
     rejected = tuple((name, reasons[name]) for name in CANDIDATES if name != chosen)
     reason += f", {_quantity(costs[chosen])}vector multiply-adds"
-    return Plan(problem, _algorithm(chosen), chosen, reason, rejected, costs[chosen], tuple(geometry))
+    return Plan(problem, _algorithm(chosen), chosen, reason, rejected, costs[chosen] - packing[chosen], tuple(geometry))
 
 
 def _algorithm(candidate: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import geometry as at
-from ..kernels.blocking import BLOCK_BYTES, CHANNEL_TILE_PIXELS, DEPTH_BLOCK, VECTOR_BYTES
+from ..kernels.blocking import BLOCK_BYTES, CHANNEL_TILE_PIXELS, DEPTH_BLOCK, RUNS, VECTOR_BYTES
 from ..problem import ConvProblem
 from .sharing import FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
 
@@ -132,50 +132,102 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.LINE_STEP] = _line_step(geometry)
     geometry[at.PITCH] = _pitch(geometry, columns)
     plane = geometry[at.STRIP_ROWS] * geometry[at.PITCH]
+    one = geometry[at.IN_D] == geometry[at.KERNEL_D] == geometry[at.OUT_D] == 1
+    whole = one and geometry[at.PAD_MODE] == at.PAD_ZEROS and geometry[at.LINE_STEP] == geometry[at.STRIDE_H]
+    geometry[at.WHOLE] = int(whole and lines == geometry[at.OUT_H] and columns == geometry[at.OUT_W])
     if lanewise:
         geometry[at.STRIP_DEPTH] = plane * lanes
-        geometry[at.STRIP_CHANNEL] = geometry[at.KERNEL_D] * plane * lanes
-        # The last transposition of a row writes up to a vector of cells more.
-        strip = geometry[at.CHANNELS] * geometry[at.STRIP_CHANNEL] + lanes * lanes
+        # Behind a channel there is a cell for pixels that no output reads.
+        geometry[at.STRIP_CHANNEL] = geometry[at.KERNEL_D] * plane * lanes + lanes
+        # A tile that is cut off reads what lies behind the last row.
+        beyond = CHANNEL_TILE_PIXELS * geometry[at.STRIDE_W] * lanes
+        strip = geometry[at.CHANNELS] * geometry[at.STRIP_CHANNEL] + beyond
     else:
         last = geometry[at.CHANNELS_LAST] != 0
         geometry[at.STRIP_DEPTH] = plane * geometry[at.CHANNELS] if last else plane
         geometry[at.STRIP_CHANNEL] = 1 if last else geometry[at.KERNEL_D] * plane
         strip = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * plane
     geometry[at.STRIP] = ceil_div(strip, lanes) * lanes
-    geometry[at.CHUNK] = CHUNK_TILES * CHANNEL_TILE_PIXELS
+    chunk = CHUNK_TILES * CHANNEL_TILE_PIXELS
+    geometry[at.CHUNK] = max(1, chunk // columns) * columns if lanewise else chunk
+    _cut(geometry, lanewise)
+    geometry[at.PIXELS_START] = depth
+    pixels = lines * columns
+    geometry[at.ORDER_START] = depth + pixels + CHANNEL_TILE_PIXELS
+    geometry[at.TILES_START] = geometry[at.ORDER_START] + depth
+    tiles = lines * ceil_div(columns, CHANNEL_TILE_PIXELS) if lanewise else 0
+    geometry[at.CELLS_START] = geometry[at.TILES_START] + tiles
     weights = geometry[at.GROUPS] * geometry[at.PANELS] * mr * depth
     lay_out(geometry, blocks, 0, weights)
     geometry[at.TASKS] = blocks * geometry[at.PANEL_SPLIT]
     shared = geometry[at.PANEL_SPLIT] > 1 and not lanewise
     geometry[at.SHARED] = blocks * geometry[at.STRIP] if shared else 0
     geometry[at.TILE_START] = 0 if shared else geometry[at.STRIP]
-    # Sums are stored whole vectors of pixels at a time.
-    chunk = min(geometry[at.CHUNK], ceil_div(lines * columns, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS)
-    geometry[at.SCRATCH] = geometry[at.TILE_START] + (chunk + lanes) * mr
+    # Sums are computed in whole tiles and stored in whole vectors of pixels.
+    sums = min(geometry[at.CHUNK], pixels) + max(CHANNEL_TILE_PIXELS, lanes)
+    geometry[at.SCRATCH] = geometry[at.TILE_START] + sums * mr
+
+
+def _cut(geometry: MutableSequence[int], lanewise: bool) -> None:
+    """Cut a kernel row into runs of taps, the longest first. Only lanewise microkernels take more than one."""
+    left = geometry[at.KERNEL_W]
+    runs = lanewise and geometry[at.DILATION_W] == 1 and geometry[at.STRIDE_W] <= 2
+    for kind, taps_of_run in enumerate((*RUNS, 1)):
+        geometry[at.SEGMENTS + kind] = left // taps_of_run if runs or taps_of_run == 1 else 0
+        left -= geometry[at.SEGMENTS + kind] * taps_of_run
 
 
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Where tap (c, kd, kh, kw) of the first output lies in a strip; then how far each pixel lies from the first."""
+    """Some tables, one behind the other.
+
+    Where in a strip each run of taps of the first output lies (as many as the kernel has taps, or fewer): the longest
+    runs first; then by kernel row, so that rows of padding can be left out; then by channel, depth and column. From
+    PIXELS_START on, how far each pixel of a block lies from the first. From ORDER_START on, the place of each tap
+    (c, kd, kh, kw) among the weights. For lanewise strips also: from TILES_START on, the first pixel of each tile; from
+    CELLS_START on, where the pixels of a whole image, or the columns of a row, lie in a strip.
+    """
     lanes = VECTOR_BYTES // itemsize
-    lanewise = geometry[at.LANE_FILTERS] != 0
-    if lanewise:
+    if geometry[at.LANE_FILTERS] != 0:
         cell = lanes
     elif geometry[at.STRIP_CHANNEL] == 1:
         cell = geometry[at.CHANNELS]
     else:
         cell = 1
     line = geometry[at.PITCH] * cell
-    c = np.arange(geometry[at.CHANNELS], dtype=np.int64) * geometry[at.STRIP_CHANNEL]
-    d = np.arange(geometry[at.KERNEL_D], dtype=np.int64) * geometry[at.STRIP_DEPTH]
-    h = np.arange(geometry[at.KERNEL_H], dtype=np.int64) * (geometry[at.DILATION_H] * line)
-    w = np.arange(geometry[at.KERNEL_W], dtype=np.int64) * (geometry[at.DILATION_W] * cell)
-    table = c[:, None, None, None] + d[:, None, None] + h[:, None] + w
+    sizes = [geometry[slot] for slot in (at.KERNEL_H, at.CHANNELS, at.KERNEL_D)]
+    steps = [geometry[at.DILATION_H] * line, geometry[at.STRIP_CHANNEL], geometry[at.STRIP_DEPTH]]
+    h, c, d = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
+    planes = h * steps[0] + c * steps[1] + d * steps[2]
+    taps_of_row = geometry[at.KERNEL_W]
+    numbers = ((c * geometry[at.KERNEL_D] + d) * geometry[at.KERNEL_H] + h) * taps_of_row
+    starts, order, column = [], [], 0
+    for kind, length in enumerate((*RUNS, 1)):
+        w = column + np.arange(geometry[at.SEGMENTS + kind], dtype=np.int64) * length
+        column += w.size * length
+        starts.append((planes[..., None] + w * (geometry[at.DILATION_W] * cell)).reshape(-1))
+        order.append((numbers[..., None, None] + w[:, None] + np.arange(length)).reshape(-1))
+    place = np.argsort(np.concatenate(order))
+    table = np.zeros(place.size, np.int64)
+    runs = np.concatenate(starts)
+    table[: runs.size] = runs
     down = np.arange(geometry[at.BLOCK_ROWS], dtype=np.int64) * (geometry[at.LINE_STEP] * line)
     across = np.arange(geometry[at.BLOCK_COLUMNS], dtype=np.int64) * (geometry[at.STRIDE_W] * cell)
-    pixels = (down[:, None] + across).reshape(-1)
-    tiles = ceil_div(pixels.size, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS
-    return np.concatenate([table.reshape(-1), np.pad(pixels, (0, tiles - pixels.size), mode="edge")])
+    pixels = np.pad((down[:, None] + across).reshape(-1), (0, CHANNEL_TILE_PIXELS), mode="edge")
+    if geometry[at.LANE_FILTERS] == 0:
+        return np.concatenate([table, pixels, place])
+    # The last tile of a row overlaps the one before; where a row is shorter than a tile, the next row overwrites it.
+    width = geometry[at.BLOCK_COLUMNS]
+    first = np.minimum(np.arange(0, width, CHANNEL_TILE_PIXELS), max(0, width - CHANNEL_TILE_PIXELS))
+    tiles = (np.arange(geometry[at.BLOCK_ROWS], dtype=np.int64)[:, None] * width + first).reshape(-1)
+    if geometry[at.WHOLE] != 0:
+        i = np.arange(geometry[at.IN_H], dtype=np.int64)[:, None] + geometry[at.PAD_H]
+        j = np.arange(geometry[at.IN_W], dtype=np.int64) + geometry[at.PAD_W]
+        read = (i < geometry[at.STRIP_ROWS]) & (j < geometry[at.PITCH])
+        nowhere = geometry[at.STRIP_ROWS] * geometry[at.PITCH]
+        cells = np.where(read, i * geometry[at.PITCH] + j, nowhere).reshape(-1) * lanes
+    else:
+        cells = np.arange(geometry[at.PITCH], dtype=np.int64) * lanes
+    return np.concatenate([table, pixels, place, tiles, cells])
 
 
 def kernels() -> tuple[Any, Any, Any, Any]:

@@ -139,4 +139,9 @@ def kernels() -> tuple[Any, Any, Any, Any]:
     """The functions (pack serially, pack in parallel, run serially, run in parallel)."""
     from ..kernels import direct_pixels, packing
 
-    return packing.pack_weights_serial, packing.pack_weights_parallel, direct_pixels.direct_serial, direct_pixels.direct_parallel
+    return (
+        packing.pack_weights_serial,
+        packing.pack_weights_parallel,
+        direct_pixels.direct_serial,
+        direct_pixels.direct_parallel,
+    )

@@ -22,6 +22,8 @@ TILES: Final = ((8, 2), (4, 4), (2, 8), (1, 8)) if VECTOR_BYTES == 64 else ((6, 
 #: Pixels of a tile with filters in its lanes, by 2 vectors or 1. Measured like the above, addresses from a table: 7x2,
 #: 7x3 and 8x2 116, 12x2 81, 14x2 75 GFLOP/s (more addresses than registers). 7 divides the sizes of most networks' maps.
 CHANNEL_TILE_PIXELS: Final = 7 if VECTOR_BYTES == 64 else 6
+#: Neighbouring taps that a lanewise microkernel takes at once: a kernel row is cut into these, and into single taps.
+RUNS: Final = (7, 5, 3)
 #: MR of the usual tile.
 TILE_ROWS: Final = TILES[0][0]
 #: NR of the usual tile in bytes: 32 float32 or 16 float64 with AVX-512.

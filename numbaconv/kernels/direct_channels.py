@@ -19,14 +19,22 @@ from numba import prange
 
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
-from .blocking import CHANNEL_TILE_PIXELS, VECTOR_BYTES
+from .blocking import CHANNEL_TILE_PIXELS, LINE, VECTOR_BYTES
 from .gemm import finished
 from .packing import NO_PLANE, copy_block, copy_run, depth_start, source_index, zero_run
 from .simd_channels import (
     channels_microkernel_1,
     channels_microkernel_2,
+    first_task,
     gather_channels,
-    lanewise_microkernel,
+    next_task,
+    run_microkernel_1,
+    run_microkernel_3,
+    run_microkernel_3_stride2,
+    run_microkernel_5,
+    run_microkernel_5_stride2,
+    run_microkernel_7,
+    run_microkernel_7_stride2,
     store_cell,
     store_planes,
 )
@@ -90,24 +98,51 @@ def pack_cells(x, geometry, scratch, strip, start, h, column, lines, channels, l
 
 
 @kernel
-def pack_lanes(x, geometry, scratch, strip, start, h, column, lines, phase, valid):
+def pack_image(x, geometry, scratch, strip, start, channels):
+    """As :func:`pack_planes` where a block is a whole image: the padding is there already, only pixels are copied."""
+    pitch = geometry[at.PITCH]
+    width = min(geometry[at.IN_W], pitch - geometry[at.PAD_W])
+    height = min(geometry[at.IN_H], geometry[at.STRIP_ROWS] - geometry[at.PAD_H])
+    first = strip + geometry[at.PAD_H] * pitch + geometry[at.PAD_W]
+    for c in range(channels):
+        source, y = start + c * geometry[at.X_CHANNEL], first + c * geometry[at.STRIP_CHANNEL]
+        for _ in range(height):
+            if geometry[at.X_W] == 1:
+                copy_run(x, source, scratch, y, width)
+            else:
+                for j in range(width):
+                    scratch[y + j] = x[source + j * geometry[at.X_W]]
+            source += geometry[at.X_H]
+            y += pitch
+
+
+@kernel
+def pack_lanes(x, rows, geometry, scratch, strip, start, h, column, lines, phase, valid):
     """scratch[strip + (r * PITCH + q) * lanes + n] = padded input (row r, column q of the block) of lane n's channel.
 
     As :func:`pack_planes`; ``start`` is the plane of lane 0's channel; ``phase`` is that lane's filter within its
-    group, and ``valid`` lanes have a filter. Padding is zeros.
+    group, and ``valid`` lanes have a filter. Padding is zeros; where a block is a whole image, it is there already.
     """
     lanes = VECTOR_BYTES // scratch.itemsize
+    filters = geometry[at.LANE_FILTERS]
+    jump = geometry[at.CHANNELS] * geometry[at.X_CHANNEL]
+    height, width = geometry[at.IN_H], geometry[at.IN_W]
+    cells = geometry[at.CELLS_START]
+    if geometry[at.WHOLE] != 0 and geometry[at.X_W] == 1 and geometry[at.X_H] == width:
+        for p in range(0, height * width, lanes):
+            count = min(lanes, height * width - p)
+            gather_channels(x, start + p, jump, filters, phase, valid, count, scratch, strip, rows, cells + p)
+        return
     first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
     reach = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
     pitch = geometry[at.PITCH]
     step = geometry[at.LINE_STEP]
-    height, width = geometry[at.IN_H], geometry[at.IN_W]
-    filters = geometry[at.LANE_FILTERS]
-    jump = geometry[at.CHANNELS] * geometry[at.X_CHANNEL]
     left = min(pitch, max(0, -first))
     right = min(pitch, max(left, width - first))
+    line = 0
     for r in range((lines - 1) * step + reach + 1):
-        line = min(r // step, lines - 1)
+        if r - line * step >= step and line < lines - 1:
+            line += 1
         row = (h + line) * geometry[at.STRIDE_H] - geometry[at.PAD_H] + r - line * step
         y = strip + r * pitch * lanes
         if start == NO_PLANE or row < 0 or row >= height:
@@ -116,12 +151,15 @@ def pack_lanes(x, geometry, scratch, strip, start, h, column, lines, phase, vali
         zero_run(scratch, y, left * lanes)
         source = start + row * geometry[at.X_H] + (first + left) * geometry[at.X_W]
         if geometry[at.X_W] == 1:
-            # What is written behind the row is overwritten by what comes next.
             for q in range(left, right, lanes):
                 count = min(lanes, right - q)
+                if geometry[at.WHOLE] != 0:
+                    target, cell = strip, cells + row * width + first + q
+                else:
+                    target, cell = y, cells + q
                 gather_channels(
-                    x, source + q - left, jump, filters, phase, valid, count, scratch, y + q * lanes
-                )
+                    x, source + q - left, jump, filters, phase, valid, count, scratch, target, rows, cell
+                )  # fmt: skip
         else:
             for q in range(left, right):
                 if filters == 1 and jump == 1:
@@ -183,26 +221,140 @@ def store_pixels(scratch, sums, weight, out, geometry, image, panel, line, colum
 
 
 @kernel
-def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, panel, line, column, lines, columns):
-    """Compute one panel of filters for a block of ``lines`` x ``columns`` pixels whose input lies at ``strip``."""
+def valid_taps(geometry, first, last):
+    """Return the taps kh <= k < end that lie in the image for some output row from ``first`` to ``last``.
+
+    The others are padding of zeros, and add nothing. Of rows that see only padding, one tap is left.
+    """
+    height, pad = geometry[at.KERNEL_H], geometry[at.PAD_H]
+    if geometry[at.PAD_MODE] != at.PAD_ZEROS:
+        return 0, height
+    above = pad - last * geometry[at.STRIDE_H]
+    below = geometry[at.IN_H] - 1 + pad - first * geometry[at.STRIDE_H]
+    step = geometry[at.DILATION_H]
+    begin, end = 0, height
+    if above > 0:
+        begin = min(height - 1, (above + step - 1) // step)
+    if below < (height - 1) * step:
+        end = max(begin + 1, below // step + 1)
+    return begin, end
+
+
+@kernel
+def sum_lanes(weight, rows, geometry, scratch, strip, tile, tiles, sums, panel, taps):
+    """Sum all products of ``tiles`` tiles of pixels from number ``tile`` on, filters of different groups in the lanes.
+
+    scratch[sums + p * lanes + n] is lane n of pixel p of the block. The taps of a row are summed in runs, as SEGMENTS
+    says, and of the rows only those in ``taps``.
+    """
+    lanes = VECTOR_BYTES // scratch.itemsize
+    begin, end = taps
+    height = geometry[at.KERNEL_H]
+    planes = geometry[at.CHANNELS] * geometry[at.KERNEL_D]
+    w = panel * planes * height * geometry[at.KERNEL_W] * lanes
+    pixels = geometry[at.PIXELS_START]
+    tile += geometry[at.TILES_START]
+    wide = geometry[at.STRIDE_W] == 2
+    k = 0
+    for kind in range(4):
+        per = geometry[at.SEGMENTS + kind] * planes
+        if per == 0:
+            continue
+        length = 7 - 2 * kind
+        first, depth, done = k + begin * per, (end - begin) * per, k
+        w0 = w + begin * per * length * lanes
+        if kind == 0 and wide:
+            run_microkernel_7_stride2(
+                scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done
+            )
+        elif kind == 0:
+            run_microkernel_7(scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done)
+        elif kind == 1 and wide:
+            run_microkernel_5_stride2(
+                scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done
+            )
+        elif kind == 1:
+            run_microkernel_5(scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done)
+        elif kind == 2 and wide:
+            run_microkernel_3_stride2(
+                scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done
+            )
+        elif kind == 2:
+            run_microkernel_3(scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done)
+        else:
+            run_microkernel_1(scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done)
+        k += height * per
+        w += height * per * length * lanes
+
+
+@kernel
+def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns):
+    """As :func:`multiply_block`, filters of different groups in the lanes: tiles start anew in every row."""
+    lanes = VECTOR_BYTES // scratch.itemsize
+    width = geometry[at.BLOCK_COLUMNS]
+    some = geometry[at.CHUNK] // width
+    across = (width + CHANNEL_TILE_PIXELS - 1) // CHANNEL_TILE_PIXELS
+    kinds = 0
+    for kind in range(4):
+        kinds += min(1, geometry[at.SEGMENTS + kind])
+    single = kinds == 1
+    for top in range(0, lines, some):
+        bottom = min(lines, top + some)
+        origin = sums - top * width * lanes
+        row = top
+        while row < bottom:
+            taps = valid_taps(geometry, h + row, h + row)
+            end = row + 1
+            while end < bottom and valid_taps(geometry, h + end, h + end) == taps:
+                end += 1
+            # Where tiles overlap, all runs of one are summed before the next one starts.
+            tiles = (end - row) * across
+            together = tiles if single or width % CHANNEL_TILE_PIXELS == 0 else 1
+            for tile in range(row * across, row * across + tiles, together):
+                sum_lanes(weight, rows, geometry, scratch, strip, tile, together, origin, panel, taps)
+            row = end
+        first, last = top * width, bottom * width
+        store_pixels(scratch, sums, weight, out, geometry, image, panel, line, column, columns, first, last)
+
+
+@kernel
+def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns):
+    """Compute one panel of filters for a block of ``lines`` x ``columns`` pixels whose input lies at ``strip``.
+
+    The block starts at column ``column`` of output row ``h``, which is row ``line`` flat in d, h.
+    """
     mr = geometry[at.MR]
-    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
-    pixels = lines * geometry[at.BLOCK_COLUMNS]
+    width = geometry[at.BLOCK_COLUMNS]
+    height = geometry[at.KERNEL_H]
+    per = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_W]
+    depth = per * height
+    pixels = lines * width
     step = geometry[at.CHUNK]
     block = geometry[at.CHANNEL_BLOCK]
+    all_begin, _ = valid_taps(geometry, h, h)
+    _, all_end = valid_taps(geometry, h + lines - 1, h + lines - 1)
+    padded = all_begin > 0 or all_end < height
     for first in range(0, pixels, step):
         last = min(pixels, first + step)
         for k in range(0, depth, block):
-            count = min(block, depth - k)
-            w = (panel * depth + k) * mr
             for p in range(first, last, CHANNEL_TILE_PIXELS):
-                y = sums + (p - first) * mr
-                if geometry[at.LANE_FILTERS] != 0:
-                    lanewise_microkernel(scratch, strip, rows, k, depth + p, count, weight, w, scratch, y, k)
-                elif mr * weight.itemsize == VECTOR_BYTES:
-                    channels_microkernel_1(scratch, strip, rows, k, depth + p, count, weight, w, scratch, y, k)
+                begin, end = 0, depth
+                if padded:
+                    bottom = min(p + CHANNEL_TILE_PIXELS, last) - 1
+                    begin, end = valid_taps(geometry, h + p // width, h + bottom // width)
+                    begin, end = begin * per, end * per
+                low, high = max(begin, k), min(end, k + block)
+                if low >= high:
+                    continue
+                y, w, table = sums + (p - first) * mr, (panel * depth + low) * mr, geometry[at.PIXELS_START] + p
+                if mr * weight.itemsize == VECTOR_BYTES:
+                    channels_microkernel_1(
+                        scratch, strip, rows, low, table, high - low, weight, w, scratch, y, low - begin
+                    )
                 else:
-                    channels_microkernel_2(scratch, strip, rows, k, depth + p, count, weight, w, scratch, y, k)
+                    channels_microkernel_2(
+                        scratch, strip, rows, low, table, high - low, weight, w, scratch, y, low - begin
+                    )
         store_pixels(scratch, sums, weight, out, geometry, image, panel, line, column, columns, first, last)
 
 
@@ -225,8 +377,11 @@ def block_position(number, geometry):
 
 
 @kernel
-def pack_strip(x, geometry, scratch, strip, number, first, count):
-    """Copy ``count`` channels, from ``first`` on, of the input under block ``number`` (all filters share it)."""
+def pack_strip(x, geometry, scratch, strip, number, first, count, whole):
+    """Copy ``count`` channels, from ``first`` on, of the input under block ``number`` (all filters share it).
+
+    Where ``whole`` is not 0, the padding is in the strip already.
+    """
     image, group, d, h, column, lines, _ = block_position(number, geometry)
     start = geometry[at.X_START] + image * geometry[at.X_BATCH]
     start += (group * geometry[at.CHANNELS] + first) * geometry[at.X_CHANNEL]
@@ -235,12 +390,14 @@ def pack_strip(x, geometry, scratch, strip, number, first, count):
         y = strip + first * geometry[at.STRIP_CHANNEL] + kd * geometry[at.STRIP_DEPTH]
         if geometry[at.STRIP_CHANNEL] == 1:
             pack_cells(x, geometry, scratch, y, plane, h, column, lines, count, geometry[at.CHANNELS])
+        elif whole != 0:
+            pack_image(x, geometry, scratch, y, plane, count)
         else:
             pack_planes(x, geometry, scratch, y, plane, h, column, lines, count)
 
 
 @kernel
-def pack_panel_strip(x, geometry, scratch, strip, number, panel):
+def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
     """Copy the input under block ``number``, channel by channel of the groups to which the lanes of a panel belong."""
     image, _, d, h, column, lines, _ = block_position(number, geometry)
     lanes = VECTOR_BYTES // scratch.itemsize
@@ -252,78 +409,87 @@ def pack_panel_strip(x, geometry, scratch, strip, number, panel):
         for kd in range(geometry[at.KERNEL_D]):
             plane = depth_start(geometry, start + c * geometry[at.X_CHANNEL], d, kd)
             y = strip + c * geometry[at.STRIP_CHANNEL] + kd * geometry[at.STRIP_DEPTH]
-            pack_lanes(x, geometry, scratch, y, plane, h, column, lines, phase, valid)
+            pack_lanes(x, rows, geometry, scratch, y, plane, h, column, lines, phase, valid)
 
 
 @kernel
-def aligned_start(scratch):
-    """How many elements of scratch lie before its first whole cache line."""
+def shared_start(scratch):
+    """Where the threads' common scratch starts: on a cache line, behind that of the counter of tasks."""
     lanes = VECTOR_BYTES // scratch.itemsize
-    return (-(scratch.ctypes.data // scratch.itemsize)) % lanes
+    return LINE + (-(scratch.ctypes.data // scratch.itemsize)) % lanes
 
 
 @kernel
 def direct_channels_prepare(slot, slots, x, geometry, scratch):
     """Where few blocks are shared by tasks of different filters: copy thread ``slot``'s part of all their strips.
 
-    Block b's strip starts at ``scratch[aligned_start + b * STRIP]``.
+    Block b's strip starts at ``scratch[shared_start + b * STRIP]``.
     """
     blocks = geometry[at.SHARED] // geometry[at.STRIP]
     channels = geometry[at.CHANNELS]
-    base = aligned_start(scratch)
+    base = shared_start(scratch)
     first, last = channels * slot // slots, channels * (slot + 1) // slots
     for number in range(blocks):
-        pack_strip(x, geometry, scratch, base + number * geometry[at.STRIP], number, first, last - first)
+        pack_strip(x, geometry, scratch, base + number * geometry[at.STRIP], number, first, last - first, 0)
 
 
 @kernel
-def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
-    """Compute the tasks of thread ``slot`` of ``slots``: each a block of pixels x some panels of filters.
+def direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch):
+    """Compute tasks as long as there are any, on thread ``slot``: each a block of pixels x some panels of filters.
 
     out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of weight[g, f, c, kd, kh, kw] * x[n, g * C + c, i, j,
     k] with i = d * sd + kd * dd - pd, j = h * sh + kh * dh - ph and k = w * sw + kw * dw - pw
 
     x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
-    ``packing.pack_weights_serial``; ``rows[k]`` is where tap k of the first output lies in the strip, and behind these
-    come the block's pixels: how far each lies from the first. A thread's scratch holds a strip, unless the strips are
-    shared, and the sums of CHUNK pixels x MR filters.
+    ``packing.pack_weights_serial``. The table ``rows`` is made by ``algorithms.direct_channels.rows``. A thread's
+    scratch holds a strip, unless the strips are shared, and the sums of CHUNK pixels x MR filters.
     """
     split = geometry[at.PANEL_SPLIT]
     panels = geometry[at.PANELS]
-    base = aligned_start(scratch)
+    base = shared_start(scratch)
     own = base + geometry[at.SHARED] + slot * geometry[at.SCRATCH]
     sums = own + geometry[at.TILE_START]
     packed = -1
-    for task in range(geometry[at.TASKS] * slot // slots, geometry[at.TASKS] * (slot + 1) // slots):
+    if geometry[at.WHOLE] != 0 and geometry[at.SHARED] == 0:
+        zero_run(scratch, own, geometry[at.STRIP])
+    task = next_task(scratch)
+    while task < geometry[at.TASKS]:
         number, part = divmod(task, split)
         image, group, d, h, column, lines, columns = block_position(number, geometry)
         strip = own if geometry[at.SHARED] == 0 else base + number * geometry[at.STRIP]
         if geometry[at.SHARED] == 0 and geometry[at.LANE_FILTERS] == 0 and packed != number:
-            pack_strip(x, geometry, scratch, strip, number, 0, geometry[at.CHANNELS])
+            pack_strip(x, geometry, scratch, strip, number, 0, geometry[at.CHANNELS], geometry[at.WHOLE])
             packed = number
         line = d * geometry[at.OUT_H] + h
         for panel in range(panels * part // split, panels * (part + 1) // split):
             if geometry[at.LANE_FILTERS] != 0:
-                pack_panel_strip(x, geometry, scratch, strip, number, panel)
-            multiply_block(
-                weight, out, rows, geometry, scratch, strip, sums, image, group * panels + panel, line, column, lines,
-                columns,
-            )  # fmt: skip
+                pack_panel_strip(x, rows, geometry, scratch, strip, number, panel)
+                multiply_lanes(
+                    weight, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns
+                )
+            else:
+                multiply_block(
+                    weight, out, rows, geometry, scratch, strip, sums, image, group * panels + panel, h, line, column,
+                    lines, columns,
+                )  # fmt: skip
+        task = next_task(scratch)
 
 
 @kernel
 def direct_channels_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     """All tasks on one thread; see :func:`direct_channels_tasks`."""
+    first_task(scratch)
     if geometry[at.SHARED] != 0:
         direct_channels_prepare(slot, slots, x, geometry, scratch)
-    direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch)
+    direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch)
 
 
 @parallel_kernel
 def direct_channels_parallel(slots, x, weight, out, rows, geometry, scratch):
     """All tasks on ``slots`` threads; which thread computes a value does not change it."""
+    first_task(scratch)
     if geometry[at.SHARED] != 0:
         for slot in prange(slots):
             direct_channels_prepare(slot, slots, x, geometry, scratch)
     for slot in prange(slots):
-        direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch)
+        direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch)

@@ -81,10 +81,16 @@ STRIP: Final = 55  # direct, channels: elements of a strip
 STRIP_CHANNEL: Final = 56  # direct, channels: elements between two channels of a strip
 STRIP_DEPTH: Final = 57  # direct, channels: elements between two taps of depth of a strip
 CHUNK: Final = 58  # direct, channels: pixels of a block that are summed before they are stored
+WHOLE: Final = 59  # direct, channels: 1 where a block is a whole image, and its padding zeros that stay in the strip
+SEGMENTS: Final = 60  # direct, channels: runs of 7 taps in a kernel row; then those of 5, of 3 and single taps
+PIXELS_START: Final = 64  # direct, channels: where the block's pixels lie in the table of rows
+ORDER_START: Final = 65  # direct, channels: where the order of the taps lies in the table of rows
+TILES_START: Final = 66  # direct, channels: where the tiles' first pixels lie in the table of rows
+CELLS_START: Final = 67  # direct, channels: where the strip's cells of an image's pixels, or of a row, lie there
 RAW_START: Final = 49  # winograd: where the untransformed weights lie in the packed weights
 WEIGHT_STEP: Final = 50  # winograd: elements between two of the 36 matrices of weights
 INPUT_STEP: Final = 51  # winograd: the same of transformed tiles
-LENGTH: Final = 59
+LENGTH: Final = 68
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

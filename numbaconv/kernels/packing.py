@@ -147,8 +147,10 @@ def pad_rows(x, line, channels, geometry, columns, y, goal, y_channel, begin, en
 
 
 @kernel
-def pack_panel(weight, geometry, depth, group, panel, y, start):
-    """Transpose a panel: y[start + k * MR + m] = weight[group, panel * MR + m, k] for k < depth.
+def pack_panel(weight, rows, geometry, depth, group, panel, y, start):
+    """Transpose a panel: y[start + k' * MR + m] = weight[group, panel * MR + m, k] for k < depth.
+
+    k' is k, and ``rows[ORDER_START + k]`` where there is such a table; then MR is whole vectors.
 
     ``weight`` is (groups, filters, depth), C-contiguous and flat; filters that fill up the last panel are some values.
     """
@@ -158,12 +160,15 @@ def pack_panel(weight, geometry, depth, group, panel, y, start):
     x = (group * filters + row) * depth
     count = min(mr, filters - row)
     lanes = VECTOR_BYTES // y.itemsize
-    if mr % lanes == 0:
+    if geometry[at.ORDER_START] != 0:
         for m in range(0, mr, lanes):
             valid = max(1, min(lanes, count - m))
             source = x + min(m, count - 1) * depth
             for k in range(0, depth, lanes):
-                transpose_lanes(weight, source + k, depth, valid, depth - k, y, start + k * mr + m, mr)
+                transpose_lanes(
+                    weight, source + k, depth, valid, min(lanes, depth - k), y, start + m, mr, rows,
+                    geometry[at.ORDER_START] + k,
+                )  # fmt: skip
         return
     whole = depth - depth % lanes if count == TILE_ROWS else 0
     for k in range(0, whole, lanes):
@@ -174,7 +179,7 @@ def pack_panel(weight, geometry, depth, group, panel, y, start):
 
 
 @kernel
-def pack_weights_serial(slot, slots, weight, bias, packed, geometry):
+def pack_weights_serial(slot, slots, weight, bias, packed, rows, geometry):
     """Lay out the panels of thread ``slot`` of ``slots`` as the microkernel's A, and the bias behind them.
 
     weight (G * F, C, KD, KH, KW), C-contiguous and flat, becomes packed[((g * PANELS + p) * K + k) * MR + m] for filter
@@ -186,16 +191,16 @@ def pack_weights_serial(slot, slots, weight, bias, packed, geometry):
     every = geometry[at.GROUPS] * panels
     for number in range(every * slot // slots, every * (slot + 1) // slots):
         group, panel = divmod(number, panels)
-        pack_panel(weight, geometry, depth, group, panel, packed, number * depth * geometry[at.MR])
+        pack_panel(weight, rows, geometry, depth, group, panel, packed, number * depth * geometry[at.MR])
     if slot == 0:
         pack_bias(bias, packed, geometry)
 
 
 @parallel_kernel
-def pack_weights_parallel(slots, weight, bias, packed, geometry):
+def pack_weights_parallel(slots, weight, bias, packed, rows, geometry):
     """:func:`pack_weights_serial` on ``slots`` threads."""
     for slot in prange(slots):
-        pack_weights_serial(slot, slots, weight, bias, packed, geometry)
+        pack_weights_serial(slot, slots, weight, bias, packed, rows, geometry)
 
 
 @kernel

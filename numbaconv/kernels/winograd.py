@@ -20,7 +20,7 @@ from .simd import copy_lanes, gemm_microkernel, winograd_input_f4x3, winograd_ou
 
 
 @kernel
-def winograd_weights_serial(slot, slots, weight, bias, packed, geometry):
+def winograd_weights_serial(slot, slots, weight, bias, packed, rows, geometry):
     """Transform the 3x3 kernels g of thread ``slot`` to U = G g G^T, laid out as 36 matrices for the microkernel.
 
     packed[((g * PANELS + p) * 36 + u) * WEIGHT_STEP + c * MR + m] = U_u of filter p * MR + m and channel c of group g,
@@ -34,7 +34,7 @@ def winograd_weights_serial(slot, slots, weight, bias, packed, geometry):
     for number in range(every * slot // slots, every * (slot + 1) // slots):
         group, panel = divmod(number, panels)
         raw = geometry[at.RAW_START] + number * channels * 9 * TILE_ROWS
-        pack_panel(weight, geometry, channels * 9, group, panel, packed, raw)
+        pack_panel(weight, rows, geometry, channels * 9, group, panel, packed, raw)
         for c in range(channels):
             target = number * 36 * step + c * TILE_ROWS
             winograd_weight_f4x3(packed, raw + c * 9 * TILE_ROWS, packed, target, step)
@@ -43,10 +43,10 @@ def winograd_weights_serial(slot, slots, weight, bias, packed, geometry):
 
 
 @parallel_kernel
-def winograd_weights_parallel(slots, weight, bias, packed, geometry):
+def winograd_weights_parallel(slots, weight, bias, packed, rows, geometry):
     """:func:`winograd_weights_serial` on ``slots`` threads."""
     for slot in prange(slots):
-        winograd_weights_serial(slot, slots, weight, bias, packed, geometry)
+        winograd_weights_serial(slot, slots, weight, bias, packed, rows, geometry)
 
 
 @kernel
