@@ -142,6 +142,6 @@ def kernels() -> tuple[Any, Any, Any, Any]:
     return (
         packing.pack_weights_serial,
         packing.pack_weights_parallel,
-        direct_pixels.direct_serial,
-        direct_pixels.direct_parallel,
+        direct_pixels.direct_pixels_serial,
+        direct_pixels.direct_pixels_parallel,
     )

@@ -74,8 +74,13 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.WEIGHT_STEP] = channels * TILE_ROWS + LINE
     geometry[at.INPUT_STEP] = channels * nr + LINE
     weights = panels * 36 * geometry[at.WEIGHT_STEP]
-    elements = 36 * geometry[at.INPUT_STEP] + 36 * TILE_ROWS * nr + 12 * BUFFERED * geometry[at.PITCH]
-    lay_out(geometry, geometry[at.GROUPS] * _blocks(geometry, itemsize), elements, weights)
+    blocks = geometry[at.GROUPS] * _blocks(geometry, itemsize)
+    transformed = 36 * geometry[at.INPUT_STEP]
+    buffers = 36 * TILE_ROWS * nr + 12 * BUFFERED * geometry[at.PITCH]
+    lay_out(geometry, blocks, transformed + buffers, weights)
+    if geometry[at.PANEL_SPLIT] > 1:
+        lay_out(geometry, blocks, buffers, weights)
+        geometry[at.SHARED] = blocks * transformed
     geometry[at.RAW_START] = weights + panels * TILE_ROWS
 
 

@@ -19,15 +19,14 @@ from numba import prange
 
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
-from .blocking import CHANNEL_TILE_PIXELS, LINE, VECTOR_BYTES
+from .blocking import CHANNEL_TILE_PIXELS, VECTOR_BYTES
 from .gemm import finished
 from .packing import NO_PLANE, copy_block, copy_run, depth_start, source_index, zero_run
+from .simd import first_task, next_task
 from .simd_channels import (
     channels_microkernel_1,
     channels_microkernel_2,
-    first_task,
     gather_channels,
-    next_task,
     run_microkernel_1,
     run_microkernel_3,
     run_microkernel_3_stride2,
@@ -38,6 +37,7 @@ from .simd_channels import (
     store_cell,
     store_planes,
 )
+from .tasks import own_start, shared_start
 
 
 @kernel
@@ -413,13 +413,6 @@ def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
 
 
 @kernel
-def shared_start(scratch):
-    """Where the threads' common scratch starts: on a cache line, behind that of the counter of tasks."""
-    lanes = VECTOR_BYTES // scratch.itemsize
-    return LINE + (-(scratch.ctypes.data // scratch.itemsize)) % lanes
-
-
-@kernel
 def direct_channels_prepare(slot, slots, x, geometry, scratch):
     """Where few blocks are shared by tasks of different filters: copy thread ``slot``'s part of all their strips.
 
@@ -447,7 +440,7 @@ def direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch):
     split = geometry[at.PANEL_SPLIT]
     panels = geometry[at.PANELS]
     base = shared_start(scratch)
-    own = base + geometry[at.SHARED] + slot * geometry[at.SCRATCH]
+    own = own_start(slot, geometry, scratch)
     sums = own + geometry[at.TILE_START]
     packed = -1
     if geometry[at.WHOLE] != 0 and geometry[at.SHARED] == 0:

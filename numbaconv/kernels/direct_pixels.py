@@ -16,12 +16,14 @@ from numba import prange
 
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
-from .gemm import multiply_tile, task_position
+from .gemm import multiply_tile
 from .packing import copy_block, depth_start
+from .simd import first_task, next_task
+from .tasks import own_start, task_position
 
 
 @kernel
-def direct_pack(x, geometry, scratch, block, start, channels, line, lines, column, columns):
+def direct_pixels_pack(x, geometry, scratch, block, start, channels, line, lines, column, columns):
     """Copy the input under ``lines`` x ``columns`` outputs, those from row ``line`` (flat in d, h) and ``column`` on.
 
     scratch[block + ((((c * KD + kd) * PH + ph) * PW + pw) * STRIP_ROWS + r) * PITCH + q] = padded input of channel c,
@@ -60,8 +62,8 @@ def direct_pack(x, geometry, scratch, block, start, channels, line, lines, colum
 
 
 @kernel
-def direct_serial(slot, slots, x, weight, out, rows, geometry, scratch):
-    """Compute the tasks of thread ``slot`` of ``slots``: each BLOCK_ROWS x BLOCK_COLUMNS pixels x some panels.
+def direct_pixels_tasks(slot, x, weight, out, rows, geometry, scratch):
+    """Compute tasks as long as there are any, on thread ``slot``: each BLOCK_ROWS x BLOCK_COLUMNS pixels x some panels.
 
     out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of weight[g, f, c, kd, kh, kw] * x[n, g * C + c, i, j,
     k] with i = d * sd + kd * dd - pd, j = h * sh + kh * dh - ph and k = w * sw + kw * dw - pw
@@ -77,9 +79,10 @@ def direct_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     across = (geometry[at.OUT_W] + geometry[at.BLOCK_COLUMNS] - 1) // geometry[at.BLOCK_COLUMNS]
     down = (geometry[at.OUT_H] + geometry[at.BLOCK_ROWS] - 1) // geometry[at.BLOCK_ROWS]
     blocks = geometry[at.OUT_D] * down * across
-    base = slot * geometry[at.SCRATCH]
+    base = own_start(slot, geometry, scratch)
     spare = base + geometry[at.TILE_START]
-    for task in range(geometry[at.TASKS] * slot // slots, geometry[at.TASKS] * (slot + 1) // slots):
+    task = next_task(scratch)
+    while task < geometry[at.TASKS]:
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
         number, column = divmod(number, across)
         d, h = divmod(number, down)
@@ -95,7 +98,7 @@ def direct_serial(slot, slots, x, weight, out, rows, geometry, scratch):
         run, reach = (pitch, columns) if geometry[at.ROW_TILES] != 0 else (end, end)
         for c in range(0, channels, geometry[at.CHANNEL_BLOCK]):
             count = min(geometry[at.CHANNEL_BLOCK], channels - c)
-            direct_pack(
+            direct_pixels_pack(
                 x, geometry, scratch, base, start + c * geometry[at.X_CHANNEL], count, line, lines, column, columns
             )
             for first in range(0, end, run):
@@ -105,10 +108,19 @@ def direct_serial(slot, slots, x, weight, out, rows, geometry, scratch):
                         (line, column, pitch, columns, first + reach), group, panel_first, panel_last, target,
                         (c * taps, count * taps, total),
                     )  # fmt: skip
+        task = next_task(scratch)
+
+
+@kernel
+def direct_pixels_serial(slot, slots, x, weight, out, rows, geometry, scratch):
+    """All tasks on one thread; see :func:`direct_pixels_tasks`."""
+    first_task(scratch)
+    direct_pixels_tasks(slot, x, weight, out, rows, geometry, scratch)
 
 
 @parallel_kernel
-def direct_parallel(slots, x, weight, out, rows, geometry, scratch):
-    """:func:`direct_serial` on ``slots`` threads; which thread computes a value does not change it."""
+def direct_pixels_parallel(slots, x, weight, out, rows, geometry, scratch):
+    """All tasks on ``slots`` threads; which thread computes a value does not change it."""
+    first_task(scratch)
     for slot in prange(slots):
-        direct_serial(slot, slots, x, weight, out, rows, geometry, scratch)
+        direct_pixels_tasks(slot, x, weight, out, rows, geometry, scratch)

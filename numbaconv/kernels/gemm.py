@@ -11,21 +11,6 @@ USUAL_ROWS = TILES[0][0]
 
 
 @kernel
-def task_position(task, blocks, geometry):
-    """Return the part of the output that task number ``task`` computes.
-
-    It is (image, block of pixels, group, first panel, panel behind the last). An image has ``blocks`` blocks of pixels.
-    Neighbouring tasks share their block, then their group, so that one thread's tasks read the same memory.
-    """
-    split = geometry[at.PANEL_SPLIT]
-    rest, part = divmod(task, split)
-    rest, block = divmod(rest, blocks)
-    image, group = divmod(rest, geometry[at.GROUPS])
-    panels = geometry[at.PANELS]
-    return image, block, group, panels * part // split, panels * (part + 1) // split
-
-
-@kernel
 def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel_first, panel_last, start, sums):
     """Add one block of channels to a column of register tiles: NR pixels x the filters of some panels.
 

@@ -11,8 +11,10 @@ from numba import prange
 
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
-from .gemm import multiply_tile, task_position
+from .gemm import multiply_tile
 from .packing import copy_block, depth_start
+from .simd import first_task, next_task
+from .tasks import own_start, task_position
 
 
 @kernel
@@ -47,8 +49,8 @@ def im2col_pack(x, geometry, scratch, block, start, channels, pixel, columns):
 
 
 @kernel
-def im2col_serial(slot, slots, x, weight, out, rows, geometry, scratch):
-    """Compute the tasks of thread ``slot`` of ``slots``: each BLOCK tiles of pixels x some panels of filters.
+def im2col_tasks(slot, x, weight, out, rows, geometry, scratch):
+    """Compute tasks as long as there are any, on thread ``slot``: each BLOCK tiles of pixels x some panels of filters.
 
     out[n, g * F + f, p] = bias[f] + sum over k of weight[g, f, k] * input under tap k of pixel p
 
@@ -63,9 +65,10 @@ def im2col_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     pixels = geometry[at.OUT_D] * geometry[at.OUT_H] * width
     block_pixels = geometry[at.BLOCK] * nr
     blocks = (pixels + block_pixels - 1) // block_pixels
-    base = slot * geometry[at.SCRATCH]
+    base = own_start(slot, geometry, scratch)
     spare = base + geometry[at.TILE_START]
-    for task in range(geometry[at.TASKS] * slot // slots, geometry[at.TASKS] * (slot + 1) // slots):
+    task = next_task(scratch)
+    while task < geometry[at.TASKS]:
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + group * channels * geometry[at.X_CHANNEL]
         target = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
@@ -79,10 +82,19 @@ def im2col_serial(slot, slots, x, weight, out, rows, geometry, scratch):
                     weight, out, rows, geometry, scratch, (base, spare, pixel), (0, 0, width, width, end),
                     group, panel_first, panel_last, target, (c * taps, count * taps, total),
                 )  # fmt: skip
+        task = next_task(scratch)
+
+
+@kernel
+def im2col_serial(slot, slots, x, weight, out, rows, geometry, scratch):
+    """All tasks on one thread; see :func:`im2col_tasks`."""
+    first_task(scratch)
+    im2col_tasks(slot, x, weight, out, rows, geometry, scratch)
 
 
 @parallel_kernel
 def im2col_parallel(slots, x, weight, out, rows, geometry, scratch):
-    """:func:`im2col_serial` on ``slots`` threads; which thread computes a value does not change it."""
+    """All tasks on ``slots`` threads; which thread computes a value does not change it."""
+    first_task(scratch)
     for slot in prange(slots):
-        im2col_serial(slot, slots, x, weight, out, rows, geometry, scratch)
+        im2col_tasks(slot, x, weight, out, rows, geometry, scratch)

@@ -110,6 +110,31 @@ gemm_microkernel, gemm_microkernel_4, gemm_microkernel_2, gemm_microkernel_1 = (
 
 
 @intrinsic
+def first_task(typing_context, scratch):
+    """Set the counter of tasks, which lies in the first 8 bytes of scratch, to 0."""
+    signature = types.void(scratch)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        start = element(context, builder, signature.args[0], arguments[0], constant(0))
+        builder.store(constant(0), builder.bitcast(start, INDEX.as_pointer()))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def next_task(typing_context, scratch):
+    """Return a task that no thread has taken yet: 0, 1, 2, ... An atomic addition; see :func:`first_task`."""
+    signature = types.intp(scratch)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        start = element(context, builder, signature.args[0], arguments[0], constant(0))
+        return builder.atomic_rmw("add", builder.bitcast(start, INDEX.as_pointer()), constant(1), "monotonic")
+
+    return signature, generate
+
+
+@intrinsic
 def finish_lanes(typing_context, x, x_start, out, start, count, accumulate, bias, finish):
     """out[start + j] = x[x_start + j] [+ out[start + j]] [+ bias] [then ReLU], for j < min(count, lanes).
 

@@ -16,7 +16,16 @@ from . import geometry as at
 from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES
 from .gemm import finished
 from .packing import copy_block, pack_bias, pack_panel, source_index
-from .simd import copy_lanes, gemm_microkernel, winograd_input_f4x3, winograd_output_f4x3, winograd_weight_f4x3
+from .simd import (
+    copy_lanes,
+    first_task,
+    gemm_microkernel,
+    next_task,
+    winograd_input_f4x3,
+    winograd_output_f4x3,
+    winograd_weight_f4x3,
+)
+from .tasks import own_start, shared_start
 
 
 @kernel
@@ -63,8 +72,9 @@ def tile_run(tile, last, geometry):
 
 
 @kernel
-def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last):
-    """scratch[block + u * INPUT_STEP + c * NR + t] = element u of B^T d B of tile ``tile`` + t, channel c of a group.
+def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last, begin, end):
+    """scratch[block + u * INPUT_STEP + c * NR + t] = element u of B^T d B of tile ``tile`` + t, channel c of a group,
+    begin <= c < end.
 
     ``buffer`` is room in scratch for BUFFERED channels: of each 6 rows of the tiles' first four columns and 6 of their
     last two, PITCH elements a row.
@@ -73,8 +83,8 @@ def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last):
     lanes = VECTOR_BYTES // scratch.itemsize
     channels = geometry[at.CHANNELS]
     pitch = geometry[at.PITCH]
-    for first_channel in range(0, channels, BUFFERED):
-        some = min(BUFFERED, channels - first_channel)
+    for first_channel in range(begin, end, BUFFERED):
+        some = min(BUFFERED, end - first_channel)
         done = tile
         while done < last:
             image, row, column, count = tile_run(done, last, geometry)
@@ -156,8 +166,27 @@ def direct_pixel(x, weight, out, target, geometry, image, group, row, h, w):
 
 
 @kernel
-def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
-    """Compute the tasks of thread ``slot`` of ``slots``: each NR tiles of 4x4 outputs x some panels of filters.
+def winograd_prepare(slot, slots, x, geometry, scratch):
+    """Where several tasks share a block of tiles: transform thread ``slot``'s channels of all blocks.
+
+    Block b of group g is the matrices from ``scratch[shared_start + (g * blocks + b) * 36 * INPUT_STEP]`` on.
+    """
+    nr = geometry[at.NR]
+    channels = geometry[at.CHANNELS]
+    tiles = geometry[at.BATCH] * ((geometry[at.OUT_H] + 3) // 4) * ((geometry[at.OUT_W] + 3) // 4)
+    blocks = (tiles + nr - 1) // nr
+    buffer = own_start(slot, geometry, scratch)
+    begin, end = channels * slot // slots, channels * (slot + 1) // slots
+    for number in range(geometry[at.GROUPS] * blocks):
+        group, tile = divmod(number, blocks)
+        block = shared_start(scratch) + number * 36 * geometry[at.INPUT_STEP]
+        last = min(tiles, (tile + 1) * nr)
+        winograd_pack(x, geometry, scratch, block, buffer, group, tile * nr, last, begin, end)
+
+
+@kernel
+def winograd_tasks(slot, x, weight, out, rows, geometry, scratch):
+    """Compute tasks as long as there are any, on thread ``slot``: each NR tiles of 4x4 outputs x some panels of filters.
 
     The arguments are those of every algorithm's kernel; ``weight`` is packed by :func:`winograd_weights_serial`,
     ``rows[k]`` is k * NR. A thread's scratch holds the transformed tiles, 36 x INPUT_STEP; then the sums of one panel,
@@ -174,16 +203,20 @@ def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
     tiles = geometry[at.BATCH] * ((geometry[at.OUT_H] + 3) // 4) * ((geometry[at.OUT_W] + 3) // 4)
     blocks = (tiles + nr - 1) // nr
-    block = slot * geometry[at.SCRATCH]
+    block = own_start(slot, geometry, scratch)
     input_step, weight_step = geometry[at.INPUT_STEP], geometry[at.WEIGHT_STEP]
-    sums = block + 36 * input_step
+    sums = block if geometry[at.SHARED] != 0 else block + 36 * input_step
     buffer = sums + 36 * TILE_ROWS * nr
-    for task in range(geometry[at.TASKS] * slot // slots, geometry[at.TASKS] * (slot + 1) // slots):
+    task = next_task(scratch)
+    while task < geometry[at.TASKS]:
         rest, part = divmod(task, split)
         group, number = divmod(rest, blocks)
         tile = number * nr
         last = min(tiles, tile + nr)
-        winograd_pack(x, geometry, scratch, block, buffer, group, tile, last)
+        if geometry[at.SHARED] != 0:
+            block = shared_start(scratch) + rest * 36 * input_step
+        else:
+            winograd_pack(x, geometry, scratch, block, buffer, group, tile, last, 0, channels)
         for panel in range(panels * part // split, panels * (part + 1) // split):
             matrices = (group * panels + panel) * 36
             for u in range(36):
@@ -202,10 +235,24 @@ def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
                 winograd_store(
                     x, weight, out, geometry, scratch, buffer, group, panel * TILE_ROWS + m, tile, last, spoiled
                 )
+        task = next_task(scratch)
+
+
+@kernel
+def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
+    """All tasks on one thread; see :func:`winograd_tasks`."""
+    first_task(scratch)
+    if geometry[at.SHARED] != 0:
+        winograd_prepare(slot, slots, x, geometry, scratch)
+    winograd_tasks(slot, x, weight, out, rows, geometry, scratch)
 
 
 @parallel_kernel
 def winograd_parallel(slots, x, weight, out, rows, geometry, scratch):
-    """:func:`winograd_serial` on ``slots`` threads; which thread computes a value does not change it."""
+    """All tasks on ``slots`` threads; which thread computes a value does not change it."""
+    first_task(scratch)
+    if geometry[at.SHARED] != 0:
+        for slot in prange(slots):
+            winograd_prepare(slot, slots, x, geometry, scratch)
     for slot in prange(slots):
-        winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch)
+        winograd_tasks(slot, x, weight, out, rows, geometry, scratch)
