@@ -204,8 +204,12 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     for kind, length in enumerate((*RUNS, 1)):
         w = column + np.arange(geometry[at.SEGMENTS + kind], dtype=np.int64) * length
         column += w.size * length
-        starts.append((planes[..., None] + w * (geometry[at.DILATION_W] * cell)).reshape(-1))
-        order.append((numbers[..., None, None] + w[:, None] + np.arange(length)).reshape(-1))
+        runs_of_kind = planes[..., None] + w * (geometry[at.DILATION_W] * cell)
+        taps_of_kind = numbers[..., None, None] + w[:, None] + np.arange(length)
+        if geometry[at.STRIP_CHANNEL] == 1:  # neighbours in the strip one after the other
+            runs_of_kind, taps_of_kind = np.moveaxis(runs_of_kind, 1, 3), np.moveaxis(taps_of_kind, 1, 3)
+        starts.append(runs_of_kind.reshape(-1))
+        order.append(taps_of_kind.reshape(-1))
     place = np.argsort(np.concatenate(order))
     table = np.zeros(place.size, np.int64)
     runs = np.concatenate(starts)

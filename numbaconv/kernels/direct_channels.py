@@ -22,7 +22,7 @@ from . import geometry as at
 from .blocking import CHANNEL_TILE_PIXELS, VECTOR_BYTES
 from .gemm import finished
 from .packing import NO_PLANE, copy_block, copy_run, depth_start, source_index, zero_run
-from .simd import first_task, next_task
+from .simd import reset_counters
 from .simd_channels import (
     channels_microkernel_1,
     channels_microkernel_2,
@@ -37,7 +37,7 @@ from .simd_channels import (
     store_cell,
     store_planes,
 )
-from .tasks import own_start, shared_start
+from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_start
 
 
 @kernel
@@ -413,17 +413,16 @@ def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
 
 
 @kernel
-def direct_channels_prepare(slot, slots, x, geometry, scratch):
-    """Where few blocks are shared by tasks of different filters: copy thread ``slot``'s part of all their strips.
+def pack_shared(part, x, geometry, scratch):
+    """Where tasks of different filters share a strip: copy part ``part`` of PARTS of the channels, of all strips.
 
     Block b's strip starts at ``scratch[shared_start + b * STRIP]``.
     """
-    blocks = geometry[at.SHARED] // geometry[at.STRIP]
     channels = geometry[at.CHANNELS]
-    base = shared_start(scratch)
-    first, last = channels * slot // slots, channels * (slot + 1) // slots
-    for number in range(blocks):
-        pack_strip(x, geometry, scratch, base + number * geometry[at.STRIP], number, first, last - first, 0)
+    first, last = channels * part // PARTS, channels * (part + 1) // PARTS
+    for number in range(geometry[at.SHARED] // geometry[at.STRIP]):
+        strip = shared_start(scratch) + number * geometry[at.STRIP]
+        pack_strip(x, geometry, scratch, strip, number, first, last - first, 0)
 
 
 @kernel
@@ -445,6 +444,12 @@ def direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch):
     packed = -1
     if geometry[at.WHOLE] != 0 and geometry[at.SHARED] == 0:
         zero_run(scratch, own, geometry[at.STRIP])
+    if geometry[at.SHARED] != 0:
+        part = next_part(scratch)
+        while part < PARTS:
+            pack_shared(part, x, geometry, scratch)
+            part_done(scratch)
+            part = next_part(scratch)
     task = next_task(scratch)
     while task < geometry[at.TASKS]:
         number, part = divmod(task, split)
@@ -471,18 +476,13 @@ def direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch):
 @kernel
 def direct_channels_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     """All tasks on one thread; see :func:`direct_channels_tasks`."""
-    first_task(scratch)
-    if geometry[at.SHARED] != 0:
-        direct_channels_prepare(slot, slots, x, geometry, scratch)
+    reset_counters(scratch)
     direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch)
 
 
 @parallel_kernel
 def direct_channels_parallel(slots, x, weight, out, rows, geometry, scratch):
     """All tasks on ``slots`` threads; which thread computes a value does not change it."""
-    first_task(scratch)
-    if geometry[at.SHARED] != 0:
-        for slot in prange(slots):
-            direct_channels_prepare(slot, slots, x, geometry, scratch)
+    reset_counters(scratch)
     for slot in prange(slots):
         direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch)

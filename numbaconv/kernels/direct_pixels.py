@@ -18,8 +18,8 @@ from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .gemm import multiply_tile
 from .packing import copy_block, depth_start
-from .simd import first_task, next_task
-from .tasks import own_start, task_position
+from .simd import reset_counters
+from .tasks import next_task, own_start, task_position
 
 
 @kernel
@@ -114,13 +114,13 @@ def direct_pixels_tasks(slot, x, weight, out, rows, geometry, scratch):
 @kernel
 def direct_pixels_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     """All tasks on one thread; see :func:`direct_pixels_tasks`."""
-    first_task(scratch)
+    reset_counters(scratch)
     direct_pixels_tasks(slot, x, weight, out, rows, geometry, scratch)
 
 
 @parallel_kernel
 def direct_pixels_parallel(slots, x, weight, out, rows, geometry, scratch):
     """All tasks on ``slots`` threads; which thread computes a value does not change it."""
-    first_task(scratch)
+    reset_counters(scratch)
     for slot in prange(slots):
         direct_pixels_tasks(slot, x, weight, out, rows, geometry, scratch)

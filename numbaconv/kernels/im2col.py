@@ -13,8 +13,8 @@ from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .gemm import multiply_tile
 from .packing import copy_block, depth_start
-from .simd import first_task, next_task
-from .tasks import own_start, task_position
+from .simd import reset_counters
+from .tasks import next_task, own_start, task_position
 
 
 @kernel
@@ -88,13 +88,13 @@ def im2col_tasks(slot, x, weight, out, rows, geometry, scratch):
 @kernel
 def im2col_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     """All tasks on one thread; see :func:`im2col_tasks`."""
-    first_task(scratch)
+    reset_counters(scratch)
     im2col_tasks(slot, x, weight, out, rows, geometry, scratch)
 
 
 @parallel_kernel
 def im2col_parallel(slots, x, weight, out, rows, geometry, scratch):
     """All tasks on ``slots`` threads; which thread computes a value does not change it."""
-    first_task(scratch)
+    reset_counters(scratch)
     for slot in prange(slots):
         im2col_tasks(slot, x, weight, out, rows, geometry, scratch)

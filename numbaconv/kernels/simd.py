@@ -109,27 +109,52 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
 gemm_microkernel, gemm_microkernel_4, gemm_microkernel_2, gemm_microkernel_1 = (_microkernel(*tile) for tile in TILES)
 
 
+def _counter(context: Any, builder: ir.IRBuilder, kind: Any, scratch: ir.Value, number: ir.Value) -> ir.Value:
+    start = element(context, builder, kind, scratch, constant(0))
+    return builder.gep(builder.bitcast(start, INDEX.as_pointer()), [number])
+
+
 @intrinsic
-def first_task(typing_context, scratch):
-    """Set the counter of tasks, which lies in the first 8 bytes of scratch, to 0."""
+def reset_counters(typing_context, scratch):
+    """Set the counters that threads share, in the first 3 * 8 bytes of scratch, to 0."""
     signature = types.void(scratch)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        start = element(context, builder, signature.args[0], arguments[0], constant(0))
-        builder.store(constant(0), builder.bitcast(start, INDEX.as_pointer()))
+        for number in range(3):
+            counter = _counter(context, builder, signature.args[0], arguments[0], constant(number))
+            builder.store(constant(0), counter)
         return context.get_dummy_value()
 
     return signature, generate
 
 
 @intrinsic
-def next_task(typing_context, scratch):
-    """Return a task that no thread has taken yet: 0, 1, 2, ... An atomic addition; see :func:`first_task`."""
-    signature = types.intp(scratch)
+def count_up(typing_context, scratch, number):
+    """Add 1 to a counter and return what it was, as one atomic operation: each value is given to one thread only."""
+    signature = types.intp(scratch, types.intp)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        start = element(context, builder, signature.args[0], arguments[0], constant(0))
-        return builder.atomic_rmw("add", builder.bitcast(start, INDEX.as_pointer()), constant(1), "monotonic")
+        counter = _counter(context, builder, signature.args[0], *arguments)
+        return builder.atomic_rmw("add", counter, constant(1), "acq_rel")
+
+    return signature, generate
+
+
+@intrinsic
+def wait_for(typing_context, scratch, number, count):
+    """Return as soon as a counter has reached ``count``; what other threads wrote before can then be read."""
+    signature = types.void(scratch, types.intp, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        scratch, number, count = arguments
+        counter = _counter(context, builder, signature.args[0], scratch, number)
+        loop, done = builder.append_basic_block("wait"), builder.append_basic_block("ready")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        value = builder.load_atomic(counter, "acquire", 8, typ=INDEX)
+        builder.cbranch(builder.icmp_signed("<", value, count), loop, done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
 
     return signature, generate
 

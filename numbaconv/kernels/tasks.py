@@ -1,7 +1,11 @@
 """How threads share the tasks of a convolution, and the scratch that they work in.
 
-The scratch is one array: a cache line with the number of the next task; then, on a cache line, what the threads fill
-together (SHARED elements); then each thread's own SCRATCH elements.
+The scratch is one array: a cache line of counters; then, on a cache line, what the threads fill together (SHARED
+elements); then each thread's own SCRATCH elements.
+
+A thread takes the next task when it has done one: threads that start late, or are interrupted, do fewer. What is filled
+together is cut into PARTS, taken in the same way before the tasks. A thread that finds none left waits for those that
+others have taken: they are running, so it will not wait for ever, however few threads there are.
 """
 
 from __future__ import annotations
@@ -9,6 +13,11 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import LINE, VECTOR_BYTES
+from .simd import count_up, wait_for
+
+#: Parts into which the work before the tasks is cut.
+PARTS = 8
+_TASK, _PART, _DONE = 0, 1, 2
 
 
 @kernel
@@ -37,3 +46,24 @@ def task_position(task, blocks, geometry):
     image, group = divmod(rest, geometry[at.GROUPS])
     panels = geometry[at.PANELS]
     return image, block, group, panels * part // split, panels * (part + 1) // split
+
+
+@kernel
+def next_task(scratch):
+    """Return a task that no thread has taken yet: 0, 1, 2, ..."""
+    return count_up(scratch, _TASK)
+
+
+@kernel
+def next_part(scratch):
+    """Return a part of the common work that no thread has taken yet. When there are none left, wait for all of them."""
+    part = count_up(scratch, _PART)
+    if part >= PARTS:
+        wait_for(scratch, _DONE, PARTS)
+    return part
+
+
+@kernel
+def part_done(scratch):
+    """Tell the other threads that a part is done."""
+    count_up(scratch, _DONE)

@@ -18,14 +18,13 @@ from .gemm import finished
 from .packing import copy_block, pack_bias, pack_panel, source_index
 from .simd import (
     copy_lanes,
-    first_task,
     gemm_microkernel,
-    next_task,
+    reset_counters,
     winograd_input_f4x3,
     winograd_output_f4x3,
     winograd_weight_f4x3,
 )
-from .tasks import own_start, shared_start
+from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_start
 
 
 @kernel
@@ -166,8 +165,8 @@ def direct_pixel(x, weight, out, target, geometry, image, group, row, h, w):
 
 
 @kernel
-def winograd_prepare(slot, slots, x, geometry, scratch):
-    """Where several tasks share a block of tiles: transform thread ``slot``'s channels of all blocks.
+def winograd_shared(part, x, geometry, scratch, buffer):
+    """Where several tasks share a block of tiles: transform part ``part`` of PARTS of the channels, of all blocks.
 
     Block b of group g is the matrices from ``scratch[shared_start + (g * blocks + b) * 36 * INPUT_STEP]`` on.
     """
@@ -175,8 +174,7 @@ def winograd_prepare(slot, slots, x, geometry, scratch):
     channels = geometry[at.CHANNELS]
     tiles = geometry[at.BATCH] * ((geometry[at.OUT_H] + 3) // 4) * ((geometry[at.OUT_W] + 3) // 4)
     blocks = (tiles + nr - 1) // nr
-    buffer = own_start(slot, geometry, scratch)
-    begin, end = channels * slot // slots, channels * (slot + 1) // slots
+    begin, end = channels * part // PARTS, channels * (part + 1) // PARTS
     for number in range(geometry[at.GROUPS] * blocks):
         group, tile = divmod(number, blocks)
         block = shared_start(scratch) + number * 36 * geometry[at.INPUT_STEP]
@@ -207,6 +205,12 @@ def winograd_tasks(slot, x, weight, out, rows, geometry, scratch):
     input_step, weight_step = geometry[at.INPUT_STEP], geometry[at.WEIGHT_STEP]
     sums = block if geometry[at.SHARED] != 0 else block + 36 * input_step
     buffer = sums + 36 * TILE_ROWS * nr
+    if geometry[at.SHARED] != 0:
+        part = next_part(scratch)
+        while part < PARTS:
+            winograd_shared(part, x, geometry, scratch, buffer)
+            part_done(scratch)
+            part = next_part(scratch)
     task = next_task(scratch)
     while task < geometry[at.TASKS]:
         rest, part = divmod(task, split)
@@ -241,18 +245,13 @@ def winograd_tasks(slot, x, weight, out, rows, geometry, scratch):
 @kernel
 def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     """All tasks on one thread; see :func:`winograd_tasks`."""
-    first_task(scratch)
-    if geometry[at.SHARED] != 0:
-        winograd_prepare(slot, slots, x, geometry, scratch)
+    reset_counters(scratch)
     winograd_tasks(slot, x, weight, out, rows, geometry, scratch)
 
 
 @parallel_kernel
 def winograd_parallel(slots, x, weight, out, rows, geometry, scratch):
     """All tasks on ``slots`` threads; which thread computes a value does not change it."""
-    first_task(scratch)
-    if geometry[at.SHARED] != 0:
-        for slot in prange(slots):
-            winograd_prepare(slot, slots, x, geometry, scratch)
+    reset_counters(scratch)
     for slot in prange(slots):
         winograd_tasks(slot, x, weight, out, rows, geometry, scratch)
