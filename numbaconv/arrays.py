@@ -105,7 +105,7 @@ def flat(array: Array, writeable: bool = False) -> Array:
     """
     view: Array
     if array.flags.c_contiguous:
-        view = array.reshape(-1)
+        view = array.ravel()
     else:
         lowest = array[tuple(slice(None, None, -1) if stride < 0 else slice(None) for stride in array.strides)]
         reach = sum((size - 1) * abs(stride) for size, stride in zip(array.shape, element_strides(array), strict=True))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from naive import padding_pairs
 
 import numbaconv as nc
-from numbaconv.algorithms.direct import COLUMN_TILES
+from numbaconv.algorithms.direct_pixels import COLUMN_TILES
 from numbaconv.kernels.blocking import DEPTH_BLOCK, TILE_ROWS, tile_for
 
 ALGORITHMS = ("direct", "im2col", "winograd")

@@ -16,7 +16,7 @@ x = np.arange(30, dtype=np.float32).reshape(1, 1, 5, 6)
 out = nc.conv2d(x, np.ones((1, 1, 1, 2), np.float32), algorithm="direct")
 np.testing.assert_array_equal(out, x[..., 1:] + x[..., :-1])
 from numbaconv import runtime
-from numbaconv.kernels.direct import direct_serial
+from numbaconv.kernels.direct_pixels import direct_pixels_serial as direct_serial
 stats = direct_serial.stats
 print(runtime.cache_directory(), sum(stats.cache_misses.values()), sum(stats.cache_hits.values()))
 """

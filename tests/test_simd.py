@@ -136,7 +136,7 @@ def check_algorithm(algorithm):
 
 def check_width(width):
     """Check all that this file and the algorithms do; in a process whose vectors have ``width`` bytes."""
-    from numbaconv.kernels import direct, im2col, packing, winograd
+    from numbaconv.kernels import direct_channels, direct_pixels, im2col, packing, winograd
 
     assert width == VECTOR_BYTES
     for algorithm in ALGORITHMS:
@@ -148,7 +148,7 @@ def check_width(width):
         test_copies(copy_every_other, 2, dtype)
         test_finish_lanes(dtype)
 
-    products = [*MICROKERNELS.values(), direct.direct_serial, im2col.im2col_serial, winograd.winograd_serial]
+    products = [*MICROKERNELS.values(), direct_channels.direct_channels_serial, direct_pixels.direct_pixels_serial, im2col.im2col_serial, winograd.winograd_serial]
     others = [copy_lanes, copy_every_other, finish_lanes, packing.pack_weights_serial, winograd.winograd_weights_serial]
     *_, needed, forbidden = WIDTHS[width]
     for function in products + others:

@@ -11,7 +11,8 @@
 ``rows(geometry, itemsize)``
     The table of row starts that the microkernel reads its packed block by.
 ``kernels()``
-    The compiled functions (pack serially, pack in parallel, run serially, run in parallel); imported only now.
+    The compiled functions (pack serially, pack in parallel, run serially, run in parallel, pack and run
+    serially); imported only now.
 
 ``cost`` and ``block`` index ``geometry`` by the names of :mod:`numbaconv.kernels.geometry` and stay within Numba's
 nopython subset, so that they also compile inside a caller's ``@njit`` function.

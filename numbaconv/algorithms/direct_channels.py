@@ -234,8 +234,8 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     return np.concatenate([table, pixels, place, tiles, cells])
 
 
-def kernels() -> tuple[Any, Any, Any, Any]:
-    """The functions (pack serially, pack in parallel, run serially, run in parallel)."""
+def kernels() -> tuple[Any, ...]:
+    """The functions (pack serially, pack in parallel, run serially, run in parallel, pack and run serially)."""
     from ..kernels import direct_channels, packing
 
     return (
@@ -243,4 +243,5 @@ def kernels() -> tuple[Any, Any, Any, Any]:
         packing.pack_weights_parallel,
         direct_channels.direct_channels_serial,
         direct_channels.direct_channels_parallel,
+        direct_channels.direct_channels_once,
     )

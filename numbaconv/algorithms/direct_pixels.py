@@ -135,8 +135,8 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     return table.reshape(-1)
 
 
-def kernels() -> tuple[Any, Any, Any, Any]:
-    """The functions (pack serially, pack in parallel, run serially, run in parallel)."""
+def kernels() -> tuple[Any, ...]:
+    """The functions (pack serially, pack in parallel, run serially, run in parallel, pack and run serially)."""
     from ..kernels import direct_pixels, packing
 
     return (
@@ -144,4 +144,5 @@ def kernels() -> tuple[Any, Any, Any, Any]:
         packing.pack_weights_parallel,
         direct_pixels.direct_pixels_serial,
         direct_pixels.direct_pixels_parallel,
+        direct_pixels.direct_pixels_once,
     )

@@ -65,8 +65,14 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     return np.arange(geometry[at.CHANNEL_BLOCK] * taps(geometry), dtype=np.int64) * geometry[at.PITCH]
 
 
-def kernels() -> tuple[Any, Any, Any, Any]:
-    """The functions (pack serially, pack in parallel, run serially, run in parallel)."""
+def kernels() -> tuple[Any, ...]:
+    """The functions (pack serially, pack in parallel, run serially, run in parallel, pack and run serially)."""
     from ..kernels import im2col, packing
 
-    return packing.pack_weights_serial, packing.pack_weights_parallel, im2col.im2col_serial, im2col.im2col_parallel
+    return (
+        packing.pack_weights_serial,
+        packing.pack_weights_parallel,
+        im2col.im2col_serial,
+        im2col.im2col_parallel,
+        im2col.im2col_once,
+    )

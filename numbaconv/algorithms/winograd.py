@@ -89,8 +89,8 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     return np.arange(geometry[at.CHANNELS], dtype=np.int64) * geometry[at.NR]
 
 
-def kernels() -> tuple[Any, Any, Any, Any]:
-    """The functions (pack serially, pack in parallel, run serially, run in parallel)."""
+def kernels() -> tuple[Any, ...]:
+    """The functions (pack serially, pack in parallel, run serially, run in parallel, pack and run serially)."""
     from ..kernels import winograd
 
     return (
@@ -98,4 +98,5 @@ def kernels() -> tuple[Any, Any, Any, Any]:
         winograd.winograd_weights_parallel,
         winograd.winograd_serial,
         winograd.winograd_parallel,
+        winograd.winograd_once,
     )

@@ -21,7 +21,7 @@ from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import CHANNEL_TILE_PIXELS, VECTOR_BYTES
 from .gemm import finished
-from .packing import NO_PLANE, copy_block, copy_run, depth_start, source_index, zero_run
+from .packing import NO_PLANE, copy_block, copy_run, depth_start, pack_weights_serial, source_index, zero_run
 from .simd import reset_counters
 from .simd_channels import (
     channels_microkernel_1,
@@ -478,6 +478,13 @@ def direct_channels_serial(slot, slots, x, weight, out, rows, geometry, scratch)
     """All tasks on one thread; see :func:`direct_channels_tasks`."""
     reset_counters(scratch)
     direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def direct_channels_once(weight, bias, packed, x, out, rows, geometry, scratch):
+    """Lay out the weights and do all tasks, on one thread."""
+    pack_weights_serial(0, 1, weight, bias, packed, rows, geometry)
+    direct_channels_serial(0, 1, x, packed, out, rows, geometry, scratch)
 
 
 @parallel_kernel

@@ -17,7 +17,7 @@ from numba import prange
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .gemm import multiply_tile
-from .packing import copy_block, depth_start
+from .packing import copy_block, depth_start, pack_weights_serial
 from .simd import reset_counters
 from .tasks import next_task, own_start, task_position
 
@@ -116,6 +116,13 @@ def direct_pixels_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     """All tasks on one thread; see :func:`direct_pixels_tasks`."""
     reset_counters(scratch)
     direct_pixels_tasks(slot, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def direct_pixels_once(weight, bias, packed, x, out, rows, geometry, scratch):
+    """Lay out the weights and do all tasks, on one thread."""
+    pack_weights_serial(0, 1, weight, bias, packed, rows, geometry)
+    direct_pixels_serial(0, 1, x, packed, out, rows, geometry, scratch)
 
 
 @parallel_kernel

@@ -12,7 +12,7 @@ from numba import prange
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .gemm import multiply_tile
-from .packing import copy_block, depth_start
+from .packing import copy_block, depth_start, pack_weights_serial
 from .simd import reset_counters
 from .tasks import next_task, own_start, task_position
 
@@ -90,6 +90,13 @@ def im2col_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     """All tasks on one thread; see :func:`im2col_tasks`."""
     reset_counters(scratch)
     im2col_tasks(slot, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def im2col_once(weight, bias, packed, x, out, rows, geometry, scratch):
+    """Lay out the weights and do all tasks, on one thread."""
+    pack_weights_serial(0, 1, weight, bias, packed, rows, geometry)
+    im2col_serial(0, 1, x, packed, out, rows, geometry, scratch)
 
 
 @parallel_kernel

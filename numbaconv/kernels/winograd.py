@@ -249,6 +249,13 @@ def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
     winograd_tasks(slot, x, weight, out, rows, geometry, scratch)
 
 
+@kernel
+def winograd_once(weight, bias, packed, x, out, rows, geometry, scratch):
+    """Lay out the weights and do all tasks, on one thread."""
+    winograd_weights_serial(0, 1, weight, bias, packed, rows, geometry)
+    winograd_serial(0, 1, x, packed, out, rows, geometry, scratch)
+
+
 @parallel_kernel
 def winograd_parallel(slots, x, weight, out, rows, geometry, scratch):
     """All tasks on ``slots`` threads; which thread computes a value does not change it."""
