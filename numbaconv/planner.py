@@ -13,7 +13,7 @@ from .problem import ConvProblem
 #: The drivers by name, which begins with the algorithm's; the preferred one first where two are expected to be equally
 #: fast.
 CANDIDATES: Final = ("winograd", "im2col", "direct_channels", "direct_pixels")
-ALGORITHMS: Final = ("auto", "direct", "im2col", "winograd")
+ALGORITHMS: Final = ("auto", "direct", "im2col", "winograd", "direct_channels", "direct_pixels")
 PRECISIONS: Final = ("exact", "standard", "fast")
 #: Vector multiply-adds below which one thread is as fast as several: starting a parallel region costs 4 us (omp), in
 #: which one core of the design's machine computes 14,000 of them.
@@ -98,13 +98,8 @@ class Plan:
 
     @property
     def packed_elements(self) -> int:
-        """Elements of the packed weights: the weights, the bias and, for Winograd, the weights as they were."""
-        elements = (
-            self.geometry[at.BIAS_START] + self.geometry[at.GROUPS] * self.geometry[at.PANELS] * self.geometry[at.MR]
-        )
-        if self.algorithm == "winograd":
-            elements += self.geometry[at.GROUPS] * self.geometry[at.PANELS] * self.geometry[at.MR] * self.problem.depth
-        return elements
+        """Elements of the packed weights: the weights, the bias and what else the algorithm keeps with them."""
+        return self.geometry[at.PACKED]
 
     def __str__(self) -> str:
         problem = self.problem
@@ -188,8 +183,9 @@ def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "stan
     ----------
     problem : ConvProblem
         What to compute; it must have at least one output and one product to sum.
-    algorithm : {"auto", "direct", "im2col", "winograd"}
-        "auto" takes the algorithm that the cost model expects to be fastest.
+    algorithm : {"auto", "direct", "im2col", "winograd", "direct_channels", "direct_pixels"}
+        Direct summation comes with channels or with pixels in the vector lanes; "direct" takes the one expected to be
+        faster. "auto" takes the algorithm that the cost model expects to be fastest.
     precision : {"exact", "standard", "fast"}
         "exact" never uses Winograd; "fast" lets "auto" use it for few channels, too.
     packed : bool
@@ -223,7 +219,7 @@ def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "stan
             costs[name] = module.cost(geometry, itemsize) + packing[name]
         else:
             reasons[name] = why_not
-    suited = {name: cost for name, cost in costs.items() if algorithm in ("auto", _algorithm(name))}
+    suited = {name: cost for name, cost in costs.items() if algorithm in ("auto", _algorithm(name), name)}
     if not suited:
         raise ValueError(f"algorithm {algorithm!r} cannot serve this call: {reasons[algorithm]}")
     chosen = min(suited, key=suited.__getitem__)

@@ -10,9 +10,9 @@ import numbaconv as nc
 from numbaconv.algorithms.direct_pixels import COLUMN_TILES
 from numbaconv.kernels.blocking import DEPTH_BLOCK, TILE_ROWS, tile_for
 
-ALGORITHMS = ("direct", "im2col", "winograd")
+ALGORITHMS = ("direct_channels", "direct_pixels", "im2col", "winograd")
 #: The algorithms that only multiply and add: their sums of small integers are exact.
-SUMMING = ("direct", "im2col")
+SUMMING = ALGORITHMS[:3]
 DTYPES = (np.float32, np.float64)
 CONVOLUTIONS = {1: nc.conv1d, 2: nc.conv2d, 3: nc.conv3d}
 DATA_FORMATS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}

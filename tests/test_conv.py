@@ -71,7 +71,7 @@ def test_auto_is_one_of_the_algorithms(data):
     case = data.draw(conv_problems(winograd=data.draw(st.booleans())))
     assume(case.input_shape[0] > 0)
     arrays = case.arrays()
-    assert_same_bits(case.convolve(*arrays), case.convolve(*arrays, algorithm=case.plan().algorithm))
+    assert_same_bits(case.convolve(*arrays), case.convolve(*arrays, algorithm=case.plan().candidate))
 
 
 @pytest.mark.parametrize("channels", [1, 4, 16, 64])
@@ -129,7 +129,8 @@ def test_shifted_input_gives_shifted_output(algorithm, case, axis):
 @given(data=st.data())
 def test_groups_are_separate_convolutions(algorithm, data):
     case = data.draw(problems_for(algorithm))
-    x, w, b = case.arrays()
+    # Small integers, whose sums are exact: the order of the products may depend on the groups.
+    x, w, b = (None if array is None else np.rint(2 * array) for array in case.arrays())
     axis, groups = channel_axis(case), case.arguments["groups"]
     parts = [
         case.convolve(*part, algorithm=algorithm, groups=1)

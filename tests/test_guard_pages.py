@@ -46,7 +46,9 @@ def problems(algorithm):
     random = np.random.default_rng(0)
     for number in range(CALLS):
         width, filters = 1 + number % 150, 1 + number % 17
-        batch, channels, height = (int(random.integers(1, most + 1)) for most in (2, 3, 8))
+        batch, channels, height, groups = (int(random.integers(1, most + 1)) for most in (2, 3, 8, 5))
+        groups = (1, 1, 1, groups, 7 * groups)[number % 5]
+        filters = filters if groups == 1 else 1 + number % 4
         winograd = algorithm == "winograd"
         kernel = (3, 3) if winograd else tuple(random.integers(1, (5, 8)).tolist())
         stride = (1, 1) if winograd else tuple(random.integers(1, 4, 2).tolist())
@@ -56,15 +58,15 @@ def problems(algorithm):
         )
         last = bool(random.integers(2))
         yield (
-            (batch, height, width, channels) if last else (batch, channels, height, width),
-            (filters, channels, *kernel),
-            {"stride": stride, "padding": padding, "data_format": "NHWC" if last else "NCHW"},
+            (batch, height, width, groups * channels) if last else (batch, groups * channels, height, width),
+            (groups * filters, channels, *kernel),
+            {"stride": stride, "padding": padding, "groups": groups, "data_format": "NHWC" if last else "NCHW"},
         )
 
 
 def main():
     """Compare calls on guarded arrays with the same calls on others."""
-    guarded = [Guarded(pages=128) for _ in range(4)]
+    guarded = [Guarded(pages=1024) for _ in range(4)]
     random = np.random.default_rng(1)
     for algorithm, dtype in itertools.product(ALGORITHMS, DTYPES):
         for shape, weight_shape, arguments in problems(algorithm):

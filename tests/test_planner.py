@@ -55,18 +55,19 @@ def test_plan(case, algorithm, precision):
             choose(problem, algorithm, precision)
         return
     plan = choose(problem, algorithm, precision)
-    assert unsupported[plan.algorithm] is None
-    assert algorithm in ("auto", plan.algorithm)
+    assert unsupported[plan.candidate] is None
+    assert algorithm in ("auto", plan.algorithm, plan.candidate)
+    assert plan.candidate.startswith(plan.algorithm)
     assert precision != "exact" or plan.algorithm != "winograd"
     reasons = dict(plan.rejected)
     assert len(reasons) == len(plan.rejected)
-    assert {plan.algorithm, *reasons} == set(CANDIDATES)
+    assert {plan.candidate, *reasons} == set(CANDIDATES)
     for name, reason in reasons.items():
         assert reason == unsupported[name] if unsupported[name] else reason
     assert plan == choose(problem, algorithm, precision)
 
     text = str(plan)
-    assert f"algorithm  {plan.algorithm}: {plan.reason}\n" in text
+    assert f"algorithm  {plan.candidate}: {plan.reason}\n" in text
     assert re.findall(r"rejected   (\w+): (.+)\n", text) == list(plan.rejected)
     assert str(problem.output_shape) in text
 

@@ -13,11 +13,11 @@ CALL = """
 import numpy as np
 import numbaconv as nc
 x = np.arange(30, dtype=np.float32).reshape(1, 1, 5, 6)
-out = nc.conv2d(x, np.ones((1, 1, 1, 2), np.float32), algorithm="direct")
+out = nc.conv2d(x, np.ones((1, 1, 1, 2), np.float32), algorithm="direct_pixels")
 np.testing.assert_array_equal(out, x[..., 1:] + x[..., :-1])
 from numbaconv import runtime
-from numbaconv.kernels.direct_pixels import direct_pixels_serial as direct_serial
-stats = direct_serial.stats
+from numbaconv.kernels.direct_pixels import direct_pixels_once
+stats = direct_pixels_once.stats
 print(runtime.cache_directory(), sum(stats.cache_misses.values()), sum(stats.cache_hits.values()))
 """
 DIRECTORY = "from numbaconv import runtime; print(runtime.cache_directory())"

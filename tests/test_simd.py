@@ -136,6 +136,8 @@ def check_algorithm(algorithm):
 
 def check_width(width):
     """Check all that this file and the algorithms do; in a process whose vectors have ``width`` bytes."""
+    import test_simd_channels
+
     from numbaconv.kernels import direct_channels, direct_pixels, im2col, packing, winograd
 
     assert width == VECTOR_BYTES
@@ -147,8 +149,10 @@ def check_width(width):
         test_copies(copy_lanes, 1, dtype)
         test_copies(copy_every_other, 2, dtype)
         test_finish_lanes(dtype)
+        test_simd_channels.check(dtype)
 
-    products = [*MICROKERNELS.values(), direct_channels.direct_channels_serial, direct_pixels.direct_pixels_serial, im2col.im2col_serial, winograd.winograd_serial]
+    drivers = [direct_channels.direct_channels_once, direct_pixels.direct_pixels_once, im2col.im2col_once]
+    products = [*MICROKERNELS.values(), *test_simd_channels.MICROKERNELS, *drivers, winograd.winograd_once]
     others = [copy_lanes, copy_every_other, finish_lanes, packing.pack_weights_serial, winograd.winograd_weights_serial]
     *_, needed, forbidden = WIDTHS[width]
     for function in products + others:

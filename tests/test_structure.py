@@ -26,7 +26,7 @@ ARROWS = {
     "kernels": {"kernels", "runtime"},
     "algorithms": {"algorithms.cook_toom", "algorithms.sharing", "kernels", "problem"},
     "planner": {"algorithms", "kernels.blocking", "kernels.geometry", "problem"},
-    "execute": {"algorithms", "arrays", "kernels.geometry", "planner", "problem", "runtime"},
+    "execute": {"algorithms", "arrays", "kernels.blocking", "kernels.geometry", "planner", "problem", "runtime"},
     **{face: {"arrays", "execute", "planner", "problem"} for face in FACES},
     "digit": {"arrays"},
     "demo": {"__init__", "arrays", "digit"},

@@ -132,7 +132,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.LINE_STEP] = _line_step(geometry)
     geometry[at.PITCH] = _pitch(geometry, columns)
     plane = geometry[at.STRIP_ROWS] * geometry[at.PITCH]
-    one = geometry[at.IN_D] == geometry[at.KERNEL_D] == geometry[at.OUT_D] == 1
+    one = geometry[at.IN_D] == geometry[at.KERNEL_D] == geometry[at.OUT_D] == 1 and geometry[at.PAD_D] == 0
     whole = one and geometry[at.PAD_MODE] == at.PAD_ZEROS and geometry[at.LINE_STEP] == geometry[at.STRIDE_H]
     geometry[at.WHOLE] = int(whole and lines == geometry[at.OUT_H] and columns == geometry[at.OUT_W])
     if lanewise:
@@ -159,7 +159,8 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.CELLS_START] = geometry[at.TILES_START] + tiles
     weights = geometry[at.GROUPS] * geometry[at.PANELS] * mr * depth
     lay_out(geometry, blocks, 0, weights)
-    geometry[at.TASKS] = blocks * geometry[at.PANEL_SPLIT]
+    geometry[at.FINITE_START] = geometry[at.PACKED]
+    geometry[at.PACKED] += geometry[at.GROUPS] * geometry[at.PANELS]
     shared = geometry[at.PANEL_SPLIT] > 1 and not lanewise
     geometry[at.SHARED] = blocks * geometry[at.STRIP] if shared else 0
     geometry[at.TILE_START] = 0 if shared else geometry[at.STRIP]

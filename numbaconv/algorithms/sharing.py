@@ -36,6 +36,7 @@ def lay_out(geometry: MutableSequence[int], blocks: int, block_elements: int, we
     geometry[at.PANEL_SPLIT] = split
     geometry[at.TASKS] = blocks * split
     geometry[at.BIAS_START] = weights
+    geometry[at.PACKED] = weights + geometry[at.GROUPS] * panels * geometry[at.MR]
     geometry[at.TILE_START] = block_elements
     elements = block_elements + geometry[at.MR] * geometry[at.NR]
     geometry[at.SCRATCH] = ceil_div(elements, LINE) * LINE

@@ -81,7 +81,9 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     if geometry[at.PANEL_SPLIT] > 1:
         lay_out(geometry, blocks, buffers, weights)
         geometry[at.SHARED] = blocks * transformed
-    geometry[at.RAW_START] = weights + panels * TILE_ROWS
+    # Behind the bias lie the weights as they were: tiles with NaN or infinite sums are summed directly.
+    geometry[at.RAW_START] = geometry[at.PACKED]
+    geometry[at.PACKED] += panels * TILE_ROWS * channels * 9
 
 
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:

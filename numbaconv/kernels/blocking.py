@@ -20,7 +20,8 @@ VECTOR_BYTES: Final = runtime.vector_bytes()
 #: others have 16. NEON has 32 registers, too, and is not tuned yet.
 TILES: Final = ((8, 2), (4, 4), (2, 8), (1, 8)) if VECTOR_BYTES == 64 else ((6, 2), (4, 2), (2, 4), (1, 8))
 #: Pixels of a tile with filters in its lanes, by 2 vectors or 1. Measured like the above, addresses from a table: 7x2,
-#: 7x3 and 8x2 116, 12x2 81, 14x2 75 GFLOP/s (more addresses than registers). 7 divides the sizes of most networks' maps.
+#: 7x3 and 8x2 116, 12x2 81, 14x2 75 GFLOP/s (more addresses than registers). 7 divides the sizes of most networks'
+#: maps.
 CHANNEL_TILE_PIXELS: Final = 7 if VECTOR_BYTES == 64 else 6
 #: Neighbouring taps that a lanewise microkernel takes at once: a kernel row is cut into these, and into single taps.
 RUNS: Final = (7, 5, 3)

@@ -189,17 +189,18 @@ def store_pixels(scratch, sums, weight, out, geometry, image, panel, line, colum
     bias = geometry[at.BIAS_START] + panel * mr
     relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
     flat = geometry[at.OUT_DENSE] != 0 and width == geometry[at.OUT_W]
+    step = 1 if flat else geometry[at.OUT_STRIDE_W]  # the stride of a single column may be anything
     while first < last:
         row, offset = divmod(first, width)
         count = last - first if flat else min(last - first, width - offset)
         inside = count if flat else min(count, columns - offset)
         d, h = divmod(line + row, geometry[at.OUT_H])
         y = start + d * geometry[at.OUT_STRIDE_D] + h * geometry[at.OUT_STRIDE_H]
-        y += (column + offset) * geometry[at.OUT_STRIDE_W]
+        y += (column + offset) * step
         for n in range(0, valid, lanes):
             channels = min(lanes, valid - n)
             target = y + n * geometry[at.OUT_CHANNEL]
-            if geometry[at.OUT_STRIDE_W] == 1 and inside > 0:
+            if step == 1 and inside > 0:
                 for j in range(0, inside, lanes):
                     store_planes(
                         scratch, sums + j * mr + n, mr, min(lanes, inside - j), weight, bias + n, relu,
@@ -209,25 +210,26 @@ def store_pixels(scratch, sums, weight, out, geometry, image, panel, line, colum
                 for j in range(inside):
                     store_cell(
                         scratch, sums + j * mr + n, weight, bias + n, relu,
-                        out, target + j * geometry[at.OUT_STRIDE_W], channels,
+                        out, target + j * step, channels,
                     )  # fmt: skip
             else:
                 for j in range(inside):
                     for m in range(channels):
                         value = finished(scratch[sums + j * mr + n + m], weight[bias + n + m], geometry[at.FINISH])
-                        out[target + j * geometry[at.OUT_STRIDE_W] + m * geometry[at.OUT_CHANNEL]] = value
+                        out[target + j * step + m * geometry[at.OUT_CHANNEL]] = value
         first += count
         sums += count * mr
 
 
 @kernel
-def valid_taps(geometry, first, last):
+def valid_taps(geometry, finite, first, last):
     """Return the taps kh <= k < end that lie in the image for some output row from ``first`` to ``last``.
 
-    The others are padding of zeros, and add nothing. Of rows that see only padding, one tap is left.
+    The others are padding of zeros, and add nothing, as long as the weights are ``finite``. Of rows that see only
+    padding, one tap is left.
     """
     height, pad = geometry[at.KERNEL_H], geometry[at.PAD_H]
-    if geometry[at.PAD_MODE] != at.PAD_ZEROS:
+    if geometry[at.PAD_MODE] != at.PAD_ZEROS or not finite:
         return 0, height
     above = pad - last * geometry[at.STRIDE_H]
     below = geometry[at.IN_H] - 1 + pad - first * geometry[at.STRIDE_H]
@@ -294,6 +296,7 @@ def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, pan
     width = geometry[at.BLOCK_COLUMNS]
     some = geometry[at.CHUNK] // width
     across = (width + CHANNEL_TILE_PIXELS - 1) // CHANNEL_TILE_PIXELS
+    finite = weight[geometry[at.FINITE_START] + panel] == 0
     kinds = 0
     for kind in range(4):
         kinds += min(1, geometry[at.SEGMENTS + kind])
@@ -303,9 +306,9 @@ def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, pan
         origin = sums - top * width * lanes
         row = top
         while row < bottom:
-            taps = valid_taps(geometry, h + row, h + row)
+            taps = valid_taps(geometry, finite, h + row, h + row)
             end = row + 1
-            while end < bottom and valid_taps(geometry, h + end, h + end) == taps:
+            while end < bottom and valid_taps(geometry, finite, h + end, h + end) == taps:
                 end += 1
             # Where tiles overlap, all runs of one are summed before the next one starts.
             tiles = (end - row) * across
@@ -331,8 +334,9 @@ def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, pan
     pixels = lines * width
     step = geometry[at.CHUNK]
     block = geometry[at.CHANNEL_BLOCK]
-    all_begin, _ = valid_taps(geometry, h, h)
-    _, all_end = valid_taps(geometry, h + lines - 1, h + lines - 1)
+    finite = weight[geometry[at.FINITE_START] + panel] == 0
+    all_begin, _ = valid_taps(geometry, finite, h, h)
+    _, all_end = valid_taps(geometry, finite, h + lines - 1, h + lines - 1)
     padded = all_begin > 0 or all_end < height
     for first in range(0, pixels, step):
         last = min(pixels, first + step)
@@ -341,7 +345,7 @@ def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, pan
                 begin, end = 0, depth
                 if padded:
                     bottom = min(p + CHANNEL_TILE_PIXELS, last) - 1
-                    begin, end = valid_taps(geometry, h + p // width, h + bottom // width)
+                    begin, end = valid_taps(geometry, finite, h + p // width, h + bottom // width)
                     begin, end = begin * per, end * per
                 low, high = max(begin, k), min(end, k + block)
                 if low >= high:

@@ -8,7 +8,7 @@ from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import TILE_ROWS, VECTOR_BYTES
 from .simd import copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
-from .simd_channels import transpose_lanes
+from .simd_channels import sum_of_zeros, transpose_lanes
 
 #: Stands for a plane of the input that lies in the padding. Real ones may start below 0, but no array reaches this far.
 NO_PLANE = -(2**62)
@@ -185,13 +185,18 @@ def pack_weights_serial(slot, slots, weight, bias, packed, rows, geometry):
     weight (G * F, C, KD, KH, KW), C-contiguous and flat, becomes packed[((g * PANELS + p) * K + k) * MR + m] for filter
     p * MR + m of group g and k over (C, KD, KH, KW); filters that fill up the last panel are some values. The bias (empty:
     zeros) becomes packed[BIAS_START + (g * PANELS + p) * MR + m].
+    Where FINITE_START is not 0, packed[FINITE_START + g * PANELS + p] becomes 0 for a panel of finite weights and NaN
+    for others.
     """
     panels = geometry[at.PANELS]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     every = geometry[at.GROUPS] * panels
     for number in range(every * slot // slots, every * (slot + 1) // slots):
         group, panel = divmod(number, panels)
-        pack_panel(weight, rows, geometry, depth, group, panel, packed, number * depth * geometry[at.MR])
+        start = number * depth * geometry[at.MR]
+        pack_panel(weight, rows, geometry, depth, group, panel, packed, start)
+        if geometry[at.FINITE_START] != 0:
+            packed[geometry[at.FINITE_START] + number] = sum_of_zeros(packed, start, depth * geometry[at.MR])
     if slot == 0:
         pack_bias(bias, packed, geometry)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -65,7 +66,7 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
         offset = builder.load(builder.gep(row_table, [k]))
         w_row = builder.gep(weight_first, [builder.mul(k, constant(width))])
         w_vectors = [vectors.load(builder.gep(w_row, [constant(v * vectors.lanes)])) for v in range(tile_vectors)]
-        added = []
+        added: list[ir.Value] = []
         for m in range(tile_pixels):
             cell = builder.gep(cells[m], [offset])
             value = vectors.splat(builder.load(cell))
@@ -268,6 +269,29 @@ def transpose_lanes(typing_context, x, start, stride, valid, count, y, y_start, 
                 place = builder.mul(y_stride, builder.load(builder.gep(table, [constant(j)])))
                 vectors.store(column, builder.gep(target, [place]))
         return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def sum_of_zeros(typing_context, x, start, count):
+    """Return the sum of 0 * x[start + j], j < count: 0 where all are finite, else NaN. ``count`` is whole vectors."""
+    signature = x.dtype(x, types.intp, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, start, count = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        first = element(context, builder, signature.args[0], x, start)
+        total = cgutils.alloca_once_value(builder, vectors.zero)
+        zero, step = constant(0), constant(vectors.lanes)
+        with cgutils.for_range_slice(builder, zero, count, step, intp=INDEX) as (index, _):
+            value = vectors.load(builder.gep(first, [index]))
+            builder.store(vectors.multiply_add(value, vectors.zero, builder.load(total)), total)
+        lanes = [
+            builder.extract_element(builder.load(total), ir.Constant(ir.IntType(32), lane))
+            for lane in range(vectors.lanes)
+        ]
+        return functools.reduce(builder.fadd, lanes)
 
     return signature, generate
 

@@ -1,0 +1,214 @@
+"""The vector instructions of convolution with channels in the lanes, each alone: exact sums, NaN around what is used."""
+
+import numba
+import numpy as np
+import pytest
+from strategies import DTYPES
+from test_simd import compiled, filled
+
+from numbaconv.kernels import simd, simd_channels, tasks
+from numbaconv.kernels.blocking import CHANNEL_TILE_PIXELS, RUNS, VECTOR_BYTES
+
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+#: By vectors of filters.
+BROADCAST = {1: compiled(simd_channels.channels_microkernel_1), 2: compiled(simd_channels.channels_microkernel_2)}
+#: By (taps of a run, stride).
+LANEWISE = {
+    (1, 1): compiled(simd_channels.run_microkernel_1),
+    (3, 1): compiled(simd_channels.run_microkernel_3),
+    (5, 1): compiled(simd_channels.run_microkernel_5),
+    (7, 1): compiled(simd_channels.run_microkernel_7),
+    (3, 2): compiled(simd_channels.run_microkernel_3_stride2),
+    (5, 2): compiled(simd_channels.run_microkernel_5_stride2),
+    (7, 2): compiled(simd_channels.run_microkernel_7_stride2),
+}
+MICROKERNELS = [*BROADCAST.values(), *LANEWISE.values()]
+gather_channels, transpose_lanes = compiled(simd_channels.gather_channels), compiled(simd_channels.transpose_lanes)
+store_planes, store_cell = compiled(simd_channels.store_planes), compiled(simd_channels.store_cell)
+
+
+@numba.njit
+def sum_of_zeros(x, start, count):
+    return simd_channels.sum_of_zeros(x, start, count)
+
+
+def lanes_of(dtype):
+    return VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+def check(dtype):
+    """All of this file's checks, for a process whose vectors are narrower."""
+    for vectors in BROADCAST:
+        test_channels_microkernel(vectors, dtype)
+    for taps, stride in LANEWISE:
+        test_run_microkernel(taps, stride, dtype)
+    test_gather_channels(dtype)
+    test_transpose_lanes(dtype)
+    for relu in (0, 1):
+        test_stores(relu, dtype)
+    test_sum_of_zeros(dtype)
+
+
+def test_every_run_is_tested():
+    assert {taps for taps, _ in LANEWISE} == {1, *RUNS}
+
+
+@every_dtype
+@pytest.mark.parametrize("vectors", BROADCAST)
+def test_channels_microkernel(vectors, dtype):
+    """Pixels and depths lie anywhere, in any order."""
+    random = np.random.default_rng(0)
+    width = vectors * lanes_of(dtype)
+    for depth, accumulate in np.ndindex(20, 2):
+        depth += 1
+        cells = np.add.outer(100 * random.permutation(CHANNEL_TILE_PIXELS), 3 * random.permutation(depth))
+        x = np.full(cells.max() + 2, np.nan, dtype)
+        x[1 + cells] = filled(random, cells.shape, dtype)
+        w = filled(random, (depth, width), dtype)
+        weight = np.concatenate([[np.nan], w.ravel(), [np.nan]]).astype(dtype)
+        rows = np.concatenate([[-1], cells[0] - cells[0, 0], [-1], cells[:, 0]])
+        sums = np.full(2 + CHANNEL_TILE_PIXELS * width, np.nan, dtype)
+        before = filled(random, (CHANNEL_TILE_PIXELS, width), dtype)
+        if accumulate:
+            sums[1:-1] = before.ravel()
+        BROADCAST[vectors](x, 1, rows, 1, depth + 2, depth, weight, 1, sums, 1, accumulate)
+        np.testing.assert_array_equal(sums[1:-1].reshape(before.shape), x[1 + cells] @ w + accumulate * before)
+        assert np.isnan(sums[[0, -1]]).all()
+
+
+@every_dtype
+@pytest.mark.parametrize(("taps", "stride"), LANEWISE)
+def test_run_microkernel(taps, stride, dtype):
+    """Three tiles, the last of which overlaps the second; each sums its own runs, lane by lane."""
+    random = np.random.default_rng(0)
+    lanes, pixels = lanes_of(dtype), 3 * CHANNEL_TILE_PIXELS - 2
+    tiles = np.array([0, CHANNEL_TILE_PIXELS, 2 * CHANNEL_TILE_PIXELS - 2])
+    for depth, accumulate in np.ndindex(4, 2):
+        depth += 1
+        where = stride * np.arange(pixels) if taps > 1 else random.permutation(3 * pixels)[:pixels]
+        runs = (where.max() + taps) * random.permutation(depth)
+        x = filled(random, (runs.max() + where.max() + taps, lanes), dtype)
+        w = filled(random, (depth, taps, lanes), dtype)
+        rows = np.concatenate([runs * lanes, where * lanes, tiles])
+        memory = np.concatenate([[np.nan], x.ravel(), [np.nan]]).astype(dtype)
+        weight = np.concatenate([[np.nan], w.ravel(), [np.nan]]).astype(dtype)
+        before = filled(random, (pixels, lanes), dtype)
+        before[CHANNEL_TILE_PIXELS:] *= 1 - accumulate  # what two tiles add to is not known
+        sums = np.full(2 + pixels * lanes, np.nan, dtype)
+        if accumulate:
+            sums[1:-1] = before.ravel()
+        count = 1 if accumulate else 3
+        LANEWISE[taps, stride](memory, 1, rows, 0, depth, depth, depth + pixels, count, weight, 1, sums, 1, accumulate)
+        cells = where[:, None, None] + runs[:, None] + np.arange(taps)
+        expected = (x[cells] * w).sum((1, 2)) + accumulate * before
+        done = CHANNEL_TILE_PIXELS if accumulate else pixels
+        np.testing.assert_array_equal(sums[1:-1].reshape(before.shape)[:done], expected[:done])
+        assert np.isnan(sums[[0, -1]]).all()
+
+
+@every_dtype
+def test_gather_channels(dtype):
+    """Every count of pixels and of lanes that have a filter; groups of 1, 2, 3 and many filters."""
+    random = np.random.default_rng(0)
+    lanes = lanes_of(dtype)
+    for count, valid in np.ndindex(lanes, lanes):
+        count, valid = count + 1, valid + 1
+        filters = (1, 2, 3, lanes + 1)[int(random.integers(4))]
+        phase = int(random.integers(filters))
+        channel = (phase + np.minimum(np.arange(lanes), valid - 1)) // filters
+        step = count + 2
+        x = np.full((channel.max() + 1, step), np.nan, dtype)
+        x[:, :count] = filled(random, (len(x), count), dtype)
+        x = np.concatenate([[np.nan], x.ravel()[: x.size - 2]]).astype(dtype)  # nothing lies behind the last pixel
+        cells = random.permutation(lanes) * (lanes + 1)
+        y = np.full(2 + (lanes + 1) * lanes, np.nan, dtype)
+        expected = y.copy()
+        for j in range(count):
+            expected[1 + cells[j] : 1 + cells[j] + lanes] = x[1 + channel * step + j]
+        gather_channels(x, 1, step, filters, phase, valid, count, y, 1, np.append(-1, cells), 1)
+        np.testing.assert_array_equal(y, expected)
+
+
+@every_dtype
+def test_transpose_lanes(dtype):
+    random = np.random.default_rng(0)
+    lanes = lanes_of(dtype)
+    for count, valid in np.ndindex(lanes, lanes):
+        count, valid = count + 1, valid + 1
+        x = np.full((valid, count + 3), np.nan, dtype)
+        x[:, :count] = filled(random, (valid, count), dtype)
+        memory = np.concatenate([[np.nan], x.ravel()[: x.size - 3]]).astype(dtype)
+        order = random.permutation(count)
+        y = np.full(1 + (lanes + 2) * lanes, np.nan, dtype)
+        transpose_lanes(memory, 1, count + 3, valid, count, y, 1, lanes + 2, np.append(-1, order), 1)
+        written = y[1:].reshape(lanes, lanes + 2)
+        np.testing.assert_array_equal(written[order][:, :lanes].T[:valid], x[:, :count])
+        assert np.isnan(y[0])
+        assert np.isnan(written[:, lanes:]).all()
+        assert np.isnan(written[count:]).all()
+
+
+@every_dtype
+@pytest.mark.parametrize("relu", [0, 1])
+def test_stores(relu, dtype):
+    """Every count of pixels and of filters, with bias; nothing else is written."""
+    random = np.random.default_rng(0)
+    lanes = lanes_of(dtype)
+    for count, valid in np.ndindex(lanes, lanes + 2):
+        count, channels = count + 1, min(valid, lanes)
+        sums = filled(random, (lanes, lanes + 3), dtype)
+        sums[count:] = np.nan
+        bias = filled(random, 1 + lanes, dtype)
+        expected = sums[:count, :channels].T + bias[1 : 1 + channels, None]
+        expected = np.maximum(expected, 0) if relu else expected
+        out = np.full(1 + lanes * (count + 2), np.nan, dtype)
+        store_planes(sums.ravel(), 0, lanes + 3, count, bias, 1, relu, out, 1, count + 2, valid)
+        planes = out[1:].reshape(lanes, count + 2)
+        np.testing.assert_array_equal(planes[:channels, :count], expected)
+        assert np.isnan(out[0])
+        assert np.isnan(planes[:, count:]).all()
+        assert np.isnan(planes[channels:]).all()
+
+        out = np.full(2 + lanes, np.nan, dtype)
+        store_cell(sums.ravel(), 0, bias, 1, relu, out, 1, valid)
+        np.testing.assert_array_equal(out[1 : 1 + channels], expected[:, 0])
+        assert np.isnan(np.delete(out, slice(1, 1 + channels))).all()
+
+
+@every_dtype
+def test_sum_of_zeros(dtype):
+    lanes = lanes_of(dtype)
+    x = np.full(2 + 3 * lanes, np.nan, dtype)
+    x[1:-1] = np.finfo(dtype).max
+    assert sum_of_zeros(x, 1, 3 * lanes) == 0
+    for position in range(1, 3 * lanes + 1):
+        for value in (np.nan, np.inf, -np.inf):
+            spoiled = x.copy()
+            spoiled[position] = value
+            assert np.isnan(sum_of_zeros(spoiled, 1, 3 * lanes))
+
+
+@numba.njit(parallel=True)
+def _share(scratch, taken, seen, threads):
+    simd.reset_counters(scratch)
+    for slot in numba.prange(threads):
+        part = tasks.next_part(scratch)
+        while part < tasks.PARTS:
+            taken[part] += 1
+            tasks.part_done(scratch)
+            part = tasks.next_part(scratch)
+        seen[slot] = taken.sum()
+        task = tasks.next_task(scratch)
+        while task < taken.size - tasks.PARTS:
+            taken[tasks.PARTS + task] += 1
+            task = tasks.next_task(scratch)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_tasks_are_taken_once(threads):
+    """Each part and each task is done by one thread, and no thread goes on before all parts are done."""
+    for _ in range(200):
+        taken, seen = np.zeros(tasks.PARTS + 300, np.int64), np.zeros(threads, np.int64)
+        _share(np.full(64, np.nan, np.float32), taken, seen, threads)
+        assert (taken == 1).all()
+        assert (seen >= tasks.PARTS).all()
