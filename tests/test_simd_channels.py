@@ -1,4 +1,4 @@
-"""The vector instructions of convolution with channels in the lanes, each alone: exact sums, NaN around what is used."""
+"""The vector instructions of convolution with channels in the lanes, each alone: exact, NaN around what is read."""
 
 import numba
 import numpy as np

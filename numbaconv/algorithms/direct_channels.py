@@ -19,7 +19,7 @@ CHUNK_TILES = 16
 COPY_ROW = 10
 COPY_VECTOR = 3
 TRANSPOSITION = 80
-LANEWISE = 1.3
+LANEWISE = 1.15
 
 
 def unsupported(problem: ConvProblem) -> str | None:

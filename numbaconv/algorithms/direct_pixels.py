@@ -17,6 +17,8 @@ COLUMN_TILES = 16
 #: In vector multiply-adds: to start copying a row, to copy a vector of it, to store a vector of a tile that is cut off.
 COPY_ROW = 10
 COPY_VECTOR = 3
+#: The same for what all channels of a block share, once for each row of a strip: it makes depthwise layers slow.
+STRIP_ROW = 150
 STORE_VECTOR = 6
 
 
@@ -89,6 +91,7 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     products = tiles * panels * mr * vectors * depth
     copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
     copies = copied * (lines + _halo(geometry, 1)) * (COPY_ROW + COPY_VECTOR * ceil_div(pitch, nr) * vectors)
+    copies += copied // geometry[at.CHANNELS] * (lines + _halo(geometry, 1)) * STRIP_ROW
     cut = lines if anew and columns % nr else 0 if anew or pitch == columns else tiles
     blocked = ceil_div(geometry[at.CHANNELS], _channels(geometry))
     stores = cut * panels * mr * vectors * STORE_VECTOR * blocked

@@ -183,8 +183,8 @@ def pack_weights_serial(slot, slots, weight, bias, packed, rows, geometry):
     """Lay out the panels of thread ``slot`` of ``slots`` as the microkernel's A, and the bias behind them.
 
     weight (G * F, C, KD, KH, KW), C-contiguous and flat, becomes packed[((g * PANELS + p) * K + k) * MR + m] for filter
-    p * MR + m of group g and k over (C, KD, KH, KW); filters that fill up the last panel are some values. The bias (empty:
-    zeros) becomes packed[BIAS_START + (g * PANELS + p) * MR + m].
+    p * MR + m of group g and k over (C, KD, KH, KW); filters that fill up the last panel are some values. The bias
+    (empty: zeros) becomes packed[BIAS_START + (g * PANELS + p) * MR + m].
     Where FINITE_START is not 0, packed[FINITE_START + g * PANELS + p] becomes 0 for a panel of finite weights and NaN
     for others.
     """

@@ -1,4 +1,4 @@
-"""Vector instructions for convolution with output channels in the lanes: its microkernels, transpositions and stores."""
+"""Vector instructions for convolution with output channels in the lanes: microkernels, transpositions and stores."""
 
 from __future__ import annotations
 

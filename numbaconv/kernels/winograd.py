@@ -72,11 +72,10 @@ def tile_run(tile, last, geometry):
 
 @kernel
 def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last, begin, end):
-    """scratch[block + u * INPUT_STEP + c * NR + t] = element u of B^T d B of tile ``tile`` + t, channel c of a group,
-    begin <= c < end.
+    """scratch[block + u * INPUT_STEP + c * NR + t] = element u of B^T d B of tile ``tile`` + t, channel c of a group.
 
-    ``buffer`` is room in scratch for BUFFERED channels: of each 6 rows of the tiles' first four columns and 6 of their
-    last two, PITCH elements a row.
+    For begin <= c < end. ``buffer`` is room in scratch for BUFFERED channels: of each 6 rows of the tiles' first four
+    columns and 6 of their last two, PITCH elements a row.
     """
     nr = geometry[at.NR]
     lanes = VECTOR_BYTES // scratch.itemsize
@@ -184,7 +183,7 @@ def winograd_shared(part, x, geometry, scratch, buffer):
 
 @kernel
 def winograd_tasks(slot, x, weight, out, rows, geometry, scratch):
-    """Compute tasks as long as there are any, on thread ``slot``: each NR tiles of 4x4 outputs x some panels of filters.
+    """Compute tasks as long as there are any, on thread ``slot``: each NR tiles of 4x4 outputs x some filters.
 
     The arguments are those of every algorithm's kernel; ``weight`` is packed by :func:`winograd_weights_serial`,
     ``rows[k]`` is k * NR. A thread's scratch holds the transformed tiles, 36 x INPUT_STEP; then the sums of one panel,
