@@ -135,6 +135,22 @@ def check_out(out: Any, shape: Sequence[int], dtype: np.dtype[Any], inputs: dict
     return out
 
 
+def result_array(
+    out: Array | None,
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    inputs: dict[str, Array | None],
+    unbatched: bool = False,
+) -> Array:
+    """``out``, checked, or a new array. Of unbatched inputs ``out`` lacks the first dimension of ``shape``."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not unbatched:
+        return check_out(out, shape, dtype, inputs)
+    checked: Array = check_out(out, shape[1:], dtype, inputs)[None]
+    return checked
+
+
 def _shares_itself(array: Array) -> bool:
     """Whether elements of one array may share memory: unless each dimension steps over all smaller ones."""
     reach = array.itemsize
