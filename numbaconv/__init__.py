@@ -6,14 +6,12 @@ from .functional import (
     conv2d,
     conv2D_gemm,
     conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
     explain,
 )
 from .nn import Conv2d
 from .planner import Plan
 from .problem import ConvProblem
+from .transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
 
 __version__ = "0.1.0"
 

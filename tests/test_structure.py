@@ -17,7 +17,7 @@ FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(ROOT.rglob("*.py"))
 }
-FACES = {"functional", "grad", "nn", "signal", "ndimage"}
+FACES = {"functional", "transposed", "patches", "grad", "nn", "signal", "ndimage"}
 #: What each module or package may import of this package: modules, or whole packages.
 ARROWS = {
     "problem": set(),
