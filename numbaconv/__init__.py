@@ -9,6 +9,7 @@ from .functional import (
     explain,
 )
 from .nn import Conv2d
+from .patches import fold, unfold
 from .planner import Plan
 from .problem import ConvProblem
 from .transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
@@ -28,6 +29,8 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "explain",
+    "fold",
     "grad",
     "nn",
+    "unfold",
 ]

@@ -36,6 +36,17 @@ def as_array(name: str, value: Any) -> Array:
     raise TypeError(f"{name} must be a NumPy array; got {kind}; convert it with numpy.asarray({name})")
 
 
+def check_numbers(name: str, array: Array) -> None:
+    """Raise TypeError for an array of anything but numbers and booleans."""
+    if array.dtype.kind not in "?biufc" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{name} must hold numbers; its dtype is {array.dtype}")
+
+
+def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype that sums of a dtype are made in: float32 for the 16-bit floats, else the same."""
+    return np.dtype(np.float32) if dtype.name in ("float16", "bfloat16") else dtype
+
+
 def result_dtype(arrays: dict[str, Array | None], dtype: Any) -> np.dtype[Any]:
     """The dtype of accumulation and result: ``dtype``, or NumPy's promotion of the arrays' dtypes."""
     present = {name: array for name, array in arrays.items() if array is not None}
