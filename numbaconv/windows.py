@@ -15,7 +15,7 @@ from .arrays import Array
 from .problem import ConvProblem
 
 #: An index of arrays; typed loosely, because type checkers take such tuples for arrays.
-Slices = tuple[Any, ...]
+Index = tuple[Any, ...]
 
 
 def _seen(size: int, outputs: int, tap: int, stride: int, dilation: int, before: int) -> tuple[slice, slice]:
@@ -29,8 +29,11 @@ def _seen(size: int, outputs: int, tap: int, stride: int, dilation: int, before:
     return slice(first, last), slice(start, (last - 1) * stride + offset + 1, stride)
 
 
-def tap_slices(problem: ConvProblem) -> Iterator[tuple[Slices, Slices, Slices]]:
-    """Each tap of the kernel, the outputs for which it lies within the input, and the cells that it sees there."""
+def tap_slices(problem: ConvProblem) -> Iterator[tuple[Index, Index]]:
+    """For each tap of the kernel: where the outputs whose tap lies within the input are in ``windows``, and its cells.
+
+    The former indexes arrays (N, C, *kernel_size, *output_size), the latter arrays (N, C, *input_size).
+    """
     for tap in np.ndindex(*problem.kernel_size):
         pairs = [
             _seen(size, outputs, k, stride, dilation, before)
@@ -39,7 +42,8 @@ def tap_slices(problem: ConvProblem) -> Iterator[tuple[Slices, Slices, Slices]]:
                 strict=True,
             )
         ]  # fmt: skip
-        yield tap, tuple(outputs for outputs, _ in pairs), tuple(cells for _, cells in pairs)
+        every = (slice(None), slice(None))
+        yield (*every, *tap, *(outputs for outputs, _ in pairs)), (*every, *(cells for _, cells in pairs))
 
 
 def gather(problem: ConvProblem, x: Array, windows: Array) -> None:
@@ -48,11 +52,11 @@ def gather(problem: ConvProblem, x: Array, windows: Array) -> None:
     x is (N, C, *input_size), ``windows`` (N, C, *kernel_size, *output_size).
     """
     windows[...] = 0
-    for tap, outputs, cells in tap_slices(problem):
-        windows[(slice(None), slice(None), *tap, *outputs)] = x[(slice(None), slice(None), *cells)]
+    for seen, cells in tap_slices(problem):
+        windows[seen] = x[cells]
 
 
 def scatter(problem: ConvProblem, windows: Array, x: Array) -> None:
     """x[n, c, i] += sum over tap, o with o * stride + tap * dilation - padding before = i of windows[n, c, tap, o]."""
-    for tap, outputs, cells in tap_slices(problem):
-        x[(slice(None), slice(None), *cells)] += windows[(slice(None), slice(None), *tap, *outputs)]
+    for seen, cells in tap_slices(problem):
+        x[cells] += windows[seen]

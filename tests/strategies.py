@@ -138,7 +138,8 @@ def problems_for(algorithm, **options):
 
 def _between(array, step):
     """A view into larger memory, NaN around it, whose neighbours lie ``step`` apart; a negative one: backwards."""
-    memory = np.full([*np.add(array.shape[:-1], 2), (array.shape[-1] + 1) * abs(step) + 1], np.nan, array.dtype)
+    around = np.nan if array.dtype.kind in "fc" else 1
+    memory = np.full([*np.add(array.shape[:-1], 2), (array.shape[-1] + 1) * abs(step) + 1], around, array.dtype)
     inside = memory[(slice(1, -1),) * (array.ndim - 1)][..., abs(step) : -1 : abs(step)]
     view = np.flip(inside) if step < 0 else inside
     view[...] = array
