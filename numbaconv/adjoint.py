@@ -21,7 +21,7 @@ from .planner import PARALLEL_PACKING, check_names, choose
 from .problem import DATA_FORMATS, ConvProblem, conv_problem, shape_argument
 from .transposition import Phase, transposed_phases, transposed_problem
 
-#: Where a layer keeps its packed weights: one dictionary for each phase, and one for the arranged weights.
+#: Where a layer keeps its packed weights: a dictionary for each phase, by its taps, and the arranged weights, by all.
 Packs = dict[Any, Any]
 
 
@@ -64,7 +64,7 @@ def input_adjoint(
     weights = _arranged(problem, phases, weight, packs)
     ndim = problem.ndim
     calls = []
-    for number, (phase, part) in enumerate(zip(phases, weights, strict=True)):
+    for phase, part in zip(phases, weights, strict=True):
         target = out[_cells(problem, phase.outputs)]
         if part is None or problem.filters == 0:
             _fill(target, problem, bias, how)
@@ -73,12 +73,12 @@ def input_adjoint(
             1, phase.padding, phase.dilation, problem.groups, how.algorithm, how.precision,
             DATA_FORMATS[ndim][problem.channels_last], "zeros", how.activation,
         )  # fmt: skip
-        calls.append((number, y[_cells(problem, phase.inputs)], part, options, target))
+        calls.append((phase.taps, y[_cells(problem, phase.inputs)], part, options, target))
     if how.algorithm != "auto":  # it must serve all phases, or none is computed
         for _, x, part, options, _ in calls:
             describe(ndim, x, part, bias, options, problem.dtype)
-    for number, x, part, options, target in calls:
-        kept = None if packs is None else packs.setdefault(number, {})
+    for taps, x, part, options, target in calls:
+        kept = None if packs is None else packs.setdefault(taps, {})
         convolve(ndim, x, part, bias, options, problem.dtype, target, kept)
 
 
@@ -99,7 +99,7 @@ def _arranged(
     problem: ConvProblem, phases: tuple[Phase, ...], weight: Array, packs: Packs | None
 ) -> list[Array | None]:
     """The weight of each phase, of shape (channels, filters // groups, taps); None for a phase without any."""
-    key = ("arranged", problem.dtype)
+    key = (problem.dtype, *(phase.taps for phase in phases))
     if packs is not None and key in packs:
         kept: list[Array | None] = packs[key]
         return kept
@@ -303,12 +303,7 @@ def conv_transpose(
     if unbatched:
         x = x[None]
     computed = result_dtype({"input": x, "weight": w, "bias": b}, dtype)
-    problem = transposed_problem(
-        ndim, x.shape, w.shape, None if b is None else b.shape, stride=options.stride, padding=options.padding,
-        output_padding=output_padding, groups=options.groups, dilation=options.dilation,
-        data_format=options.data_format, padding_mode=options.padding_mode, activation=options.activation,
-        dtype=computed,
-    )  # fmt: skip
+    problem = _transposed(ndim, x, w, b, options, output_padding, computed)
     check_names(options.algorithm, options.precision)
     result = result_array(out, problem.input_shape, computed, {"input": x, "weight": w, "bias": b}, unbatched)
     how = How(options.algorithm, options.precision, options.activation)
@@ -317,6 +312,24 @@ def conv_transpose(
         return out
     answer: Array = result[0] if unbatched else result
     return answer
+
+
+def _transposed(
+    ndim: int, x: Array, w: Array, b: Array | None, options: Options, output_padding: Any, dtype: np.dtype[Any]
+) -> ConvProblem:
+    """The convolution whose adjoint is asked for."""
+    return transposed_problem(
+        ndim, x.shape, w.shape, None if b is None else b.shape, stride=options.stride, padding=options.padding,
+        output_padding=output_padding, groups=options.groups, dilation=options.dilation,
+        data_format=options.data_format, padding_mode=options.padding_mode, activation=options.activation, dtype=dtype,
+    )  # fmt: skip
+
+
+def transposed_size(ndim: int, input: Any, weight: Array, options: Options) -> tuple[int, ...]:
+    """The spatial size of a transposed convolution's result without output padding."""
+    x = as_array("input", input)
+    problem = _transposed(ndim, x[None] if x.ndim == ndim + 1 else x, weight, None, options, 0, np.dtype(np.float32))
+    return problem.input_size
 
 
 def input_gradient(

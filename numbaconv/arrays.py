@@ -11,8 +11,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 #: Candidate solutions that NumPy tries before an overlap counts as too costly to decide; an `int`, whatever its stubs
 #: say.
 EFFORT: Final[Any] = 100_000
+SINGLE: Final[np.dtype[Any]] = np.dtype(np.float32)
 #: The dtypes that kernels compute in.
-COMPUTED: Final = (np.dtype(np.float32), np.dtype(np.float64))
+COMPUTED: Final = (SINGLE, np.dtype(np.float64))
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -42,9 +43,17 @@ def check_numbers(name: str, array: Array) -> None:
         raise TypeError(f"{name} must hold numbers; its dtype is {array.dtype}")
 
 
+def parameter_dtype(dtype: Any) -> np.dtype[Any]:
+    """The dtype of a layer's parameters."""
+    result: np.dtype[Any] = np.dtype(dtype)
+    if result not in COMPUTED:
+        raise TypeError(f"parameters must be float32 or float64; dtype is {result}")
+    return result
+
+
 def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype that sums of a dtype are made in: float32 for the 16-bit floats, else the same."""
-    return np.dtype(np.float32) if dtype.name in ("float16", "bfloat16") else dtype
+    return SINGLE if dtype.name in ("float16", "bfloat16") else dtype
 
 
 def result_dtype(arrays: dict[str, Array | None], dtype: Any) -> np.dtype[Any]:
