@@ -2,7 +2,7 @@
 
 With a convolution y = conv(x, w), the adjoint in x (a transposed convolution) takes an array like y to one like x, and
 the adjoint in w takes arrays like x and y to one like w, so that <conv(x, w), y> = <x, input_adjoint(w, y)> = <w,
-weight_adjoint(x, y)>. They are what gradients are made of.
+weight_adjoint(x, y)>. They are what gradients are made of. (Of complex numbers: <a, b> = sum of a times conjugate b.)
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import runtime
-from .arrays import Array, as_array, flat, prepared, result_array, result_dtype
+from .arrays import Array, as_array, check_real, flat, prepared, result_array, result_dtype
 from .execute import Options, convolve, describe
+from .lowering import lowering
 from .planner import PARALLEL_PACKING, check_names, choose
 from .problem import DATA_FORMATS, ConvProblem, conv_problem, shape_argument
 from .transposition import Phase, transposed_phases, transposed_problem
@@ -39,7 +40,7 @@ def input_adjoint(
     """The adjoint of a convolution in its input, with a bias: a transposed convolution.
 
     out[n, c, i] = bias[c] + sum over f, o, k with o * stride + k * dilation - padding before = i of
-        weight[f, c, k] * y[n, f, o]
+        conjugate of weight[f, c, k] * y[n, f, o]
 
     Every phase of the stride is a convolution of its own (:mod:`numbaconv.transposition`), written where its cells lie.
 
@@ -58,6 +59,19 @@ def input_adjoint(
         Where a layer keeps its packed weights.
     """
     if out.size == 0:
+        return
+    lower = lowering(problem.dtype, how.activation)
+    if lower is not None:
+        groups, axis = problem.groups, -1 if problem.channels_last else 1
+        inner = lower.problem(problem)
+        computed = np.empty(inner.input_shape, inner.dtype)
+        input_adjoint(
+            inner, lower.weight(weight, groups), lower.channels(y, groups, axis),
+            None if bias is None else lower.channels(bias, groups, 0),
+            how._replace(activation=lower.activation(how.activation)), computed,
+            None if packs is None else packs.setdefault(lower.dtype, {}),
+        )  # fmt: skip
+        lower.store(computed, out, groups, axis, how.activation)
         return
     y = prepared(y, problem.dtype)
     phases = transposed_phases(problem, y.shape[1:-1] if problem.channels_last else y.shape[2:])
@@ -136,7 +150,7 @@ def _arranged(
 def weight_adjoint(problem: ConvProblem, x: Array, y: Array, how: How, out: Array) -> None:
     """The adjoint of a convolution in its weight.
 
-    out[f, c, k] = sum over n, o of x[n, c, o * stride + k * dilation - padding before] * y[n, f, o]
+    out[f, c, k] = sum over n, o of conjugate of x[n, c, o * stride + k * dilation - padding before] * y[n, f, o]
 
     That is a convolution of x with the weight y in which batch and channels, stride and dilation change places. Its
     output, the size of a kernel, would leave most of a vector empty, so the channels of x become a further dimension
@@ -156,6 +170,14 @@ def weight_adjoint(problem: ConvProblem, x: Array, y: Array, how: How, out: Arra
         return
     if y.size == 0:
         out[...] = 0
+        return
+    lower = lowering(problem.dtype)
+    if lower is not None:
+        groups, axis = problem.groups, -1 if problem.channels_last else 1
+        inner = lower.problem(problem)
+        computed = np.empty(inner.weight_shape, inner.dtype)
+        weight_adjoint(inner, lower.channels(x, groups, axis), lower.channels(y, groups, axis), how, computed)
+        lower.store_weight(computed, out, groups)
         return
     x, y = prepared(x, problem.dtype), prepared(y, problem.dtype)
     if problem.channels_last:
@@ -305,9 +327,10 @@ def conv_transpose(
     computed = result_dtype({"input": x, "weight": w, "bias": b}, dtype)
     problem = _transposed(ndim, x, w, b, options, output_padding, computed)
     check_names(options.algorithm, options.precision)
+    check_real(options.activation, computed)
     result = result_array(out, problem.input_shape, computed, {"input": x, "weight": w, "bias": b}, unbatched)
     how = How(options.algorithm, options.precision, options.activation)
-    input_adjoint(problem, w, x, b, how, result, packs)
+    input_adjoint(problem, w.conj() if w.dtype.kind == "c" else w, x, b, how, result, packs)
     if out is not None:
         return out
     answer: Array = result[0] if unbatched else result

@@ -38,7 +38,7 @@ def conv2d(
     Parameters
     ----------
     input : array_like, shape (N, C, H, W) or (C, H, W)
-        Real numbers; with ``data_format`` "NHWC" of shape (N, H, W, C) or (H, W, C). Any strides, alignment and byte
+        Numbers or booleans; with ``data_format`` "NHWC" of shape (N, H, W, C) or (H, W, C). Any strides, alignment and byte
         order, read-only or not; it is never modified.
     weight : array_like, shape (F, C // groups, KH, KW)
         The filters, in this order of dimensions whatever the ``data_format``.
@@ -65,7 +65,9 @@ def conv2d(
     activation : {None, "relu"}
         Applied to the output after the bias.
     dtype : dtype, optional
-        Of accumulation and result: float32 or float64. By default NumPy's promotion of the arrays' dtypes.
+        Of accumulation and result, as in :func:`numpy.sum`; by default NumPy's promotion of the arrays' dtypes.
+        Integers wrap around, so for images of uint8 ask for int32; of booleans the result is whether any product is
+        true; float16 and bfloat16 (of the package ml_dtypes) are accumulated in float32 and rounded once.
     out : ndarray, optional
         Where the result is written: of its shape and dtype, with any strides, not overlapping the other arrays.
 

@@ -175,7 +175,11 @@ def test_torch_layers_exchange_parameters(layer):
         (ValueError, "groups 2 must divide in_channels 3 and out_channels 4", lambda: nc.nn.Conv2d(3, 4, 3, groups=2)),
         (ValueError, "kernel_size must be one integer or one for each of 2", lambda: nc.nn.Conv2d(1, 1, (1, 2, 3))),
         (ValueError, "device must be None or 'cpu'; got 'cuda'", lambda: nc.nn.Conv2d(1, 1, 3, device="cuda")),
-        (TypeError, "parameters must be float32 or float64; dtype is int8", lambda: nc.nn.Conv2d(1, 1, 3, dtype="i1")),
+        (
+            TypeError,
+            "parameters must be floating-point or complex numbers; dtype is int8",
+            lambda: nc.nn.Conv2d(1, 1, 3, dtype="i1"),
+        ),
         (ValueError, "padding_mode must be one of 'zeros'", lambda: nc.nn.Conv2d(1, 1, 3, padding_mode="mirror")),
         (
             ValueError,

@@ -24,7 +24,7 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
     def gemm_microkernel(
         typing_context, a, a_start, b, b_start, rows, depth, out, start, stride, spare, accumulate, bias_start, finish
     ):
-        """C = A B [+ C] [+ bias] [then ReLU] for one register tile of MR x NR; float32 or float64.
+        """C = A B [+ C] [+ bias] [then ReLU] for one register tile of MR x NR; float32, float64, int32 or int64.
 
         C[m, n] (+)= sum over k < depth of A[m, k] * B[k, n], for m < MR and n < NR, in the order of k.
 
@@ -84,14 +84,12 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
             return builder.gep(c_first, [builder.add(builder.mul(stride, constant(m)), constant(v * vectors.lanes))])
 
         def accumulated() -> list[ir.Value]:
-            return [
-                builder.fadd(vectors.load(address(m, v)), total) for (m, v), total in zip(tile, totals, strict=True)
-            ]
+            return [vectors.add(vectors.load(address(m, v)), total) for (m, v), total in zip(tile, totals, strict=True)]
 
         def biased() -> list[ir.Value]:
             first = element(context, builder, kinds[0], a, bias_start)
             biases = [vectors.splat(builder.load(builder.gep(first, [constant(m)]))) for m in range(tile_rows)]
-            return [builder.fadd(total, biases[m]) for (m, _), total in zip(tile, totals, strict=True)]
+            return [vectors.add(total, biases[m]) for (m, _), total in zip(tile, totals, strict=True)]
 
         totals = changed_if(builder, builder.icmp_signed("!=", accumulate, constant(0)), totals, accumulated)
         totals = changed_if(builder, builder.icmp_signed(">=", finish, constant(FINISH_BIAS)), totals, biased)
@@ -128,11 +126,11 @@ def finish_lanes(typing_context, x, x_start, out, start, count, accumulate, bias
         # Branches, not selects: even a load of no lanes waits for its cache line, 200 cycles for a row of 112.
         [value] = changed_if(
             builder, builder.icmp_signed("!=", accumulate, constant(0)), [value],
-            lambda: [builder.fadd(vectors.load_masked(target, mask), value)],
+            lambda: [vectors.add(vectors.load_masked(target, mask), value)],
         )  # fmt: skip
         [value] = changed_if(
             builder, builder.icmp_signed(">=", finish, constant(FINISH_BIAS)), [value],
-            lambda: [builder.fadd(value, vectors.splat(bias))],
+            lambda: [vectors.add(value, vectors.splat(bias))],
         )  # fmt: skip
         relu = builder.icmp_signed("==", finish, constant(FINISH_BIAS_RELU))
         [value] = changed_if(builder, relu, [value], lambda: [vectors.relu(value)])
