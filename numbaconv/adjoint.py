@@ -20,6 +20,7 @@ from .execute import Options, convolve, describe
 from .lowering import lowering
 from .planner import PARALLEL_PACKING, check_names, choose
 from .problem import DATA_FORMATS, ConvProblem, conv_problem, shape_argument
+from .tensors import to_array
 from .transposition import Phase, transposed_phases, transposed_problem
 
 #: Where a layer keeps its packed weights: a dictionary for each phase, by its taps, and the arranged weights, by all.
@@ -325,9 +326,7 @@ def conv_transpose(
     if unbatched:
         x = x[None]
     computed = result_dtype({"input": x, "weight": w, "bias": b}, dtype)
-    problem = _transposed(ndim, x, w, b, options, output_padding, computed)
-    check_names(options.algorithm, options.precision)
-    check_real(options.activation, computed)
+    problem = transposed_of(ndim, x, w, b, options, output_padding, computed)
     result = result_array(out, problem.input_shape, computed, {"input": x, "weight": w, "bias": b}, unbatched)
     how = How(options.algorithm, options.precision, options.activation)
     input_adjoint(problem, w.conj() if w.dtype.kind == "c" else w, x, b, how, result, packs)
@@ -337,10 +336,12 @@ def conv_transpose(
     return answer
 
 
-def _transposed(
-    ndim: int, x: Array, w: Array, b: Array | None, options: Options, output_padding: Any, dtype: np.dtype[Any]
+def transposed_of(
+    ndim: int, x: Any, w: Any, b: Any, options: Options, output_padding: Any, dtype: np.dtype[Any]
 ) -> ConvProblem:
     """The convolution whose adjoint is asked for."""
+    check_names(options.algorithm, options.precision)
+    check_real(options.activation, dtype)
     return transposed_problem(
         ndim, x.shape, w.shape, None if b is None else b.shape, stride=options.stride, padding=options.padding,
         output_padding=output_padding, groups=options.groups, dilation=options.dilation,
@@ -350,8 +351,8 @@ def _transposed(
 
 def transposed_size(ndim: int, input: Any, weight: Array, options: Options) -> tuple[int, ...]:
     """The spatial size of a transposed convolution's result without output padding."""
-    x = as_array("input", input)
-    problem = _transposed(ndim, x[None] if x.ndim == ndim + 1 else x, weight, None, options, 0, np.dtype(np.float32))
+    x = to_array("input", input)
+    problem = transposed_of(ndim, x[None] if x.ndim == ndim + 1 else x, weight, None, options, 0, np.dtype(np.float32))
     return problem.input_size
 
 
@@ -361,12 +362,7 @@ def input_gradient(
     """The body of ``grad.conv{ndim}d_input``; :func:`numbaconv.grad.conv2d_input` documents it."""
     w, y = as_array("weight", weight), as_array("grad_output", grad_output)
     arrays: dict[str, Array | None] = {"weight": w, "grad_output": y}
-    size = shape_argument("input_size", input_size)
-    unbatched = len(size) == ndim + 1
-    if unbatched:
-        size = (1, *size)
-    problem = _forward(ndim, size, w.shape, options, result_dtype(arrays, dtype))
-    _check_gradient(problem, y, unbatched)
+    problem, unbatched = forward_problem(ndim, input_size, w.shape, y, options, result_dtype(arrays, dtype))
     result = result_array(out, problem.input_shape, problem.dtype, arrays, unbatched)
     input_adjoint(problem, w, y[None] if unbatched else y, None, How(options.algorithm, options.precision), result)
     if out is not None:
@@ -381,34 +377,30 @@ def weight_gradient(
     """The body of ``grad.conv{ndim}d_weight``; :func:`numbaconv.grad.conv2d_weight` documents it."""
     x, y = as_array("input", input), as_array("grad_output", grad_output)
     arrays: dict[str, Array | None] = {"input": x, "grad_output": y}
-    unbatched = x.ndim == ndim + 1
-    if unbatched:
-        x = x[None]
-    size = shape_argument("weight_size", weight_size)
-    problem = _forward(ndim, x.shape, size, options, result_dtype(arrays, dtype))
-    _check_gradient(problem, y, unbatched)
+    problem, unbatched = forward_problem(ndim, x.shape, weight_size, y, options, result_dtype(arrays, dtype))
     result = result_array(out, problem.weight_shape, problem.dtype, arrays)
-    weight_adjoint(problem, x, y[None] if unbatched else y, How(options.algorithm, options.precision), result)
+    x, y = (x[None], y[None]) if unbatched else (x, y)
+    weight_adjoint(problem, x, y, How(options.algorithm, options.precision), result)
     return result if out is None else out
 
 
-def _forward(
-    ndim: int, input_shape: tuple[int, ...], weight_shape: tuple[int, ...], options: Options, dtype: np.dtype[Any]
-) -> ConvProblem:
-    """The convolution whose gradient is asked for."""
+def forward_problem(
+    ndim: int, input_size: Any, weight_size: Any, grad_output: Any, options: Options, dtype: np.dtype[Any]
+) -> tuple[ConvProblem, bool]:
+    """The convolution whose gradient is asked for, and whether its input has no batch."""
     check_names(options.algorithm, options.precision)
-    return conv_problem(
-        ndim, input_shape, weight_shape, stride=options.stride, padding=options.padding, dilation=options.dilation,
-        groups=options.groups, data_format=options.data_format, dtype=dtype,
+    input_shape, weight_shape = shape_argument("input_size", input_size), shape_argument("weight_size", weight_size)
+    unbatched = len(input_shape) == ndim + 1
+    problem = conv_problem(
+        ndim, (1, *input_shape) if unbatched else input_shape, weight_shape, stride=options.stride,
+        padding=options.padding, dilation=options.dilation, groups=options.groups, data_format=options.data_format,
+        dtype=dtype,
     )  # fmt: skip
-
-
-def _check_gradient(problem: ConvProblem, y: Array, unbatched: bool) -> None:
-    """It must have the shape of the convolution's result."""
     shape = problem.output_shape[1:] if unbatched else problem.output_shape
-    if y.shape != shape:
+    if tuple(grad_output.shape) != shape:
         raise ValueError(
             f"grad_output must have the convolution's output shape {shape}, which follows from input size "
-            f"{problem.input_shape[1:] if unbatched else problem.input_shape}, weight size {problem.weight_shape}, "
-            f"stride {problem.stride}, padding {problem.padding} and dilation {problem.dilation}; got {y.shape}"
+            f"{input_shape}, weight size {weight_shape}, stride {problem.stride}, padding {problem.padding} and "
+            f"dilation {problem.dilation}; got {tuple(grad_output.shape)}"
         )
+    return problem, unbatched

@@ -176,7 +176,7 @@ def describe(
 ) -> tuple[ConvProblem, Plan | None]:
     """Validate and plan a call; the plan is None where the output is empty or nothing but the bias."""
     computed = result_dtype({"input": x, "weight": weight, "bias": bias}, dtype)
-    problem = _problem(ndim, x, weight, bias, options, computed)
+    problem = problem_of(ndim, x, weight, bias, options, computed)
     check_names(options.algorithm, options.precision)
     if problem.depth == 0 or 0 in problem.output_shape:
         return problem, None
@@ -185,9 +185,7 @@ def describe(
     return problem, choose(planned, options.algorithm, options.precision, packed)
 
 
-def _problem(
-    ndim: int, x: Array, weight: Array, bias: Array | None, options: Options, dtype: np.dtype[Any]
-) -> ConvProblem:
+def problem_of(ndim: int, x: Any, weight: Any, bias: Any, options: Options, dtype: np.dtype[Any]) -> ConvProblem:
     """The convolution that a call asks for."""
     problem = conv_problem(
         ndim, x.shape, weight.shape, None if bias is None else bias.shape,
@@ -270,7 +268,7 @@ def _lowered(
 ) -> Array:
     """:func:`convolve` in a dtype that no kernel has; ``result`` is ``out`` with a batch."""
     x, w, b = arrays
-    problem = _problem(ndim, x, w, b, options, lower.dtype)
+    problem = problem_of(ndim, x, w, b, options, lower.dtype)
     if result is None:
         result = np.empty(problem.output_shape, lower.dtype)
     else:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .adjoint import input_gradient, weight_gradient
-from .arrays import Array
 from .execute import Options
+from .foreign import input_gradient, weight_gradient
 
 
 def conv2d_input(
@@ -22,8 +21,8 @@ def conv2d_input(
     precision: str = "standard",
     data_format: str = "NCHW",
     dtype: Any = None,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """Gradient of :func:`numbaconv.conv2d` with respect to its input; a drop-in for ``torch.nn.grad.conv2d_input``.
 
     It is the transposed convolution of ``grad_output``: <conv2d(x, weight), grad_output> = <x, conv2d_input(x.shape,
@@ -86,8 +85,8 @@ def conv2d_weight(
     precision: str = "standard",
     data_format: str = "NCHW",
     dtype: Any = None,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """Gradient of :func:`numbaconv.conv2d` with respect to its weight; a drop-in for ``torch.nn.grad.conv2d_weight``.
 
     It is a convolution of the input with ``grad_output`` in which batch and channels, stride and dilation change
@@ -151,8 +150,8 @@ def conv1d_input(
     precision: str = "standard",
     data_format: str = "NCW",
     dtype: Any = None,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """Gradient of :func:`numbaconv.conv1d` with respect to its input; replaces ``torch.nn.grad.conv1d_input``.
 
     Parameters
@@ -199,8 +198,8 @@ def conv1d_weight(
     precision: str = "standard",
     data_format: str = "NCW",
     dtype: Any = None,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """Gradient of :func:`numbaconv.conv1d` with respect to its weight; replaces ``torch.nn.grad.conv1d_weight``.
 
     Parameters
@@ -247,8 +246,8 @@ def conv3d_input(
     precision: str = "standard",
     data_format: str = "NCDHW",
     dtype: Any = None,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """Gradient of :func:`numbaconv.conv3d` with respect to its input; replaces ``torch.nn.grad.conv3d_input``.
 
     Parameters
@@ -295,8 +294,8 @@ def conv3d_weight(
     precision: str = "standard",
     data_format: str = "NCDHW",
     dtype: Any = None,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """Gradient of :func:`numbaconv.conv3d` with respect to its weight; replaces ``torch.nn.grad.conv3d_weight``.
 
     Parameters

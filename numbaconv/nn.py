@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .adjoint import conv_transpose, transposed_size
-from .execute import Options, convolve
+from .adjoint import transposed_size
+from .execute import Options
+from .foreign import conv_transpose, convolve
 from .layers import Layer
 from .problem import per_dimension
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, as_array, check_numbers, wide_dtype
+from .foreign import through
 from .problem import AXES, conv_problem, per_dimension
 from .windows import gather, scatter
 
 
-def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Array:
+def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
     """Lay out the windows of an image as the columns of a matrix; a drop-in for :func:`torch.nn.functional.unfold`.
 
     With it a convolution is a matrix product: conv2d(x, w) holds the numbers of w.reshape(F, -1) @ unfold(x, (KH, KW)).
@@ -58,6 +59,10 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, st
            [3., 4., 6., 7.],
            [4., 5., 7., 8.]])
     """
+    return through(lambda x, _: _unfold(x, kernel_size, dilation, padding, stride), {"input": input})
+
+
+def _unfold(input: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Array:
     x = as_array("input", input)
     check_numbers("input", x)
     if x.ndim not in (3, 4):
@@ -75,7 +80,7 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, st
     return result
 
 
-def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Array:
+def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
     """Add the windows of an image up to an image; a drop-in for :func:`torch.nn.functional.fold`.
 
     The adjoint of :func:`unfold`, not its inverse: a cell that lies in several windows gets the sum of them.
@@ -114,6 +119,10 @@ def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padd
             [2., 4., 2.],
             [1., 2., 1.]]])
     """
+    return through(lambda x, _: _fold(x, output_size, kernel_size, dilation, padding, stride), {"input": input})
+
+
+def _fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Array:
     columns = as_array("input", input)
     check_numbers("input", columns)
     if columns.ndim not in (2, 3):

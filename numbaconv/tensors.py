@@ -90,9 +90,22 @@ def _bfloat16(name: str) -> np.dtype[Any]:
     try:
         import ml_dtypes
     except ImportError:
-        raise TypeError(f"{name} has dtype bfloat16, which NumPy knows with the package ml_dtypes only") from None
+        raise TypeError(f"{name}: NumPy knows bfloat16 with the package ml_dtypes only") from None
     result: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return result
+
+
+def to_tensor(value: Any) -> Any:
+    """A torch tensor that shares memory with ``value`` where it can; torch must have been imported."""
+    return value if is_tensor(value) else _to_torch(np.require(as_array("array", value), None, "W"))
+
+
+def to_dtype(dtype: Any) -> Any:
+    """``dtype`` as NumPy takes it, where it is one of torch's."""
+    name = str(dtype)
+    if not name.startswith("torch."):
+        return dtype
+    return _bfloat16("dtype") if name == "torch.bfloat16" else name.removeprefix("torch.")
 
 
 def _to_torch(array: Array) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .adjoint import conv_transpose
-from .arrays import Array
 from .execute import Options
+from .foreign import conv_transpose
 
 
 def conv_transpose2d(
@@ -25,8 +24,8 @@ def conv_transpose2d(
     padding_mode: str = "zeros",
     activation: str | None = None,
     dtype: Any = None,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """Spread images through filters; a drop-in for :func:`torch.nn.functional.conv_transpose2d` on NumPy arrays.
 
     out[n, f, h * stride + i * dilation - padding, w * ...] += weight[c, f, i, j] * input[n, c, h, w], on top of bias[f]
@@ -104,8 +103,8 @@ def conv_transpose1d(
     padding_mode: str = "zeros",
     activation: str | None = None,
     dtype: Any = None,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """Spread sequences through filters; a drop-in for :func:`torch.nn.functional.conv_transpose1d`.
 
     Parameters
@@ -159,8 +158,8 @@ def conv_transpose3d(
     padding_mode: str = "zeros",
     activation: str | None = None,
     dtype: Any = None,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """Spread volumes through filters; a drop-in for :func:`torch.nn.functional.conv_transpose3d`.
 
     Parameters
