@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import adjoint, execute
-from .adjoint import How, forward_problem, transposed_of
+from . import execute
+from .adjoint import forward_problem, transposed_of
 from .arrays import Array, result_dtype
-from .execute import Options
+from .execute import How, Options
+from .input_adjoint import input_adjoint
 from .problem import DATA_FORMATS, ConvProblem
 from .tensors import to_array, to_tensor
+from .weight_adjoint import weight_adjoint
 
 #: The arguments of the trilinear form.
 SLOTS = "xwy"
@@ -44,10 +46,10 @@ class Form:
         a = a.conj() if a.dtype.kind == "c" else a
         if slot == "x":
             out = np.empty(problem.input_shape, problem.dtype)
-            adjoint.input_adjoint(problem, a, b, None, how, out)
+            input_adjoint(problem, a, b, None, how, out)
         else:
             out = np.empty(problem.weight_shape, problem.dtype)
-            adjoint.weight_adjoint(problem, a, b, how, out)
+            weight_adjoint(problem, a, b, how, out)
         return out
 
 

@@ -47,6 +47,14 @@ class Options(NamedTuple):
     activation: Any = None
 
 
+class How(NamedTuple):
+    """The options that do not change what is computed but how, and what is done to it in the end."""
+
+    algorithm: str = "auto"
+    precision: str = "standard"
+    activation: str | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class Executable:
     """A plan, where its arrays' elements lie, and the kernels that carry it out.

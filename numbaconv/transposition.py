@@ -165,6 +165,10 @@ class Phase(NamedTuple):
         """How many taps there are in each dimension."""
         return tuple(map(len, self.taps))
 
+    def output_count(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """How many cells of a result of this size it computes in each dimension."""
+        return tuple(len(range(n)[cells]) for n, cells in zip(size, self.outputs, strict=True))
+
     @property
     def empty(self) -> bool:
         """Whether nothing is summed."""

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from accuracy import WINOGRAD, assert_same_bits
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from naive import scipy_reference, transposed_reference, weight_gradient_reference
 from strategies import (
@@ -20,6 +20,7 @@ from strategies import (
 )
 
 import numbaconv as nc
+from numbaconv import input_adjoint
 
 INPUT_GRADIENTS = {1: nc.grad.conv1d_input, 2: nc.grad.conv2d_input, 3: nc.grad.conv3d_input}
 WEIGHT_GRADIENTS = {1: nc.grad.conv1d_weight, 2: nc.grad.conv2d_weight, 3: nc.grad.conv3d_weight}
@@ -44,7 +45,20 @@ def allowed_error(x, w, bias, arguments):
 # -------------------------------------------------------------------------------- transposed convolution
 
 
+@pytest.fixture(params=["large results apart", "all results apart"])
+def apart(request, monkeypatch):
+    """Whether small results, too, are computed in phases that are woven together, an image or two at a time."""
+    if request.param.startswith("all"):
+        monkeypatch.setattr(input_adjoint, "LEAST_APART", 0)
+        monkeypatch.setattr(input_adjoint, "APART_BYTES", 2000)
+
+
+of_both_kinds = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
 @every_summing_algorithm
+@pytest.mark.usefixtures("apart")
+@of_both_kinds
 @given(case=transposed_problems())
 def test_integers_are_exact(algorithm, case):
     x, w, b = case.arrays(integers=True)
@@ -64,6 +78,8 @@ def test_normal_numbers(case):
     assert (np.abs(out - expected) <= allowed_error(x, w, b, case.arguments)).all()
 
 
+@pytest.mark.usefixtures("apart")
+@of_both_kinds
 @given(case=transposed_problems(), order=st.tuples(layouts, layouts, layouts), layout=out_layouts)
 def test_layouts(case, order, layout):
     """Every layout gives the same bits; no input is changed, nor the memory around any array."""
@@ -86,6 +102,26 @@ def test_unbatched(case):
     out = np.full_like(expected[0], np.nan)
     assert case.convolve(x[0], w, b, out=out) is out
     assert_same_bits(out, expected[0])
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("kernel", [(2, 2), (4, 2), (3, 3), (1, 2), (2, 1), (5, 4)])
+@pytest.mark.parametrize("stride", [(2, 2), (1, 2), (2, 1), (3, 3), (2, 4)])
+def test_results_woven_together(groups, kernel, stride):
+    """Large enough without further ado; phases that read the same cells share a convolution."""
+    random = np.random.default_rng(0)
+    x = random.integers(-8, 9, (3, 2 * groups, 23, 37)).astype(np.float32)
+    w = random.integers(-8, 9, (2 * groups, 5, *kernel)).astype(np.float32)
+    b = random.integers(-8, 9, 5 * groups).astype(np.float32)
+    for padding in (0, ((0, 1), (1, 0))):
+        arguments = {"stride": stride, "padding": padding, "groups": groups, "activation": "relu"}
+        expected = transposed_reference(x, w, b, **arguments)
+        layer = nc.nn.ConvTranspose2d.from_weight(w, b, **arguments, precision="exact")
+        out = np.full(expected.shape, np.nan, np.float32)
+        np.testing.assert_array_equal(nc.conv_transpose2d(x, w, b, **arguments, precision="exact", out=out), expected)
+        for images in (x, x[:1, :, :9, :9], x):  # a layer's weights are arranged for both ways
+            reference = transposed_reference(images, w, b, **arguments)
+            np.testing.assert_array_equal(layer(images), reference)
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])

@@ -31,9 +31,9 @@ ARROWS = {
     "windows": {"arrays", "problem"},
     "tensors": {"arrays"},
     "foreign": {"adjoint", "arrays", "autograd", "execute", "tensors"},
-    "autograd": {"adjoint", "arrays", "execute", "problem", "tensors"},
+    "autograd": {"adjoint", "arrays", "execute", "input_adjoint", "problem", "tensors", "weight_adjoint"},
     "layers": {"arrays", "execute", "problem", "tensors"},
-    "adjoint": {
+    "input_adjoint": {
         "arrays",
         "execute",
         "kernels.arrange",
@@ -41,8 +41,18 @@ ARROWS = {
         "planner",
         "problem",
         "runtime",
+        "transposition",
+    },
+    "weight_adjoint": {"arrays", "execute", "lowering", "planner", "problem"},
+    "adjoint": {
+        "arrays",
+        "execute",
+        "input_adjoint",
+        "planner",
+        "problem",
         "tensors",
         "transposition",
+        "weight_adjoint",
     },
     "execute": {"algorithms", "arrays", "kernels.geometry", "lowering", "planner", "problem", "runtime"},
     **{

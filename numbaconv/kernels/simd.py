@@ -216,6 +216,30 @@ def copy_every_other(typing_context, x, x_start, y, y_start, count):
 
 
 @intrinsic
+def store_pairs(typing_context, a, a_start, b, b_start, y, y_start, count):
+    """y[y_start + 2 * j], y[y_start + 2 * j + 1] = a[a_start + j], b[b_start + j] for j < min(count, lanes)."""
+    signature = types.void(a, types.intp, b, types.intp, y, types.intp, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        a, a_start, b, b_start, y, y_start, count = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        lanes = vectors.lanes
+        mask = vectors.first_lanes(count)
+        first = vectors.load_masked(element(context, builder, signature.args[0], a, a_start), mask)
+        second = vectors.load_masked(element(context, builder, signature.args[2], b, b_start), mask)
+        target = element(context, builder, signature.args[4], y, y_start)
+        written = builder.mul(count, constant(2))
+        for half in range(2):
+            woven = [lane for j in range(half * lanes // 2, (half + 1) * lanes // 2) for lane in (j, lanes + j)]
+            inside = vectors.first_lanes(builder.sub(written, constant(half * lanes)))
+            address = builder.gep(target, [constant(half * lanes)])
+            vectors.store_masked(vectors.shuffle(first, second, woven), address, inside)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def transpose_panel(typing_context, x, x_start, x_stride, y, y_start):
     """Turn MR rows into columns: y[y_start + k * MR + m] = x[x_start + m * x_stride + k], m < MR, k < lanes."""
     signature = types.void(x, types.intp, types.intp, y, types.intp)
