@@ -26,6 +26,7 @@ import time
 from collections.abc import Sequence
 
 import extras
+import family
 import numba
 from numba.core.errors import NumbaError
 from peers import OURS_LAYER, OURS_PLAIN, PEERS, Settings, cpu_count, select, session, versions
@@ -64,6 +65,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--memory", action="store_true", help="measure memory instead of the suites")
     parser.add_argument("--overhead", action="store_true", help="measure the smallest call instead of the suites")
     parser.add_argument("--scaling", action="store_true", help="measure one thread beside all instead of the suites")
+    parser.add_argument(
+        "--family",
+        action="append",
+        nargs="?",
+        const="all",
+        choices=["all", *family.FAMILY],
+        help="other functions beside torch",
+    )
     for kind in ("markdown", "json", "png"):
         parser.add_argument(f"--{kind}", type=pathlib.Path, metavar="FILE", help=f"write the suites' {kind} file")
     given = parser.parse_args(arguments)
@@ -157,11 +166,21 @@ def run_suites(run: Run, layers: list[tuple[str, Layer]], given: argparse.Namesp
     error_table(run).show()
 
 
+def run_family(given: argparse.Namespace, settings: Settings) -> list[str]:
+    """Measure other functions than conv2d; what was wrong."""
+    complaints = []
+    for suite in family.FAMILY if "all" in given.family else given.family:
+        table, wrong = family.compare(suite, settings, given.rounds, given.seconds, given.layer)
+        table.show()
+        complaints += wrong
+    return complaints
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     settings = Settings(given.dtype, given.threads, given.algorithm, given.precision)
     layers = chosen_layers(given.suite or list(SUITES), given.layer)
-    if not layers:
+    if not layers and not given.family:
         print(f"no layer's name or sizes contain {given.layer!r}", file=sys.stderr)
         return 2
     contestants, skipped = select(given.peers, given.nhwc, settings)
@@ -189,6 +208,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             extras.scaling(contestants, settings, given.rounds, given.seconds, peaks, scaled).show()
         if given.memory:
             extras.memory(contestants, settings).show()
+        if given.family:
+            wrong = run_family(given, settings)
+            print("\n".join(wrong), file=sys.stderr)
+            return int(bool(wrong))
         if given.suite or not extra_modes:
             run_suites(run, layers, given)
     found = complaints(run)

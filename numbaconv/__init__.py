@@ -1,11 +1,36 @@
 """The fastest convolution that ``pip install`` can give a NumPy user: written in Python, compiled by Numba."""
 
-from . import nn
-from .functional import conv1d, conv2d, conv2D_gemm, conv3d, explain
+from . import grad, nn
+from .functional import (
+    conv1d,
+    conv2d,
+    conv2D_gemm,
+    conv3d,
+    explain,
+)
 from .nn import Conv2d
+from .patches import fold, unfold
 from .planner import Plan
 from .problem import ConvProblem
+from .transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
 
 __version__ = "0.1.0"
 
-__all__ = ["Conv2d", "ConvProblem", "Plan", "__version__", "conv1d", "conv2D_gemm", "conv2d", "conv3d", "explain", "nn"]
+__all__ = [
+    "Conv2d",
+    "ConvProblem",
+    "Plan",
+    "__version__",
+    "conv1d",
+    "conv2D_gemm",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "explain",
+    "fold",
+    "grad",
+    "nn",
+    "unfold",
+]

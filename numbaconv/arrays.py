@@ -11,8 +11,15 @@ Array = np.ndarray[Any, np.dtype[Any]]
 #: Candidate solutions that NumPy tries before an overlap counts as too costly to decide; an `int`, whatever its stubs
 #: say.
 EFFORT: Final[Any] = 100_000
+SINGLE: Final[np.dtype[Any]] = np.dtype(np.float32)
 #: The dtypes that kernels compute in.
-COMPUTED: Final = (np.dtype(np.float32), np.dtype(np.float64))
+KERNEL_DTYPES: Final = (SINGLE, *map(np.dtype, (np.float64, np.int32, np.int64)))
+#: The dtypes of results; bfloat16 is one of the package ml_dtypes'.
+COMPUTED: Final = frozenset(
+    ["bool", "float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
+    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
+LISTED: Final = "bool, integers, float16, bfloat16, float32, float64, complex64 and complex128"
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -36,6 +43,34 @@ def as_array(name: str, value: Any) -> Array:
     raise TypeError(f"{name} must be a NumPy array; got {kind}; convert it with numpy.asarray({name})")
 
 
+def check_numbers(name: str, array: Array) -> None:
+    """Raise TypeError for an array of anything but numbers and booleans."""
+    if array.dtype.kind not in "biufc" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{name} must hold numbers; its dtype is {array.dtype}")
+
+
+def check_real(activation: str | None, dtype: np.dtype[Any]) -> None:
+    """Raise TypeError for an activation that complex numbers do not have."""
+    if activation is not None and dtype.kind == "c":
+        raise TypeError(f"activation {activation!r} needs real numbers; the result's dtype is {dtype}")
+
+
+def parameter_dtype(dtype: Any) -> np.dtype[Any]:
+    """The dtype of a layer's initial parameters."""
+    try:
+        result: np.dtype[Any] = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must name a NumPy dtype; got {dtype!r}") from None
+    if result.name not in COMPUTED or not np.can_cast(SINGLE, result, "same_kind"):
+        raise TypeError(f"parameters must be floating-point or complex numbers; dtype is {result}")
+    return result
+
+
+def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype that sums of a dtype are made in: float32 for the 16-bit floats, else the same."""
+    return SINGLE if dtype.name in ("float16", "bfloat16") else dtype
+
+
 def result_dtype(arrays: dict[str, Array | None], dtype: Any) -> np.dtype[Any]:
     """The dtype of accumulation and result: ``dtype``, or NumPy's promotion of the arrays' dtypes."""
     present = {name: array for name, array in arrays.items() if array is not None}
@@ -45,7 +80,7 @@ def result_dtype(arrays: dict[str, Array | None], dtype: Any) -> np.dtype[Any]:
             result = np.result_type(*(array.dtype for array in present.values()))
         except TypeError:
             raise TypeError(f"these dtypes have no common one: {described}") from None
-        how = f"{described}, which give {result}; pass dtype=numpy.float32 or numpy.float64"
+        how = f"{described}, which give {result}; dtype= chooses another"
     else:
         try:
             result = np.dtype(dtype)
@@ -53,10 +88,11 @@ def result_dtype(arrays: dict[str, Array | None], dtype: Any) -> np.dtype[Any]:
             raise TypeError(f"dtype must name a NumPy dtype; got {dtype!r}") from None
         how = f"dtype is {result}"
     native: np.dtype[Any] = result.newbyteorder("=")
-    if native not in COMPUTED:
-        raise TypeError(f"convolutions are computed in float32 or float64; {how}")
+    if native.name not in COMPUTED:
+        raise TypeError(f"convolutions are computed in {LISTED}; {how}")
     for name, array in present.items():
-        if not np.can_cast(array.dtype, native, "same_kind"):
+        between_integers = array.dtype.kind in "iu" and native.kind in "iu"
+        if not between_integers and not np.can_cast(array.dtype, native, "same_kind"):
             raise TypeError(f"{name} of dtype {array.dtype} cannot be cast to {native}, which cannot hold it")
     return native
 
@@ -133,6 +169,22 @@ def check_out(out: Any, shape: Sequence[int], dtype: np.dtype[Any], inputs: dict
         if array is not None and _overlap(out, array):
             raise ValueError(f"out overlaps {name} in memory")
     return out
+
+
+def result_array(
+    out: Array | None,
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    inputs: dict[str, Array | None],
+    unbatched: bool = False,
+) -> Array:
+    """``out``, checked, or a new array. Of unbatched inputs ``out`` lacks the first dimension of ``shape``."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not unbatched:
+        return check_out(out, shape, dtype, inputs)
+    checked: Array = check_out(out, shape[1:], dtype, inputs)[None]
+    return checked
 
 
 def _shares_itself(array: Array) -> bool:

@@ -12,9 +12,21 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from . import runtime
-from .arrays import Array, as_array, check_out, common_stride, element_strides, flat, flat_start, prepared, result_dtype
+from .arrays import (
+    Array,
+    as_array,
+    check_out,
+    check_real,
+    common_stride,
+    element_strides,
+    flat,
+    flat_start,
+    prepared,
+    result_dtype,
+)
 from .kernels import geometry as at
 from .kernels.blocking import LINE
+from .lowering import Lowering, lowering
 from .planner import Plan, check_names, choose, driver, rows
 from .problem import ConvProblem, conv_problem
 
@@ -34,6 +46,14 @@ class Options(NamedTuple):
     data_format: Any = None
     padding_mode: Any = "zeros"
     activation: Any = None
+
+
+class How(NamedTuple):
+    """The options that do not change what is computed but how, and what is done to it in the end."""
+
+    algorithm: str = "auto"
+    precision: str = "standard"
+    activation: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,16 +198,24 @@ def describe(
 ) -> tuple[ConvProblem, Plan | None]:
     """Validate and plan a call; the plan is None where the output is empty or nothing but the bias."""
     computed = result_dtype({"input": x, "weight": weight, "bias": bias}, dtype)
-    problem = conv_problem(
-        ndim, x.shape, weight.shape, None if bias is None else bias.shape,
-        stride=options.stride, padding=options.padding, dilation=options.dilation, groups=options.groups,
-        data_format=options.data_format, padding_mode=options.padding_mode, activation=options.activation,
-        dtype=computed,
-    )  # fmt: skip
+    problem = problem_of(ndim, x, weight, bias, options, computed)
     check_names(options.algorithm, options.precision)
     if problem.depth == 0 or 0 in problem.output_shape:
         return problem, None
-    return problem, choose(problem, options.algorithm, options.precision, packed)
+    lower = lowering(computed)
+    planned = problem if lower is None else lower.problem(problem)
+    return problem, choose(planned, options.algorithm, options.precision, packed)
+
+
+def problem_of(ndim: int, x: Any, weight: Any, bias: Any, options: Options, dtype: np.dtype[Any]) -> ConvProblem:
+    """The convolution that a call asks for."""
+    problem = conv_problem(
+        ndim, x.shape, weight.shape, None if bias is None else bias.shape,
+        stride=options.stride, padding=options.padding, dilation=options.dilation, groups=options.groups,
+        data_format=options.data_format, padding_mode=options.padding_mode, activation=options.activation, dtype=dtype,
+    )  # fmt: skip
+    check_real(options.activation, dtype)
+    return problem
 
 
 def convolve(
@@ -198,7 +226,7 @@ def convolve(
     options: Options,
     dtype: Any,
     out: Array | None,
-    packs: dict[Any, Array] | None = None,
+    packs: dict[Any, Any] | None = None,
 ) -> Array:
     """The body of ``conv{ndim}d``; :func:`numbaconv.conv2d` documents it.
 
@@ -220,6 +248,9 @@ def convolve(
     )  # fmt: skip
     call = _calls.get(key)
     if call is None:
+        lower = lowering(result_dtype({"input": x, "weight": w, "bias": b}, dtype), options.activation)
+        if lower is not None:
+            return _lowered(lower, ndim, (x, w, b), options, out, result, unbatched, packs)
         problem, plan = describe(ndim, x, w, b, options, dtype, packs is not None)
         shape, kind = problem.output_shape, problem.dtype
     else:
@@ -245,6 +276,37 @@ def convolve(
         call.executable.run(x, _packed(call.executable, w, b, packs), target)
     if target is not result:
         result[...] = target
+    if out is not None:
+        return out
+    answer: Array = result[0] if unbatched else result
+    return answer
+
+
+def _lowered(
+    lower: Lowering,
+    ndim: int,
+    arrays: tuple[Array, Array, Array | None],
+    options: Options,
+    out: Array | None,
+    result: Array | None,
+    unbatched: bool,
+    packs: dict[Any, Any] | None,
+) -> Array:
+    """:func:`convolve` in a dtype that no kernel has; ``result`` is ``out`` with a batch."""
+    x, w, b = arrays
+    problem = problem_of(ndim, x, w, b, options, lower.dtype)
+    if result is None:
+        result = np.empty(problem.output_shape, lower.dtype)
+    else:
+        check_out(result, problem.output_shape, lower.dtype, {"input": x, "weight": w, "bias": b})
+    axis = -1 if problem.channels_last else 1
+    computed = convolve(
+        ndim, lower.channels(x, problem.groups, axis), lower.weight(w, problem.groups),
+        None if b is None else lower.channels(b, problem.groups, 0),
+        options._replace(activation=lower.activation(options.activation)), lower.kernel_dtype, None,
+        None if packs is None else packs.setdefault(lower.dtype, {}),
+    )  # fmt: skip
+    lower.store(computed, result, problem.groups, axis, options.activation)
     if out is not None:
         return out
     answer: Array = result[0] if unbatched else result

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, as_array
-from .execute import Options, convolve, describe
+from .execute import Options, describe
+from .foreign import convolve, through
 from .planner import Plan
+from .tensors import to_array
 
 
 def conv2d(
@@ -26,8 +28,8 @@ def conv2d(
     padding_mode: str = "zeros",
     activation: str | None = None,
     dtype: Any = None,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """Convolve images with filters; a drop-in for :func:`torch.nn.functional.conv2d` on NumPy arrays.
 
     out[n, f, h, w] = bias[f] + sum over c, i, j of weight[f, c, i, j] * input[n, c, h * stride + i * dilation -
@@ -38,8 +40,10 @@ def conv2d(
     Parameters
     ----------
     input : array_like, shape (N, C, H, W) or (C, H, W)
-        Real numbers; with ``data_format`` "NHWC" of shape (N, H, W, C) or (H, W, C). Any strides, alignment and byte
-        order, read-only or not; it is never modified.
+        Numbers or booleans; with ``data_format`` "NHWC" of shape (N, H, W, C) or (H, W, C). Any strides, alignment and
+        byte order, read-only or not; it is never modified. All arrays may also be torch's tensors, or others with
+        DLPack, in the CPU's memory: they are read without a copy, and the result is of their kind. A tensor that
+        requires a gradient gets it. Of subclasses the base array is taken; masked arrays are refused.
     weight : array_like, shape (F, C // groups, KH, KW)
         The filters, in this order of dimensions whatever the ``data_format``.
     bias : array_like, shape (F,), optional
@@ -65,7 +69,9 @@ def conv2d(
     activation : {None, "relu"}
         Applied to the output after the bias.
     dtype : dtype, optional
-        Of accumulation and result: float32 or float64. By default NumPy's promotion of the arrays' dtypes.
+        Of accumulation and result, as in :func:`numpy.sum`; by default NumPy's promotion of the arrays' dtypes.
+        Integers wrap around, so for images of uint8 ask for int32; of booleans the result is whether any product is
+        true; float16 and bfloat16 (of the package ml_dtypes) are accumulated in float32 and rounded once.
     out : ndarray, optional
         Where the result is written: of its shape and dtype, with any strides, not overlapping the other arrays.
 
@@ -118,8 +124,8 @@ def conv1d(
     padding_mode: str = "zeros",
     activation: str | None = None,
     dtype: Any = None,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """Convolve sequences with filters; a drop-in for :func:`torch.nn.functional.conv1d` on NumPy arrays.
 
     Parameters
@@ -170,8 +176,8 @@ def conv3d(
     padding_mode: str = "zeros",
     activation: str | None = None,
     dtype: Any = None,
-    out: Array | None = None,
-) -> Array:
+    out: Any = None,
+) -> Any:
     """Convolve volumes with filters; a drop-in for :func:`torch.nn.functional.conv3d` on NumPy arrays.
 
     Parameters
@@ -207,7 +213,7 @@ def conv3d(
     return convolve(3, input, weight, bias, options, dtype, out)
 
 
-def conv2D_gemm(image: Any, kernel: Any, stride: Any = 1, padding: Any = "same") -> Array:
+def conv2D_gemm(image: Any, kernel: Any, stride: Any = 1, padding: Any = "same") -> Any:
     """Convolve an image as a beginners' course writes it: patches become a matrix, and one product (im2col + GEMM).
 
     Parameters
@@ -243,6 +249,12 @@ def conv2D_gemm(image: Any, kernel: Any, stride: Any = 1, padding: Any = "same")
     >>> nc.conv2D_gemm(np.ones((32, 32, 1)), np.ones((3, 3, 1, 8))).shape
     (32, 32, 8)
     """
+    return through(
+        lambda image, kernel, _: _conv2d_gemm(image, kernel, stride, padding), {"image": image, "kernel": kernel}
+    )
+
+
+def _conv2d_gemm(image: Any, kernel: Any, stride: Any, padding: Any) -> Any:
     image, kernel = as_array("image", image), as_array("kernel", kernel)
     if image.ndim not in (3, 4):
         raise ValueError(f"image must have shape (H, W, C) or (N, H, W, C); got {image.shape}")
@@ -306,7 +318,7 @@ def explain(
     if x.ndim == ndim + 1:
         x = x[None]
     options = Options(stride, padding, dilation, groups, algorithm, precision, data_format, padding_mode, activation)
-    problem, plan = describe(ndim, x, weight, None if bias is None else as_array("bias", bias), options, dtype)
+    problem, plan = describe(ndim, x, weight, None if bias is None else to_array("bias", bias), options, dtype)
     if plan is None:
         raise ValueError(
             f"there is nothing to compute: output shape {problem.output_shape}, "
@@ -321,4 +333,4 @@ def _array_of(name: str, value: Any) -> Array:
         if any(size < 0 for size in value):
             raise ValueError(f"{name} must have no negative size; got {value}")
         return np.broadcast_to(np.float32(0), value)
-    return as_array(name, value)
+    return to_array(name, value)

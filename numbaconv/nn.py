@@ -1,21 +1,20 @@
-"""Convolution layers: ``torch.nn``'s, on NumPy arrays. Weights are laid out for the kernels once, not at every call."""
+"""Convolution layers: ``torch.nn``'s, on arrays. Weights are laid out for the kernels once, not at every call."""
 
 from __future__ import annotations
 
-import math
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from .arrays import COMPUTED, Array, as_array
-from .execute import Options, convolve
-from .problem import integer, per_dimension
+from .adjoint import transposed_size
+from .execute import Options
+from .foreign import conv_transpose, convolve
+from .layers import Layer
+from .problem import per_dimension
 
 
-class _Conv:
-    """What Conv1d, Conv2d and Conv3d share: parameters, their packed forms, and the call."""
-
-    ndim: ClassVar[int]
+class _Conv(Layer):
+    """What Conv1d, Conv2d and Conv3d share."""
 
     def __init__(
         self,
@@ -37,33 +36,10 @@ class _Conv:
         activation: str | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        if device is not None and str(device) != "cpu":
-            raise ValueError(f"device must be None or 'cpu'; got {device!r}")
-        channels, filters = integer("in_channels", in_channels, 1), integer("out_channels", out_channels, 1)
-        count = integer("groups", groups, 1)
-        if channels % count or filters % count:
-            raise ValueError(f"groups {count} must divide in_channels {channels} and out_channels {filters}")
-        kernel = per_dimension("kernel_size", kernel_size, self.ndim, 1)
-        parameters = np.dtype(np.float32 if dtype is None else dtype)
-        if parameters not in COMPUTED:
-            raise TypeError(f"parameters must be float32 or float64; dtype is {parameters}")
-        bound = 1 / math.sqrt(channels // count * math.prod(kernel))
-        generator = np.random.default_rng(rng)
-        weight = generator.uniform(-bound, bound, (filters, channels // count, *kernel)).astype(parameters)
-        offsets = generator.uniform(-bound, bound, filters).astype(parameters) if bias else None
-        self._options = Options(
-            stride, padding, dilation, count, algorithm, precision, data_format, padding_mode, activation
+        options = Options(
+            stride, padding, dilation, groups, algorithm, precision, data_format, padding_mode, activation
         )
-        self._assign(weight, offsets)
-
-    def _assign(self, weight: Array, bias: Array | None) -> None:
-        """Keep read-only copies of new parameters, and forget how the old ones were laid out."""
-        self._weight: Array = weight.copy()
-        self._weight.flags.writeable = False
-        self._bias: Array | None = None if bias is None else bias.copy()
-        if self._bias is not None:
-            self._bias.flags.writeable = False
-        self._packs: dict[Any, Array] = {}
+        self._initialise((in_channels, out_channels, kernel_size), options, bias, device, dtype, rng)
 
     @classmethod
     def from_weight(
@@ -109,61 +85,112 @@ class _Conv:
         >>> layer(np.ones((1, 1, 32, 32), np.float32)).shape
         (1, 8, 32, 32)
         """
-        weight = as_array("weight", weight)
-        if weight.ndim != cls.ndim + 2:
-            raise ValueError(f"weight must have {cls.ndim + 2} dimensions for {cls.__name__}; got {weight.shape}")
-        layer = cls.__new__(cls)
-        count = integer("groups", groups, 1)
-        layer._options = Options(
-            stride, padding, dilation, count, algorithm, precision, data_format, padding_mode, activation
+        options = Options(
+            stride, padding, dilation, groups, algorithm, precision, data_format, padding_mode, activation
         )
-        layer._assign(weight, layer._checked_bias(weight, bias))
-        return layer
+        return cls._of(weight, bias, options)
 
-    @staticmethod
-    def _checked_bias(weight: Array, bias: Any) -> Array | None:
-        if bias is None:
-            return None
-        offsets = as_array("bias", bias)
-        if offsets.shape != weight.shape[:1]:
-            raise ValueError(f"bias must have shape {weight.shape[:1]}, one value for each filter; got {offsets.shape}")
-        return offsets
-
-    @property
-    def weight(self) -> Array:
-        """The filters, read-only. Assigning copies them."""
-        return self._weight
-
-    @weight.setter
-    def weight(self, value: Any) -> None:
-        weight = as_array("weight", value)
-        if weight.shape != self._weight.shape:
-            raise ValueError(f"weight must keep its shape {self._weight.shape}; got {weight.shape}")
-        self._assign(weight, self._bias)
-
-    @property
-    def bias(self) -> Array | None:
-        """One value for each filter, read-only, or None. Assigning copies it."""
-        return self._bias
-
-    @bias.setter
-    def bias(self, value: Any) -> None:
-        self._assign(self._weight, self._checked_bias(self._weight, value))
-
-    def __call__(self, input: Any, *, out: Array | None = None) -> Array:
+    def __call__(self, input: Any, *, out: Any = None) -> Any:
         """Convolve; see :func:`numbaconv.conv2d`."""
         return convolve(self.ndim, input, self._weight, self._bias, self._options, None, out, self._packs)
 
-    def __repr__(self) -> str:
-        filters, channels, *kernel = self._weight.shape
-        options = [
-            f"{name}={value!r}"
-            for name, value in self._options._asdict().items()
-            if value != Options._field_defaults[name]
-        ]
-        bias = [] if self._bias is not None else ["bias=False"]
-        sizes = f"{channels * self._options.groups}, {filters}, kernel_size={tuple(kernel)}"
-        return f"{type(self).__name__}({', '.join([sizes, *options, *bias])})"
+
+class _ConvTranspose(Layer):
+    """What ConvTranspose1d, ConvTranspose2d and ConvTranspose3d share."""
+
+    transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        algorithm: str = "auto",
+        precision: str = "standard",
+        data_format: str | None = None,
+        activation: str | None = None,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        if padding_mode != "zeros":
+            raise ValueError(f"padding_mode must be 'zeros' for {type(self).__name__}; got {padding_mode!r}")
+        options = Options(stride, padding, dilation, groups, algorithm, precision, data_format, "zeros", activation)
+        self._initialise((in_channels, out_channels, kernel_size), options, bias, device, dtype, rng)
+        self._output_padding = output_padding
+
+    @classmethod
+    def from_weight(
+        cls,
+        weight: Any,
+        bias: Any = None,
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
+        algorithm: str = "auto",
+        precision: str = "standard",
+        data_format: str | None = None,
+        activation: str | None = None,
+    ) -> Any:
+        """Make a layer of given parameters.
+
+        Parameters
+        ----------
+        weight : array_like, shape (C, F // groups, *kernel)
+            Copied.
+        bias : array_like, shape (F,), optional
+            Copied.
+        stride, padding, output_padding, groups, dilation, algorithm, precision, data_format, activation
+            As in :func:`numbaconv.conv_transpose2d`.
+
+        Returns
+        -------
+        A layer of this class.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where the parameters' shapes do not fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import numbaconv as nc
+        >>> layer = nc.nn.ConvTranspose2d.from_weight(np.ones((4, 2, 2, 2), np.float32), stride=2)
+        >>> layer(np.ones((1, 4, 8, 8), np.float32)).shape
+        (1, 2, 16, 16)
+        """
+        options = Options(stride, padding, dilation, groups, algorithm, precision, data_format, "zeros", activation)
+        layer = cls._of(weight, bias, options)
+        layer._output_padding = output_padding
+        return layer
+
+    def __call__(self, input: Any, output_size: Any = None, *, out: Any = None) -> Any:
+        """Spread; see :func:`numbaconv.conv_transpose2d`. ``output_size`` takes the place of ``output_padding``."""
+        extra = self._output_padding if output_size is None else self._padding_for(input, output_size)
+        return conv_transpose(self.ndim, input, self._weight, self._bias, self._options, extra, None, out, self._packs)
+
+    def _padding_for(self, input: Any, output_size: Any) -> tuple[int, ...]:
+        """The output padding that gives an output of this spatial size."""
+        smallest = transposed_size(self.ndim, input, self._weight, self._options)
+        wanted = per_dimension("output_size", output_size, self.ndim, 1)
+        strides = per_dimension("stride", self._options.stride, self.ndim, 1)
+        for size, least, stride in zip(wanted, smallest, strides, strict=True):
+            if not least <= size < least + stride:
+                largest = tuple(n + s - 1 for n, s in zip(smallest, strides, strict=True))
+                raise ValueError(f"output_size must lie between {smallest} and {largest}; got {wanted}")
+        return tuple(size - least for size, least in zip(wanted, smallest, strict=True))
 
 
 class Conv1d(_Conv):
@@ -239,6 +266,78 @@ class Conv3d(_Conv):
     >>> import numbaconv as nc
     >>> nc.nn.Conv3d(2, 4, 3, rng=0)(np.ones((1, 2, 5, 6, 7), np.float32)).shape
     (1, 4, 3, 4, 5)
+    """
+
+    ndim = 3
+
+
+class ConvTranspose1d(_ConvTranspose):
+    """A transposed convolution of sequences; replaces :class:`torch.nn.ConvTranspose1d`. See :class:`ConvTranspose2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbaconv as nc
+    >>> nc.nn.ConvTranspose1d(2, 4, 3, stride=2, rng=0)(np.ones((1, 2, 10), np.float32)).shape
+    (1, 4, 21)
+    """
+
+    ndim = 1
+
+
+class ConvTranspose2d(_ConvTranspose):
+    """A transposed convolution of images; a drop-in for :class:`torch.nn.ConvTranspose2d` in inference.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of input and output.
+    kernel_size : int or sequence of int
+        Height and width of the filters.
+    stride, padding, output_padding, groups, dilation, padding_mode
+        As in :func:`numbaconv.conv_transpose2d`.
+    bias, device, dtype, algorithm, precision, data_format, activation, rng
+        As in :class:`Conv2d`.
+
+    Attributes
+    ----------
+    weight : ndarray, shape (in_channels, out_channels // groups, KH, KW)
+        Read-only; assigning copies it.
+    bias : ndarray, shape (out_channels,), or None
+        Read-only; assigning copies it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where sizes do not fit.
+
+    References
+    ----------
+    Replaces ``torch.nn.ConvTranspose2d``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbaconv as nc
+    >>> layer = nc.nn.ConvTranspose2d(16, 3, 4, stride=2, padding=1, rng=0)
+    >>> layer(np.ones((1, 16, 8, 8), np.float32)).shape
+    (1, 3, 16, 16)
+    >>> nc.nn.ConvTranspose2d(1, 1, 3, stride=2, rng=0)(np.ones((1, 1, 8, 8), np.float32), (18, 17)).shape
+    (1, 1, 18, 17)
+    """
+
+    ndim = 2
+
+
+class ConvTranspose3d(_ConvTranspose):
+    """A transposed convolution of volumes; replaces :class:`torch.nn.ConvTranspose3d`. See :class:`ConvTranspose2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbaconv as nc
+    >>> nc.nn.ConvTranspose3d(2, 4, 2, stride=2, rng=0)(np.ones((1, 2, 3, 4, 5), np.float32)).shape
+    (1, 4, 6, 8, 10)
     """
 
     ndim = 3

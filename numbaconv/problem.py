@@ -97,6 +97,18 @@ class ConvProblem:
         return (self.batch, self.filters, *self.output_size)
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of the input array, in this problem's data format."""
+        if self.channels_last:
+            return (self.batch, *self.input_size, self.channels)
+        return (self.batch, self.channels, *self.input_size)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """The shape of the weight array: torch's, whatever the data format."""
+        return (self.filters, self.group_channels, *self.kernel_size)
+
+    @property
     def taps(self) -> int:
         """How many cells the kernel has."""
         return math.prod(self.kernel_size)
@@ -169,7 +181,7 @@ def conv_problem(
     ValueError, TypeError
         For every argument that does not fit, with its value, the rule and the arithmetic.
     """
-    channels_last = _data_format(ndim, data_format)
+    channels_last = channels_come_last(ndim, data_format)
     input_shape, weight_shape = tuple(input_shape), tuple(weight_shape)
     if len(input_shape) != ndim + 2:
         raise ValueError(
@@ -200,35 +212,27 @@ def conv_problem(
         )
     if bias_shape is not None and tuple(bias_shape) != (filters,):
         raise ValueError(f"bias must have shape ({filters},), one value for each filter; got {tuple(bias_shape)}")
-    for axis, size in zip(AXES[ndim], kernel_size, strict=True):
-        if size < 1:
-            raise ValueError(f"weight's kernel {axis} must be at least 1; got {size} (weight shape {weight_shape})")
-    for axis, size in zip(AXES[ndim], input_size, strict=True):
-        if size < 1:
-            raise ValueError(f"input's {axis} must be at least 1; got {size} (input shape {input_shape})")
+    check_sizes(ndim, "weight's kernel", kernel_size, "weight", weight_shape)
+    check_sizes(ndim, "input's", input_size, "input", input_shape)
 
     mode = PADDING_MODES.get(padding_mode) if isinstance(padding_mode, str) else None
     if mode is None:
         raise ValueError(f"padding_mode must be one of {_listed(PADDING_MODES)}; got {padding_mode!r}")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be None or 'relu'; got {activation!r}")
+    check_activation(activation)
 
     strides = per_dimension("stride", stride, ndim, 1)
     dilations = per_dimension("dilation", dilation, ndim, 1)
-    pads = _padding(padding, ndim, input_size, kernel_size, strides, dilations)
+    pads = padding_pairs(padding, ndim, input_size, kernel_size, strides, dilations)
     _check_reach(ndim, input_size, kernel_size, pads, dilations, mode)
     problem = ConvProblem(
         batch, channels, filters, count, input_size, kernel_size, strides, pads, dilations, mode,
         np.dtype(dtype), channels_last, bias_shape is not None, activation,
     )  # fmt: skip
-    if max(problem.flops, math.prod(problem.output_shape), *(sum(p) for p in pads)) >= LARGEST:
-        raise ValueError(
-            f"output shape {problem.output_shape} asks for {problem.flops} operations; at most {LARGEST} can be counted"
-        )
+    check_countable(problem, problem.output_shape)
     return problem
 
 
-def _data_format(ndim: int, data_format: str | None) -> bool:
+def channels_come_last(ndim: int, data_format: str | None) -> bool:
     """Whether the channels come last."""
     first, last = DATA_FORMATS[ndim]
     if data_format is None or data_format == first:
@@ -236,6 +240,27 @@ def _data_format(ndim: int, data_format: str | None) -> bool:
     if data_format == last:
         return True
     raise ValueError(f"data_format must be {first!r} or {last!r} for conv{ndim}d; got {data_format!r}")
+
+
+def check_sizes(ndim: int, whose: str, sizes: tuple[int, ...], name: str, shape: tuple[int, ...]) -> None:
+    """Every size must be at least 1."""
+    for axis, size in zip(AXES[ndim], sizes, strict=True):
+        if size < 1:
+            raise ValueError(f"{whose} {axis} must be at least 1; got {size} ({name} shape {shape})")
+
+
+def check_activation(activation: Any) -> None:
+    """Only known activations."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be None or 'relu'; got {activation!r}")
+
+
+def check_countable(problem: ConvProblem, result_shape: tuple[int, ...]) -> None:
+    """Indices and operations must fit the kernels' integers."""
+    if max(problem.flops, math.prod(result_shape), *map(sum, problem.padding)) >= LARGEST:
+        raise ValueError(
+            f"output shape {result_shape} asks for {problem.flops} operations; at most {LARGEST} can be counted"
+        )
 
 
 def _listed(names: Any) -> str:
@@ -253,6 +278,13 @@ def integer(name: str, value: Any, least: int) -> int:
     if number < least:
         raise ValueError(f"{name} must be at least {least}; got {number}")
     return number
+
+
+def shape_argument(name: str, value: Any) -> tuple[int, ...]:
+    """A shape that is an argument, as a tuple of ints."""
+    if not _is_sequence(value):
+        raise TypeError(f"{name} must be a shape, a sequence of integers; got {value!r} of type {type(value).__name__}")
+    return tuple(integer(name, size, 0) for size in value)
 
 
 def _is_sequence(value: Any) -> bool:
@@ -273,7 +305,7 @@ def per_dimension(name: str, value: Any, ndim: int, least: int) -> tuple[int, ..
     return values
 
 
-def _padding(
+def padding_pairs(
     padding: Any,
     ndim: int,
     input_size: tuple[int, ...],

@@ -45,3 +45,15 @@ def run_python():
         return done.stdout
 
     return run
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        skip = pytest.mark.skip(reason="slow: give --slow")
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(skip)

@@ -114,3 +114,115 @@ def scipy_reference(
     if activation == "relu":
         out = np.where(out < 0, 0, out)
     return np.moveaxis(out, 1, -1) if channels_last else out
+
+
+def taps(kernel_size):
+    """The indices of every tap of a kernel."""
+    return np.ndindex(*kernel_size)
+
+
+def under_tap(tap, outputs, stride, dilation):
+    """The padded input cells that lie under one tap, for all outputs."""
+    return tuple(
+        slice(t * d, t * d + (n - 1) * s + 1, s) for t, n, s, d in zip(tap, outputs, stride, dilation, strict=True)
+    )
+
+
+def transposed_reference(
+    x,
+    w,
+    bias=None,
+    *,
+    stride=1,
+    padding=0,
+    output_padding=0,
+    groups=1,
+    dilation=1,
+    data_format=None,
+    activation=None,
+    dtype=np.float64,
+):
+    """Spread every input cell through the filters, tap by tap, onto a result as large as all of them reach; cut it."""
+    ndim = w.ndim - 2
+    channels_last = data_format is not None and data_format.endswith("C")
+    x, w = np.asarray(np.moveaxis(x, -1, 1) if channels_last else x, dtype), np.asarray(w, dtype)
+    stride, dilation, extra = (per_dimension(value, ndim) for value in (stride, dilation, output_padding))
+    pairs = padding_pairs(padding, x.shape[2:], w.shape[2:], stride, dilation)
+    size = [
+        (n - 1) * s + d * (k - 1) + 1 + more
+        for n, s, d, k, more in zip(x.shape[2:], stride, dilation, w.shape[2:], extra, strict=True)
+    ]
+    batch, channels, *inputs = x.shape
+    x = x.reshape(batch, groups, channels // groups, *inputs)
+    filters = w.shape[1]
+    w = w.reshape(groups, channels // groups, *w.shape[1:])
+    out = np.zeros((batch, groups, filters, *size), dtype)
+    for tap in taps(w.shape[3:]):
+        spread = np.einsum("ngc...,gcf->ngf...", x, w[(slice(None),) * 3 + tap])
+        out[(..., *under_tap(tap, inputs, stride, dilation))] += spread
+    out = out.reshape(batch, groups * filters, *size)
+    out = out[(..., *[slice(before, n - after) for (before, after), n in zip(pairs, size, strict=True)])]
+    if bias is not None:
+        out = out + np.reshape(bias, (-1, *[1] * ndim)).astype(dtype)
+    if activation == "relu":
+        out = np.where(out < 0, 0, out)
+    return np.moveaxis(out, 1, -1) if channels_last else out
+
+
+def tap_reference(
+    x,
+    w,
+    bias=None,
+    *,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    padding_mode="zeros",
+    data_format=None,
+    activation=None,
+    dtype=np.float64,
+):
+    """Convolve tap by tap in NumPy's arithmetic of any dtype: integers wrap around, booleans are "and" and "or"."""
+    ndim = w.ndim - 2
+    channels_last = data_format is not None and data_format.endswith("C")
+    x, w = np.moveaxis(x, -1, 1) if channels_last else x, w.astype(dtype)
+    stride, dilation = per_dimension(stride, ndim), per_dimension(dilation, ndim)
+    pairs = padding_pairs(padding, x.shape[2:], w.shape[2:], stride, dilation)
+    x = np.pad(x.astype(dtype), [(0, 0), (0, 0), *pairs], NUMPY_MODES[padding_mode])
+    size = [
+        (n - d * (k - 1) - 1) // s + 1 for n, s, d, k in zip(x.shape[2:], stride, dilation, w.shape[2:], strict=True)
+    ]
+    filters, channels = w.shape[:2]
+    x = x.reshape(x.shape[0], groups, channels, *x.shape[2:])
+    w = w.reshape(groups, filters // groups, *w.shape[1:])
+    out = np.zeros((x.shape[0], groups, filters // groups, *size), dtype)
+    for tap in taps(w.shape[3:]):
+        seen = x[(..., *under_tap(tap, size, stride, dilation))]
+        out += np.einsum("ngc...,gfc->ngf...", seen, w[(slice(None),) * 3 + tap])
+    out = out.reshape(x.shape[0], filters, *size)
+    if bias is not None:
+        out = out + np.reshape(bias, (-1, *[1] * ndim)).astype(dtype)
+    if activation == "relu":
+        out = np.where(out < 0, out.dtype.type(0), out)
+    return np.moveaxis(out, 1, -1) if channels_last else out
+
+
+def weight_gradient_reference(
+    x, weight_shape, g, *, stride=1, padding=0, dilation=1, groups=1, data_format=None, dtype=np.float64
+):
+    """The sum over images and outputs of what each tap sees times the gradient there."""
+    ndim = len(weight_shape) - 2
+    if data_format is not None and data_format.endswith("C"):
+        x, g = np.moveaxis(x, -1, 1), np.moveaxis(g, -1, 1)
+    stride, dilation = per_dimension(stride, ndim), per_dimension(dilation, ndim)
+    pairs = padding_pairs(padding, x.shape[2:], weight_shape[2:], stride, dilation)
+    x = np.pad(x.astype(dtype), [(0, 0), (0, 0), *pairs])
+    g = g.astype(dtype).reshape(g.shape[0], groups, weight_shape[0] // groups, *g.shape[2:])
+    x = x.reshape(x.shape[0], groups, weight_shape[1], *x.shape[2:])
+    out = np.zeros((groups, *g.shape[2:3], *weight_shape[1:]), dtype)
+    for tap in taps(weight_shape[2:]):
+        seen = x[(..., *under_tap(tap, g.shape[3:], stride, dilation))]
+        axes = "xyz"[:ndim]
+        out[(..., *tap)] = np.einsum(f"ngf{axes},ngc{axes}->gfc", g, seen)
+    return out.reshape(weight_shape)

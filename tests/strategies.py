@@ -44,6 +44,17 @@ class Case:
         """The plan of the call."""
         return nc.explain(*self.arrays(), **{**self.arguments, **changes})
 
+    def without(self, *names):
+        """The same call without a bias, or with some arguments at their defaults."""
+        defaults = {"activation": None, "padding_mode": "zeros"}
+        kept = {**self.arguments, **{name: defaults[name] for name in names if name in defaults}}
+        return dataclasses.replace(self, bias=self.bias and "bias" not in names, arguments=kept)
+
+    @property
+    def gradient_arguments(self):
+        """The arguments that the gradients of the call take."""
+        return {name: value for name, value in self.arguments.items() if name not in ("activation", "padding_mode")}
+
     def convolve(self, x, w, b=None, **changes):
         """The call, with these arrays and some arguments changed."""
         return CONVOLUTIONS[w.ndim - 2](x, w, b, **{**self.arguments, **changes})
@@ -127,7 +138,8 @@ def problems_for(algorithm, **options):
 
 def _between(array, step):
     """A view into larger memory, NaN around it, whose neighbours lie ``step`` apart; a negative one: backwards."""
-    memory = np.full([*np.add(array.shape[:-1], 2), (array.shape[-1] + 1) * abs(step) + 1], np.nan, array.dtype)
+    around = np.nan if array.dtype.kind in "fc" else 1
+    memory = np.full([*np.add(array.shape[:-1], 2), (array.shape[-1] + 1) * abs(step) + 1], around, array.dtype)
     inside = memory[(slice(1, -1),) * (array.ndim - 1)][..., abs(step) : -1 : abs(step)]
     view = np.flip(inside) if step < 0 else inside
     view[...] = array
@@ -191,3 +203,74 @@ def owner(array):
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
+
+
+TRANSPOSED = {1: nc.conv_transpose1d, 2: nc.conv_transpose2d, 3: nc.conv_transpose3d}
+
+
+@dataclasses.dataclass(frozen=True)
+class TransposedCase(Case):
+    """One call of ``conv_transpose{ndim}d``."""
+
+    def arrays(self, integers=False):
+        """(input, weight, bias), as :meth:`Case.arrays`."""
+        random = np.random.default_rng(self.seed)
+        filters = self.weight_shape[1] * self.arguments["groups"]
+        shapes = (self.input_shape, self.weight_shape, (filters,))
+        draws = (random.integers(-8, 9, shape) if integers else random.normal(size=shape) for shape in shapes)
+        x, w, b = (draw.astype(self.dtype) for draw in draws)
+        return x, w, b if self.bias else None
+
+    def convolve(self, x, w, b=None, **changes):
+        """The call, with these arrays and some arguments changed."""
+        return TRANSPOSED[w.ndim - 2](x, w, b, **{**self.arguments, **changes})
+
+
+@st.composite
+def transposed_problems(draw, ndims=(2, 2, 1, 3), dtypes=DTYPES):
+    """Cases of every rank, stride, padding, output padding, format and option; some larger than a register tile."""
+    ndim = draw(st.sampled_from(ndims))
+    large = draw(st.sampled_from((False, False, True)))
+    dtype = draw(st.sampled_from(dtypes))
+    each = range(ndim)
+    kernel = [draw(st.integers(1, 5 if ndim < 3 else 3)) for _ in each]
+    stride, dilation = ([draw(st.integers(1, 4 if ndim < 3 else 2)) for _ in each] for _ in range(2))
+    extra = [draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True)]
+    size = [draw(st.integers(1, 9 if ndim < 3 else 4)) for _ in each]
+    if large:
+        size[-1] = draw(st.integers(30, 70))
+    groups = draw(st.sampled_from((1, 1, 2, 3)))
+    group_channels = draw(st.integers(1, 40 if large else 4))
+    group_filters = draw(st.integers(1, TILE_ROWS + 5 if large else 5))
+    reach = [
+        (n - 1) * s + d * (k - 1) + 1 + more
+        for n, s, d, k, more in zip(size, stride, dilation, kernel, extra, strict=True)
+    ]
+    pairs = []
+    for n in reach:  # at least one output stays
+        before = draw(st.integers(0, min(4, n - 1)))
+        pairs.append((before, draw(st.integers(0, min(4, n - 1 - before)))))
+    form = draw(st.sampled_from(("int", "per dimension", "pairs")))
+    padding = tuple(pairs)
+    if form != "pairs":
+        padding = tuple(min(before, after) for before, after in pairs)
+        padding = min(padding) if form == "int" else padding
+    batch = draw(st.sampled_from((1, 1, 2, 3, 0)))
+    data_format = draw(st.sampled_from(DATA_FORMATS[ndim]))
+    channels = groups * group_channels
+    return TransposedCase(
+        input_shape=(batch, *size, channels) if data_format.endswith("C") else (batch, channels, *size),
+        weight_shape=(channels, group_filters, *kernel),
+        bias=draw(st.booleans()),
+        dtype=dtype,
+        arguments={
+            "stride": stride[0] if len(set(stride)) == 1 else tuple(stride),
+            "padding": padding,
+            "output_padding": extra[0] if len(set(extra)) == 1 else tuple(extra),
+            "groups": groups,
+            "dilation": dilation[0] if len(set(dilation)) == 1 else tuple(dilation),
+            "data_format": data_format,
+            "activation": draw(st.sampled_from((None, "relu"))),
+        },
+        seed=draw(st.integers(0, 2**32 - 1)),
+    )

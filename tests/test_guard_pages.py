@@ -14,6 +14,7 @@ import pytest
 from strategies import ALGORITHMS, DTYPES
 
 import numbaconv as nc
+from numbaconv import input_adjoint
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0  # Python's mmap has no name for it
@@ -83,6 +84,52 @@ def main():
                 out[...] = np.nan
                 nc.conv2d(*inputs, **arguments, algorithm=algorithm, out=out)
                 np.testing.assert_array_equal(out, expected)
+
+
+def family():
+    """The same of transposed convolutions, gradients and integers; results of any size are woven together."""
+    input_adjoint.LEAST_APART = 0
+    guarded = [Guarded(pages=128) for _ in range(3)]
+    random = np.random.default_rng(1)
+    for number, (shape, weight_shape, arguments) in enumerate(problems("direct")):
+        dtype = (np.float32, np.int32, np.float64, np.int64)[number % 4]
+        print(dtype.__name__, shape, weight_shape, arguments, flush=True)
+        x, w = (random.integers(-8, 9, size).astype(dtype) for size in (shape, weight_shape))
+        y = nc.conv2d(x, w, **arguments, precision="exact")
+        for call, arrays in (
+            (lambda x, w, out=None, arguments=arguments: nc.conv2d(x, w, **arguments, out=out), (x, w)),
+            (lambda y, w, out=None, arguments=arguments: nc.conv_transpose2d(y, w, **arguments, out=out), (y, w)),
+            (
+                lambda w, y, out=None, arguments=arguments, size=x.shape: nc.grad.conv2d_input(
+                    size, w, y, **arguments, out=out
+                ),
+                (w, y),
+            ),
+            (
+                lambda x, y, out=None, arguments=arguments, size=w.shape: nc.grad.conv2d_weight(
+                    x, size, y, **arguments, out=out
+                ),
+                (x, y),
+            ),
+        ):
+            try:
+                expected = call(*arrays)
+            except ValueError as error:  # more padding than output
+                if "must be at least 1" not in str(error):
+                    raise
+                continue
+            for at_end in (False, True):
+                *inputs, out = (
+                    memory.place(array, at_end) for memory, array in zip(guarded, [*arrays, expected], strict=True)
+                )
+                out[...] = 77
+                call(*inputs, out=out)
+                np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
+def test_guard_pages_of_the_family(run_python):
+    assert len(run_python("import test_guard_pages; test_guard_pages.family()").splitlines()) == CALLS
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from accuracy import assert_same_bits
 from hypothesis import given
-from strategies import ALGORITHMS, conv_problems
+from strategies import ALGORITHMS, conv_problems, transposed_problems
 
 import numbaconv as nc
 
+TRANSPOSED = {1: nc.nn.ConvTranspose1d, 2: nc.nn.ConvTranspose2d, 3: nc.nn.ConvTranspose3d}
 LAYERS = {1: nc.nn.Conv1d, 2: nc.nn.Conv2d, 3: nc.nn.Conv3d}
 
 
@@ -24,6 +25,24 @@ def test_layers_equal_calls(case):
     out = np.full_like(expected, np.nan)
     assert layer(x, out=out) is out
     assert_same_bits(out, expected)
+
+
+@given(transposed_problems())
+def test_transposed_layers_equal_calls(case):
+    """Also for inputs of other sizes, whose phases differ, with weights that were laid out before."""
+    x, w, b = case.arrays()
+    layer = TRANSPOSED[w.ndim - 2].from_weight(w, b, **case.arguments)
+    last = case.arguments["data_format"].endswith("C")
+    small = x[:, :1] if last else x[:, :, :1]
+    for images in (x, np.concatenate([x, x], 1 if last else 2), small, x):
+        try:
+            expected = case.convolve(images, w, b)
+        except ValueError:  # less than the padding takes away
+            continue
+        for _ in range(2):
+            np.testing.assert_allclose(layer(images), expected, rtol=1e-4, atol=1e-4)
+    layer.weight = -w
+    np.testing.assert_allclose(layer(x), case.convolve(x, -w, b), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -72,6 +91,82 @@ def test_copies_and_repr():
         assert_same_bits(twin(x), layer(x))
 
 
+def test_output_size():
+    layer = nc.nn.ConvTranspose2d(1, 1, 3, stride=(2, 3), padding=1, rng=0)
+    x = np.ones((1, 1, 4, 5), np.float32)
+    assert layer(x).shape == (1, 1, 7, 13)
+    for size in ((7, 13), (8, 15)):
+        assert layer(x, size).shape == (1, 1, *size)
+        assert layer(x[0], output_size=size).shape == (1, *size)
+    with pytest.raises(ValueError, match=r"^output_size must lie between \(7, 13\) and \(8, 15\); got \(9, 13\)$"):
+        layer(x, (9, 13))
+
+
+def every_layer():
+    for ndim in (1, 2, 3):
+        yield LAYERS[ndim](4, 6, 3, stride=2, padding=1, dilation=1, groups=2, rng=ndim)
+        yield TRANSPOSED[ndim](4, 6, 3, stride=2, padding=1, output_padding=1, groups=2, dilation=2, rng=ndim)
+
+
+@pytest.mark.parametrize("layer", [*every_layer()], ids=repr)
+def test_copies_compute_the_same(layer):
+    x = np.random.default_rng(0).normal(size=(2, 4, *[9] * layer.ndim)).astype(np.float32)
+    expected = layer(x)
+    for twin in (copy.copy(layer), copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):  # noqa: S301
+        assert repr(twin) == repr(layer)
+        assert_same_bits(twin(x), expected)
+        assert not twin.weight.flags.writeable
+        assert not twin.bias.flags.writeable
+        twin.weight = np.zeros_like(twin.weight)
+        assert_same_bits(layer(x), expected)
+
+
+@pytest.mark.parametrize("layer", [*every_layer()], ids=repr)
+def test_state_dict(layer):
+    other = copy.deepcopy(layer)
+    other.weight, other.bias = np.zeros_like(layer.weight), np.zeros_like(layer.bias)
+    state = layer.state_dict()
+    assert list(state) == ["weight", "bias"]
+    assert other.load_state_dict(state) == ([], [])
+    state["weight"][:] = 7
+    for name in ("weight", "bias"):
+        assert_same_bits(getattr(other, name), getattr(layer, name))
+    wide = {name: value.astype(np.float64) for name, value in layer.state_dict().items()}
+    other.load_state_dict(wide)
+    assert other.weight.dtype == np.float32
+    for bad, error, message in (
+        ({"weight": layer.weight}, ValueError, r"missing: \['bias'\], unexpected: \[\]"),
+        ({**wide, "scale": 1}, ValueError, r"missing: \[\], unexpected: \['scale'\]"),
+        ({**wide, "bias": np.ones(5)}, ValueError, r"bias must have shape \(6,\); got \(5,\)"),
+        ({**wide, "bias": np.ones(6, complex)}, TypeError, "bias of dtype complex128 cannot be cast"),
+        ([1], TypeError, "state_dict must map names to arrays; got list"),
+    ):
+        with pytest.raises(error, match=message):
+            other.load_state_dict(bad)
+        assert_same_bits(other.weight, layer.weight)
+    assert other.load_state_dict({"bias": np.ones(6), "x": 1}, strict=False) == (["weight"], ["x"])
+    assert (other.bias == 1).all()
+
+
+@pytest.mark.parametrize("layer", [*every_layer()], ids=repr)
+def test_torch_layers_exchange_parameters(layer):
+    """The same constructor arguments, the same shapes, and each other's state."""
+    torch = pytest.importorskip("torch")
+    options = {"stride": 2, "padding": 1, "groups": 2}
+    if isinstance(layer, tuple(TRANSPOSED.values())):
+        options |= {"output_padding": 1, "dilation": 2}
+    theirs = getattr(torch.nn, type(layer).__name__)(4, 6, 3, **options)
+    assert {name: tuple(value.shape) for name, value in theirs.state_dict().items()} == {
+        name: value.shape for name, value in layer.state_dict().items()
+    }
+    layer.load_state_dict(theirs.state_dict())
+    x = np.random.default_rng(0).normal(size=(2, 4, *[9] * layer.ndim)).astype(np.float32)
+    with torch.no_grad():
+        np.testing.assert_allclose(layer(x), theirs(torch.from_numpy(x)).numpy(), rtol=1e-4, atol=1e-5)
+    layer.weight, layer.bias = theirs.weight, theirs.bias
+    np.testing.assert_array_equal(layer.weight, theirs.weight.detach().numpy())
+
+
 @pytest.mark.parametrize(
     ("error", "message", "make"),
     [
@@ -80,7 +175,22 @@ def test_copies_and_repr():
         (ValueError, "groups 2 must divide in_channels 3 and out_channels 4", lambda: nc.nn.Conv2d(3, 4, 3, groups=2)),
         (ValueError, "kernel_size must be one integer or one for each of 2", lambda: nc.nn.Conv2d(1, 1, (1, 2, 3))),
         (ValueError, "device must be None or 'cpu'; got 'cuda'", lambda: nc.nn.Conv2d(1, 1, 3, device="cuda")),
-        (TypeError, "parameters must be float32 or float64; dtype is int8", lambda: nc.nn.Conv2d(1, 1, 3, dtype="i1")),
+        (
+            TypeError,
+            "parameters must be floating-point or complex numbers; dtype is int8",
+            lambda: nc.nn.Conv2d(1, 1, 3, dtype="i1"),
+        ),
+        (ValueError, "padding_mode must be one of 'zeros'", lambda: nc.nn.Conv2d(1, 1, 3, padding_mode="mirror")),
+        (
+            ValueError,
+            "padding_mode must be 'zeros' for ConvTranspose1d; got 'reflect'",
+            lambda: nc.nn.ConvTranspose1d(1, 1, 3, padding_mode="reflect"),
+        ),
+        (
+            ValueError,
+            r"bias must have shape \(2,\)",
+            lambda: nc.nn.ConvTranspose1d.from_weight(np.ones((1, 2, 3)), np.ones(1)),
+        ),
         (ValueError, "weight must have 4 dimensions for Conv2d", lambda: nc.Conv2d.from_weight(np.ones((1, 1, 3)))),
         (ValueError, "bias must have shape", lambda: nc.Conv2d.from_weight(np.ones((1, 1, 3, 3)), np.ones(2))),
     ],

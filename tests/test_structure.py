@@ -17,7 +17,7 @@ FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(ROOT.rglob("*.py"))
 }
-FACES = {"functional", "grad", "nn", "signal", "ndimage"}
+FACES = {"functional", "transposed", "patches", "grad", "nn", "signal", "ndimage"}
 #: What each module or package may import of this package: modules, or whole packages.
 ARROWS = {
     "problem": set(),
@@ -26,8 +26,48 @@ ARROWS = {
     "kernels": {"kernels", "runtime"},
     "algorithms": {"algorithms.cook_toom", "algorithms.sharing", "kernels", "problem"},
     "planner": {"algorithms", "kernels.blocking", "kernels.geometry", "problem"},
-    "execute": {"algorithms", "arrays", "kernels.blocking", "kernels.geometry", "planner", "problem", "runtime"},
-    **{face: {"arrays", "execute", "planner", "problem"} for face in FACES},
+    "lowering": {"arrays", "problem"},
+    "transposition": {"problem"},
+    "windows": {"arrays", "problem"},
+    "tensors": {"arrays"},
+    "foreign": {"adjoint", "arrays", "autograd", "execute", "tensors"},
+    "autograd": {"adjoint", "arrays", "execute", "input_adjoint", "problem", "tensors", "weight_adjoint"},
+    "layers": {"arrays", "execute", "problem", "tensors"},
+    "input_adjoint": {
+        "arrays",
+        "execute",
+        "kernels.arrange",
+        "lowering",
+        "planner",
+        "problem",
+        "runtime",
+        "transposition",
+    },
+    "weight_adjoint": {"arrays", "execute", "lowering", "planner", "problem"},
+    "adjoint": {
+        "arrays",
+        "execute",
+        "input_adjoint",
+        "planner",
+        "problem",
+        "tensors",
+        "transposition",
+        "weight_adjoint",
+    },
+    "execute": {
+        "algorithms",
+        "arrays",
+        "kernels.blocking",
+        "kernels.geometry",
+        "lowering",
+        "planner",
+        "problem",
+        "runtime",
+    },
+    **{
+        face: {"adjoint", "arrays", "execute", "foreign", "layers", "planner", "problem", "tensors", "windows"}
+        for face in FACES
+    },
     "digit": {"arrays"},
     "demo": {"__init__", "arrays", "digit"},
     "__main__": {"__init__", "demo", "digit"},

@@ -11,7 +11,7 @@ import numbaconv as nc
 X, W = (1, 4, 5, 6), (8, 4, 3, 3)
 FORMS = "padding must be an integer, one for each dimension, (before, after) pairs or one of 'valid', 'same', 'same_upper', 'same_lower'"
 MODES = "'zeros', 'constant', 'reflect', 'replicate', 'edge', 'circular', 'wrap', 'symmetric'"
-COMPUTED = "convolutions are computed in float32 or float64"
+COMPUTED = "convolutions are computed in bool, integers, float16, bfloat16, float32, float64, complex64 and complex128"
 FOREIGN = "must be a NumPy array; got builtins"
 
 #: The function, the shapes of input and weight, other arguments, the error.
@@ -86,9 +86,12 @@ SHAPES = [
     (nc.conv1d, (1, 4, 6), (8, 4, 3), {"algorithm": "winograd"}, ValueError, "algorithm 'winograd' cannot serve this call: winograd needs 2 spatial dimensions, this problem has 1"),
     (nc.conv2d, X, W, {"algorithm": "winograd", "precision": "exact"}, ValueError, "algorithm 'winograd' cannot serve this call: precision='exact' does not allow winograd, whose transforms round more than summation does"),
     # dtypes
-    (nc.conv2d, X, W, {"dtype": np.int32}, TypeError, f"{COMPUTED}; dtype is int32"),
+    (nc.conv2d, X, W, {"dtype": np.int32}, TypeError, "input of dtype float32 cannot be cast to int32, which cannot hold it"),
+    (nc.conv2d, X, W, {"dtype": "O"}, TypeError, f"{COMPUTED}; dtype is object"),
+    (nc.conv2d, X, W, {"dtype": complex, "activation": "relu"}, TypeError, "activation 'relu' needs real numbers; the result's dtype is complex128"),
     (nc.conv2d, X, W, {"dtype": "float33"}, TypeError, "dtype must name a NumPy dtype; got 'float33'"),
-    (nc.conv2d, X, W, {"bias": np.zeros(8, complex)}, TypeError, f"{COMPUTED}; input is float32, weight is float32, bias is complex128, which give complex128; pass dtype=numpy.float32 or numpy.float64"),
+    (nc.conv2d, X, W, {"bias": np.zeros(8, object)}, TypeError, f"{COMPUTED}; input is float32, weight is float32, bias is object, which give object; dtype= chooses another"),
+    (nc.conv2d, X, W, {"dtype": int, "algorithm": "winograd"}, TypeError, "input of dtype float32 cannot be cast to int64, which cannot hold it"),
     (nc.conv2d, X, W, {"bias": np.zeros(8, complex), "dtype": "f4"}, TypeError, "bias of dtype complex128 cannot be cast to float32, which cannot hold it"),
     (nc.conv2d, X, W, {"bias": np.zeros(8, "M8[s]")}, TypeError, "these dtypes have no common one: input is float32, weight is float32, bias is datetime64[s]"),
     # the course's function
@@ -127,7 +130,7 @@ ARRAYS = [
     (nc.conv2D_gemm, (np.zeros((5, 6, 1)), b"kernel"), TypeError, f"kernel {FOREIGN}.bytes; convert it with numpy.asarray(kernel)"),
     (nc.explain, (X, "weight"), TypeError, f"weight_or_shape {FOREIGN}.str; convert it with numpy.asarray(weight_or_shape)"),
     (nc.explain, ((1, 4, -5, 6), W), ValueError, "input_or_shape must have no negative size; got (1, 4, -5, 6)"),
-    (nc.conv2d, (np.zeros(X, int), np.zeros(W, int)), TypeError, f"{COMPUTED}; input is int64, weight is int64, which give int64; pass dtype=numpy.float32 or numpy.float64"),
+    (nc.conv2d, (np.zeros(X, "M8[s]"), np.zeros(W, "M8[s]")), TypeError, f"{COMPUTED}; input is datetime64[s], weight is datetime64[s], which give datetime64[s]; dtype= chooses another"),
 ]  # fmt: skip
 
 
@@ -135,6 +138,11 @@ ARRAYS = [
 def test_arrays(function, arguments, error, message):
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         function(*arguments)
+
+
+def test_winograd_has_no_integers():
+    with pytest.raises(ValueError, match=r"winograd's transforms have fractions, which int32 does not$"):
+        nc.conv2d(np.zeros(X, np.int32), np.zeros(W, np.int8), algorithm="winograd")
 
 
 def test_ragged_list():

@@ -22,7 +22,9 @@ SLOWDOWN = 1.2
 
 
 def unsupported(problem: ConvProblem) -> str | None:
-    """Why not: Winograd serves two-dimensional 3x3 kernels of stride and dilation 1."""
+    """Why not: Winograd serves two-dimensional 3x3 kernels of stride and dilation 1, in floating-point numbers."""
+    if problem.dtype.kind != "f":
+        return f"winograd's transforms have fractions, which {problem.dtype} does not"
     if problem.ndim != 2:
         return f"winograd needs 2 spatial dimensions, this problem has {problem.ndim}"
     if problem.kernel_size != (3, 3):

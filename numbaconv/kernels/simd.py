@@ -24,7 +24,7 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
     def gemm_microkernel(
         typing_context, a, a_start, b, b_start, rows, depth, out, start, stride, spare, accumulate, bias_start, finish
     ):
-        """C = A B [+ C] [+ bias] [then ReLU] for one register tile of MR x NR; float32 or float64.
+        """C = A B [+ C] [+ bias] [then ReLU] for one register tile of MR x NR; float32, float64, int32 or int64.
 
         C[m, n] (+)= sum over k < depth of A[m, k] * B[k, n], for m < MR and n < NR, in the order of k.
 
@@ -84,14 +84,12 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
             return builder.gep(c_first, [builder.add(builder.mul(stride, constant(m)), constant(v * vectors.lanes))])
 
         def accumulated() -> list[ir.Value]:
-            return [
-                builder.fadd(vectors.load(address(m, v)), total) for (m, v), total in zip(tile, totals, strict=True)
-            ]
+            return [vectors.add(vectors.load(address(m, v)), total) for (m, v), total in zip(tile, totals, strict=True)]
 
         def biased() -> list[ir.Value]:
             first = element(context, builder, kinds[0], a, bias_start)
             biases = [vectors.splat(builder.load(builder.gep(first, [constant(m)]))) for m in range(tile_rows)]
-            return [builder.fadd(total, biases[m]) for (m, _), total in zip(tile, totals, strict=True)]
+            return [vectors.add(total, biases[m]) for (m, _), total in zip(tile, totals, strict=True)]
 
         totals = changed_if(builder, builder.icmp_signed("!=", accumulate, constant(0)), totals, accumulated)
         totals = changed_if(builder, builder.icmp_signed(">=", finish, constant(FINISH_BIAS)), totals, biased)
@@ -178,11 +176,11 @@ def finish_lanes(typing_context, x, x_start, out, start, count, accumulate, bias
         # Branches, not selects: even a load of no lanes waits for its cache line, 200 cycles for a row of 112.
         [value] = changed_if(
             builder, builder.icmp_signed("!=", accumulate, constant(0)), [value],
-            lambda: [builder.fadd(vectors.load_masked(target, mask), value)],
+            lambda: [vectors.add(vectors.load_masked(target, mask), value)],
         )  # fmt: skip
         [value] = changed_if(
             builder, builder.icmp_signed(">=", finish, constant(FINISH_BIAS)), [value],
-            lambda: [builder.fadd(value, vectors.splat(bias))],
+            lambda: [vectors.add(value, vectors.splat(bias))],
         )  # fmt: skip
         relu = builder.icmp_signed("==", finish, constant(FINISH_BIAS_RELU))
         [value] = changed_if(builder, relu, [value], lambda: [vectors.relu(value)])
@@ -262,6 +260,30 @@ def copy_every_other(typing_context, x, x_start, y, y_start, count):
         value = vectors.shuffle(low, high, [2 * lane for lane in range(vectors.lanes)])
         mask = vectors.first_lanes(count)
         vectors.store_masked(value, element(context, builder, signature.args[2], y, y_start), mask)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def store_pairs(typing_context, a, a_start, b, b_start, y, y_start, count):
+    """y[y_start + 2 * j], y[y_start + 2 * j + 1] = a[a_start + j], b[b_start + j] for j < min(count, lanes)."""
+    signature = types.void(a, types.intp, b, types.intp, y, types.intp, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        a, a_start, b, b_start, y, y_start, count = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        lanes = vectors.lanes
+        mask = vectors.first_lanes(count)
+        first = vectors.load_masked(element(context, builder, signature.args[0], a, a_start), mask)
+        second = vectors.load_masked(element(context, builder, signature.args[2], b, b_start), mask)
+        target = element(context, builder, signature.args[4], y, y_start)
+        written = builder.mul(count, constant(2))
+        for half in range(2):
+            woven = [lane for j in range(half * lanes // 2, (half + 1) * lanes // 2) for lane in (j, lanes + j)]
+            inside = vectors.first_lanes(builder.sub(written, constant(half * lanes)))
+            address = builder.gep(target, [constant(half * lanes)])
+            vectors.store_masked(vectors.shuffle(first, second, woven), address, inside)
         return context.get_dummy_value()
 
     return signature, generate

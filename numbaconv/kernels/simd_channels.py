@@ -291,7 +291,7 @@ def sum_of_zeros(typing_context, x, start, count):
             builder.extract_element(builder.load(total), ir.Constant(ir.IntType(32), lane))
             for lane in range(vectors.lanes)
         ]
-        return functools.reduce(builder.fadd, lanes)
+        return functools.reduce(vectors.add, lanes)
 
     return signature, generate
 
@@ -299,7 +299,7 @@ def sum_of_zeros(typing_context, x, start, count):
 def _finished(vectors: Vectors, lines: list[ir.Value], bias: ir.Value, relu: ir.Value) -> list[ir.Value]:
     """The lines with the bias, then their ReLU where it is asked for."""
     builder = vectors.builder
-    lines = [builder.fadd(line, bias) for line in lines]
+    lines = [vectors.add(line, bias) for line in lines]
     clamp = builder.icmp_signed("!=", relu, constant(0))
     return changed_if(builder, clamp, lines, lambda: [vectors.relu(line) for line in lines])
 

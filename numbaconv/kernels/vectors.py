@@ -34,7 +34,8 @@ class Vectors:
         self.type = ir.VectorType(self.element, self.lanes)
         self.mask = ir.VectorType(ir.IntType(1), self.lanes)
         self.zero = ir.Constant(self.type, None)
-        self.suffix = f"v{self.lanes}f{dtype.bitwidth}"
+        self.integer = isinstance(self.element, ir.IntType)
+        self.suffix = f"v{self.lanes}{'i' if self.integer else 'f'}{dtype.bitwidth}"
 
     def function(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
         """An LLVM intrinsic by its name."""
@@ -88,8 +89,17 @@ class Vectors:
             a, b, ir.Constant(ir.VectorType(index, len(lanes)), [ir.Constant(index, i) for i in lanes])
         )
 
+    def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """Add: a + b; integers wrap around."""
+        return self.builder.add(a, b) if self.integer else self.builder.fadd(a, b)
+
     def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        """Multiply and add: a * b + c, rounded once where the CPU can. LLVM would call ``fmaf`` elsewhere."""
+        """Multiply and add: a * b + c, rounded once where the CPU can. LLVM would call ``fmaf`` elsewhere.
+
+        Integers wrap around.
+        """
+        if self.integer:
+            return self.builder.add(self.builder.mul(a, b), c)
         if not runtime.has_fma():
             return self.builder.fadd(self.builder.fmul(a, b), c)
         return self.builder.call(self.function(f"llvm.fma.{self.suffix}", self.type, [self.type] * 3), [a, b, c])
@@ -97,7 +107,8 @@ class Vectors:
     def relu(self, a: ir.Value) -> ir.Value:
         """max(a, 0), and NaN for NaN."""
         # "a < 0 ? 0 : a" hands NaN through, as torch does.
-        return self.builder.select(self.builder.fcmp_ordered("<", a, self.zero), self.zero, a)
+        compare = self.builder.icmp_signed if self.integer else self.builder.fcmp_ordered
+        return self.builder.select(compare("<", a, self.zero), self.zero, a)
 
     def first_lanes(self, count: ir.Value) -> ir.Value:
         """The mask of the first ``count`` lanes."""

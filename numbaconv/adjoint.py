@@ -1,0 +1,119 @@
+"""The adjoints of a convolution, as ordinary convolutions: with respect to its input and with respect to its weight.
+
+With a convolution y = conv(x, w), the adjoint in x (a transposed convolution) takes an array like y to one like x, and
+the adjoint in w takes arrays like x and y to one like w, so that <conv(x, w), y> = <x, input_adjoint(w, y)> = <w,
+weight_adjoint(x, y)>. They are what gradients are made of. (Of complex numbers: <a, b> = sum of a times conjugate b.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, as_array, check_real, result_array, result_dtype
+from .execute import How, Options
+from .input_adjoint import Packs, input_adjoint
+from .planner import check_names
+from .problem import ConvProblem, conv_problem, shape_argument
+from .tensors import to_array
+from .transposition import transposed_problem
+from .weight_adjoint import weight_adjoint
+
+
+def conv_transpose(
+    ndim: int,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    options: Options,
+    output_padding: Any,
+    dtype: Any,
+    out: Array | None,
+    packs: Packs | None = None,
+) -> Array:
+    """The body of ``conv_transpose{ndim}d``; :func:`numbaconv.conv_transpose2d` documents it."""
+    x, w = as_array("input", input), as_array("weight", weight)
+    b = None if bias is None else as_array("bias", bias)
+    unbatched = x.ndim == ndim + 1
+    if unbatched:
+        x = x[None]
+    computed = result_dtype({"input": x, "weight": w, "bias": b}, dtype)
+    problem = transposed_of(ndim, x, w, b, options, output_padding, computed)
+    result = result_array(out, problem.input_shape, computed, {"input": x, "weight": w, "bias": b}, unbatched)
+    how = How(options.algorithm, options.precision, options.activation)
+    input_adjoint(problem, w.conj() if w.dtype.kind == "c" else w, x, b, how, result, packs)
+    if out is not None:
+        return out
+    answer: Array = result[0] if unbatched else result
+    return answer
+
+
+def transposed_of(
+    ndim: int, x: Any, w: Any, b: Any, options: Options, output_padding: Any, dtype: np.dtype[Any]
+) -> ConvProblem:
+    """The convolution whose adjoint is asked for."""
+    check_names(options.algorithm, options.precision)
+    check_real(options.activation, dtype)
+    return transposed_problem(
+        ndim, x.shape, w.shape, None if b is None else b.shape, stride=options.stride, padding=options.padding,
+        output_padding=output_padding, groups=options.groups, dilation=options.dilation,
+        data_format=options.data_format, padding_mode=options.padding_mode, activation=options.activation, dtype=dtype,
+    )  # fmt: skip
+
+
+def transposed_size(ndim: int, input: Any, weight: Array, options: Options) -> tuple[int, ...]:
+    """The spatial size of a transposed convolution's result without output padding."""
+    x = to_array("input", input)
+    problem = transposed_of(ndim, x[None] if x.ndim == ndim + 1 else x, weight, None, options, 0, np.dtype(np.float32))
+    return problem.input_size
+
+
+def input_gradient(
+    ndim: int, input_size: Any, weight: Any, grad_output: Any, options: Options, dtype: Any, out: Array | None
+) -> Array:
+    """The body of ``grad.conv{ndim}d_input``; :func:`numbaconv.grad.conv2d_input` documents it."""
+    w, y = as_array("weight", weight), as_array("grad_output", grad_output)
+    arrays: dict[str, Array | None] = {"weight": w, "grad_output": y}
+    problem, unbatched = forward_problem(ndim, input_size, w.shape, y, options, result_dtype(arrays, dtype))
+    result = result_array(out, problem.input_shape, problem.dtype, arrays, unbatched)
+    input_adjoint(problem, w, y[None] if unbatched else y, None, How(options.algorithm, options.precision), result)
+    if out is not None:
+        return out
+    answer: Array = result[0] if unbatched else result
+    return answer
+
+
+def weight_gradient(
+    ndim: int, input: Any, weight_size: Any, grad_output: Any, options: Options, dtype: Any, out: Array | None
+) -> Array:
+    """The body of ``grad.conv{ndim}d_weight``; :func:`numbaconv.grad.conv2d_weight` documents it."""
+    x, y = as_array("input", input), as_array("grad_output", grad_output)
+    arrays: dict[str, Array | None] = {"input": x, "grad_output": y}
+    problem, unbatched = forward_problem(ndim, x.shape, weight_size, y, options, result_dtype(arrays, dtype))
+    result = result_array(out, problem.weight_shape, problem.dtype, arrays)
+    x, y = (x[None], y[None]) if unbatched else (x, y)
+    weight_adjoint(problem, x, y, How(options.algorithm, options.precision), result)
+    return result if out is None else out
+
+
+def forward_problem(
+    ndim: int, input_size: Any, weight_size: Any, grad_output: Any, options: Options, dtype: np.dtype[Any]
+) -> tuple[ConvProblem, bool]:
+    """The convolution whose gradient is asked for, and whether its input has no batch."""
+    check_names(options.algorithm, options.precision)
+    input_shape, weight_shape = shape_argument("input_size", input_size), shape_argument("weight_size", weight_size)
+    unbatched = len(input_shape) == ndim + 1
+    problem = conv_problem(
+        ndim, (1, *input_shape) if unbatched else input_shape, weight_shape, stride=options.stride,
+        padding=options.padding, dilation=options.dilation, groups=options.groups, data_format=options.data_format,
+        dtype=dtype,
+    )  # fmt: skip
+    shape = problem.output_shape[1:] if unbatched else problem.output_shape
+    if tuple(grad_output.shape) != shape:
+        raise ValueError(
+            f"grad_output must have the convolution's output shape {shape}, which follows from input size "
+            f"{input_shape}, weight size {weight_shape}, stride {problem.stride}, padding {problem.padding} and "
+            f"dilation {problem.dilation}; got {tuple(grad_output.shape)}"
+        )
+    return problem, unbatched

@@ -1,0 +1,175 @@
+"""The adjoint of a convolution in its weight, as an ordinary convolution."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+
+from .arrays import Array, prepared
+from .execute import How, Options, convolve
+from .lowering import lowering
+from .planner import choose
+from .problem import DATA_FORMATS, ConvProblem
+
+
+def weight_adjoint(problem: ConvProblem, x: Array, y: Array, how: How, out: Array) -> None:
+    """The adjoint of a convolution in its weight.
+
+    out[f, c, k] = sum over n, o of conjugate of x[n, c, o * stride + k * dilation - padding before] * y[n, f, o]
+
+    That is a convolution of x with the weight y in which batch and channels, stride and dilation change places. Its
+    output, the size of a kernel, would leave most of a vector empty, so the channels of x become a further dimension
+    behind the spatial ones, along which y has one tap.
+
+    Parameters
+    ----------
+    problem : ConvProblem
+        The convolution; its padding holds zeros.
+    x : ndarray, of the problem's input shape
+    y : ndarray, of the problem's output shape
+    how : How
+    out : ndarray, of the problem's weight shape and dtype
+        Every element is written.
+    """
+    if out.size == 0:
+        return
+    if y.size == 0:
+        out[...] = 0
+        return
+    lower = lowering(problem.dtype)
+    if lower is not None:
+        groups, axis = problem.groups, -1 if problem.channels_last else 1
+        inner = lower.problem(problem)
+        computed = np.empty(inner.weight_shape, inner.dtype)
+        weight_adjoint(inner, lower.channels(x, groups, axis), lower.channels(y, groups, axis), how, computed)
+        lower.store_weight(computed, out, groups)
+        return
+    x, y = prepared(x, problem.dtype), prepared(y, problem.dtype)
+    if problem.channels_last:
+        x, y = np.moveaxis(x, -1, 1), np.moveaxis(y, -1, 1)
+    if problem.ndim == 3:
+        _volumes(problem, x, y, how, out)
+    else:
+        _images(problem, x, y, how, out)
+
+
+def _volumes(problem: ConvProblem, x: Array, y: Array, how: How, out: Array) -> None:
+    """One tap in depth after the other: the slices of a volume that it multiplies are images of a batch."""
+    (size, *_), (stride, *_), (dilation, *_), ((before, _), *_) = (
+        problem.input_size, problem.stride, problem.dilation, problem.padding,
+    )  # fmt: skip
+    for tap in range(problem.kernel_size[0]):
+        # Output slice o reads input slice o * stride + offset.
+        offset = tap * dilation - before
+        first = max(0, -(offset // stride))
+        last = min(problem.output_size[0], (size - 1 - offset) // stride + 1)
+        if first >= last:
+            out[:, :, tap] = 0
+            continue
+        read = slice(first * stride + offset, (last - 1) * stride + offset + 1, stride)
+        images = dataclasses.replace(
+            problem,
+            batch=problem.batch * (last - first),
+            **{
+                name: getattr(problem, name)[1:]
+                for name in ("input_size", "kernel_size", "stride", "padding", "dilation")
+            },
+        )
+        x_slices, y_slices = x[:, :, read].swapaxes(1, 2), y[:, :, first:last].swapaxes(1, 2)
+        _images(
+            images, x_slices.reshape(-1, *x_slices.shape[2:]), y_slices.reshape(-1, *y_slices.shape[2:]), how,
+            out[:, :, tap],
+        )  # fmt: skip
+
+
+def _images(problem: ConvProblem, x: Array, y: Array, how: How, out: Array) -> None:
+    """One or two spatial dimensions, channels first."""
+    read = _cells_read(problem)
+    if min(read) < 1:  # of an output in the padding before the input, no tap reaches it
+        out[...] = 0
+        return
+    window: tuple[slice, ...] = (slice(None), slice(None), *map(slice, read))
+    x = x[window]  # cells that no tap reads are left out
+    inner, exchanged = _exchanges(problem)
+    chosen = inner if _cheaper(inner, exchanged, how) else exchanged
+    split = x.reshape(problem.batch, problem.groups, problem.group_channels, *x.shape[2:])
+    weight = y.swapaxes(0, 1)
+    if chosen is inner:
+        split, weight = np.moveaxis(split, 2, -1)[None], weight[..., None]
+        target = np.moveaxis(out, 1, -1)[None]
+    else:
+        split, target = np.moveaxis(split, 2, 0), out.swapaxes(0, 1)
+    # (batch, images, groups, *size) to (batch, groups * images, *size)
+    given = split.swapaxes(1, 2).reshape(chosen.input_shape)
+    options = Options(
+        chosen.stride, chosen.padding, chosen.dilation, chosen.groups, how.algorithm, how.precision,
+        DATA_FORMATS[chosen.ndim][0], "zeros", None,
+    )  # fmt: skip
+    convolve(chosen.ndim, given, weight, None, options, problem.dtype, target)
+
+
+def _cells_read(problem: ConvProblem) -> tuple[int, ...]:
+    """How many cells of the input some tap reads, from the first one on."""
+    return tuple(
+        min(size, (given - 1) * stride + (kernel - 1) * dilation + 1 - before)
+        for size, given, kernel, stride, dilation, (before, _) in zip(
+            problem.input_size, problem.output_size, problem.kernel_size, problem.stride, problem.dilation,
+            problem.padding, strict=True,
+        )
+    )  # fmt: skip
+
+
+@functools.lru_cache(1024)
+def _exchanges(problem: ConvProblem) -> tuple[ConvProblem, ConvProblem]:
+    """The two convolutions that are a problem's adjoint in its weight.
+
+    The first has its channels as a further spatial dimension, the second as a batch. Both sum over the batch.
+    """
+    read = _cells_read(problem)
+    padding = tuple(
+        (before, (given - 1) * stride + (kernel - 1) * dilation + 1 - before - cells)
+        for cells, given, kernel, stride, dilation, (before, _) in zip(
+            read, problem.output_size, problem.kernel_size, problem.stride, problem.dilation, problem.padding,
+            strict=True,
+        )
+    )  # fmt: skip
+    exchanged = dataclasses.replace(
+        problem,
+        batch=problem.group_channels,
+        channels=problem.groups * problem.batch,
+        input_size=read,
+        kernel_size=problem.output_size,
+        stride=problem.dilation,
+        padding=padding,
+        dilation=problem.stride,
+        channels_last=False,
+    )
+    inner = dataclasses.replace(
+        exchanged,
+        batch=1,
+        input_size=(*read, problem.group_channels),
+        kernel_size=(*exchanged.kernel_size, 1),
+        stride=(*exchanged.stride, 1),
+        padding=(*padding, (0, 0)),
+        dilation=(*exchanged.dilation, 1),
+    )
+    return inner, exchanged
+
+
+@functools.lru_cache(1024)
+def _cheaper(first: ConvProblem, second: ConvProblem, how: How) -> bool:
+    """Whether the planner expects the first of two problems to take less time; a forced algorithm must serve it."""
+    costs = []
+    refusals = []
+    for problem in (first, second):
+        try:
+            costs.append(choose(problem, how.algorithm, how.precision).cost)
+        except ValueError as refusal:
+            costs.append(math.inf)
+            refusals.append(refusal)
+    if len(refusals) == len(costs):
+        raise refusals[0]
+    return costs[0] <= costs[1]
