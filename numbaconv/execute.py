@@ -72,6 +72,7 @@ class Executable:
     parallel: bool
     packed_elements: int
     parallel_packing: bool
+    layout: Any  # equal where packed weights are laid out alike: it depends on the input's size, too
     no_bias: Array
     pack_serial: Any
     pack_parallel: Any
@@ -125,9 +126,14 @@ def executable(plan: Plan, x: Array, out: Array) -> Executable:
     table = rows(plan)
     table.flags.writeable = False
     dtype = plan.problem.dtype
+    order = plan.geometry[at.ORDER_START]
+    places = table[order : order + plan.problem.depth].tobytes() if order else b""
+    sizes = tuple(plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.MR))
+    layout = (plan.candidate, dtype, sizes, places)
     return Executable(
         plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * LINE, plan.parallel,
-        plan.packed_elements, plan.parallel_packing, flat(np.empty(0, dtype)), *driver(plan.candidate).kernels(),
+        plan.packed_elements, plan.parallel_packing, layout, flat(np.empty(0, dtype)),
+        *driver(plan.candidate).kernels(),
     )  # fmt: skip
 
 
@@ -230,7 +236,7 @@ def convolve(
 ) -> Array:
     """The body of ``conv{ndim}d``; :func:`numbaconv.conv2d` documents it.
 
-    ``packs`` is where a layer keeps its packed weights, by algorithm and dtype; a plain call packs them each time.
+    ``packs`` is where a layer keeps its packed weights, by how they are laid out; a plain call packs them each time.
     """
     x = input if type(input) is np.ndarray else as_array("input", input)
     w = weight if type(weight) is np.ndarray else as_array("weight", weight)
@@ -315,10 +321,9 @@ def _lowered(
 
 def _packed(executable: Executable, weight: Array, bias: Array | None, packs: dict[Any, Array]) -> Array:
     """The packed weights: from ``packs``, or made now."""
-    kind = (executable.plan.candidate, executable.plan.problem.dtype)
-    packed = packs.get(kind)
+    packed = packs.get(executable.layout)
     if packed is None:
-        packed = packs[kind] = executable.pack_weights(weight, bias)
+        packed = packs[executable.layout] = executable.pack_weights(weight, bias)
     return packed
 
 

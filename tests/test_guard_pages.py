@@ -89,7 +89,7 @@ def main():
 def family():
     """The same of transposed convolutions, gradients and integers; results of any size are woven together."""
     input_adjoint.LEAST_APART = 0
-    guarded = [Guarded(pages=128) for _ in range(3)]
+    guarded = [Guarded(pages=1024) for _ in range(3)]
     random = np.random.default_rng(1)
     for number, (shape, weight_shape, arguments) in enumerate(problems("direct")):
         dtype = (np.float32, np.int32, np.float64, np.int64)[number % 4]

@@ -204,3 +204,14 @@ def test_weight_keeps_its_shape():
     layer = nc.nn.Conv1d(1, 1, 3)
     with pytest.raises(ValueError, match="weight must keep its shape"):
         layer.weight = np.ones((1, 1, 4), np.float32)
+
+
+def test_packed_weights_depend_on_the_input():
+    """Of a single column the stride does not matter, and taps are summed in another order than of several."""
+    random = np.random.default_rng(0)
+    x, w = random.integers(-8, 9, (1, 8, 9, 9)), random.integers(-8, 9, (8, 1, 3, 3))
+    layer = nc.nn.Conv2d.from_weight(w.astype(np.float32), stride=3, groups=8, algorithm="direct_channels")
+    for width in (9, 3, 9, 4):
+        image = np.ascontiguousarray(x[..., :width], np.float32)
+        expected = nc.conv2d(image, w.astype(np.float32), stride=3, groups=8, algorithm="im2col")
+        np.testing.assert_array_equal(layer(image), expected)

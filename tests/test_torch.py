@@ -46,7 +46,7 @@ def problem(random, number):
         stride, dilation = (integers(1, 2 if large else 3) for _ in range(2))
     padding = integers(0, 3)
     if large:
-        groups, filters, channels = 1, 16 + integer(1, 7), 512 // (kernel[0] * kernel[1]) + integer(1, 7)
+        groups, filters, channels = 1, 33 + 2 * integer(0, 7), 512 // (kernel[0] * kernel[1]) + integer(1, 7)
         output = 4 * integer(1, 2) + integer(1, 3), 257 + 2 * integer(0, 7)
     else:
         groups, filters, channels = integer(1, 4), integer(1, 6), integer(1, 4)
@@ -74,7 +74,7 @@ def exceeds_all_blocks(plan):
         tiles = plan.problem.batch * -(-height // 4) * -(-width // 4)
         blocks += [(plan.problem.group_channels, BUFFERED), (width, 4), (height, 4), (tiles, geometry[at.NR])]
     elif plan.candidate == "direct_channels":
-        blocks += [(height * width, geometry[at.NR]), (plan.problem.depth, geometry[at.CHANNEL_BLOCK])]
+        blocks += [(plan.problem.depth, geometry[at.CHANNEL_BLOCK])]
         blocks += [(height * width, geometry[at.BLOCK_ROWS] * geometry[at.BLOCK_COLUMNS])]
     else:
         blocks += [(plan.problem.group_channels, geometry[at.CHANNEL_BLOCK])]

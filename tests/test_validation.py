@@ -76,8 +76,8 @@ SHAPES = [
     (nc.conv2d, X, W, {"data_format": "NCW"}, ValueError, "data_format must be 'NCHW' or 'NHWC' for conv2d; got 'NCW'"),
     (nc.conv1d, (1, 4, 6), (8, 4, 3), {"data_format": "NCHW"}, ValueError, "data_format must be 'NCW' or 'NWC' for conv1d; got 'NCHW'"),
     (nc.conv3d, (1, 4, 5, 5, 5), (8, 4, 3, 3, 3), {"data_format": "nchw"}, ValueError, "data_format must be 'NCDHW' or 'NDHWC' for conv3d; got 'nchw'"),
-    (nc.conv2d, X, W, {"algorithm": "fft"}, ValueError, "algorithm must be one of 'auto', 'direct', 'im2col', 'winograd'; got 'fft'"),
-    (nc.conv2d, X, W, {"algorithm": None}, ValueError, "algorithm must be one of 'auto', 'direct', 'im2col', 'winograd'; got None"),
+    (nc.conv2d, X, W, {"algorithm": "fft"}, ValueError, "algorithm must be one of 'auto', 'direct', 'im2col', 'winograd', 'direct_channels', 'direct_pixels'; got 'fft'"),
+    (nc.conv2d, X, W, {"algorithm": None}, ValueError, "algorithm must be one of 'auto', 'direct', 'im2col', 'winograd', 'direct_channels', 'direct_pixels'; got None"),
     (nc.conv2d, X, W, {"precision": "high"}, ValueError, "precision must be one of 'exact', 'standard', 'fast'; got 'high'"),
     # algorithms that cannot serve the call
     (nc.conv2d, X, W, {"algorithm": "winograd", "stride": 2}, ValueError, "algorithm 'winograd' cannot serve this call: winograd needs stride 1, this one is (2, 2)"),
