@@ -1,0 +1,177 @@
+"""Sliding windows: from the shapes of a problem to the numbers that the image kernels take.
+
+See :mod:`numbaconv.kernels.image` for how they work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+import numpy as np
+
+from ..kernels import image_geometry as at
+from ..kernels.blocking import VECTOR_BYTES
+from .sharing import LINE, ceil_div
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: What lies outside an array. The first element stands for "the fill value".
+EXTENSIONS: Final = ("fill", "nearest", "symmetric", "mirror", "wrap")
+#: Rows of a task. 16 to 64 are equally fast; a band's halo is copied or read twice.
+BAND: Final = 32
+#: Bytes of input under a task: a quarter of a 1 MiB L2, so that the output and the next task's input have room, too.
+BLOCK_BYTES: Final = 256 * 1024
+#: Columns of a task at most: a sequence is cut into this many outputs for each task.
+BLOCK_COLUMNS: Final = 8192
+#: Columns of a task at least.
+LEAST_COLUMNS: Final = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """One sliding window problem: out[o] = sum over k of weight[k] * x[o + k - pad], in any number of dimensions.
+
+    Attributes
+    ----------
+    input_shape, kernel_shape, output_shape : tuple of int
+        All of one length, and all positive.
+    pad : tuple of int
+        For each dimension, how many cells before the first one the first window begins.
+    extensions : tuple of str
+        For each dimension, what lies outside the input: one of EXTENSIONS.
+    """
+
+    input_shape: tuple[int, ...]
+    kernel_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    pad: tuple[int, ...]
+    extensions: tuple[str, ...]
+
+    def after(self, axis: int) -> int:
+        """How many cells behind the last one the last window reaches."""
+        end = self.output_shape[axis] + self.kernel_shape[axis] - 1 - self.pad[axis]
+        return max(0, end - self.input_shape[axis])
+
+    def permuted(self, order: tuple[int, ...]) -> Window:
+        """The same problem with its dimensions in another order."""
+        return Window(
+            *(
+                tuple(values[axis] for axis in order)
+                for values in (self.input_shape, self.kernel_shape, self.output_shape, self.pad, self.extensions)
+            )
+        )
+
+
+def sources(extension: str, size: int, position: Array) -> Array:
+    """Where positions along an axis of ``size`` cells are read: an index each, or -1 for the fill value."""
+    if extension == "fill":
+        return np.where((position >= 0) & (position < size), position, -1)
+    if extension == "nearest":
+        return np.clip(position, 0, size - 1)
+    if extension == "wrap":
+        return position % size
+    if extension == "mirror":
+        period = max(1, 2 * size - 2)
+        position = position % period
+        return np.where(position < size, position, period - position)
+    position = position % (2 * size)
+    return np.where(position < size, position, 2 * size - 1 - position)
+
+
+def margin(extension: str, size: int, before: int, after: int) -> Array:
+    """:func:`sources` of the ``before`` cells before an axis and of the ``after`` cells behind it."""
+    return sources(extension, size, np.concatenate([np.arange(-before, 0), np.arange(size, size + after)]))
+
+
+def order_of_axes(window: Window, strides: tuple[int, ...]) -> tuple[int, ...]:
+    """The dimensions' order for the kernels: the outer ones, the rows, the columns.
+
+    Columns are the longest dimension, or a shorter one whose neighbours lie side by side in memory where its lines fill
+    a few vectors. Rows are the one along which the kernel is longest: their taps share loads.
+    """
+    axes = range(len(strides))
+    dense = [axis for axis in axes if abs(strides[axis]) == 1 and window.output_shape[axis] >= VECTOR_BYTES // 2]
+    columns = dense[-1] if dense else max(axes, key=lambda axis: (window.output_shape[axis], axis))
+    others = [axis for axis in axes if axis != columns]
+    rows = max(others, key=lambda axis: (window.kernel_shape[axis], window.output_shape[axis], axis))
+    return (*[axis for axis in others if axis != rows], rows, columns)
+
+
+def block(geometry: Array, itemsize: int) -> None:
+    """Cut the problem into tasks and lay out the scratch. Nothing here depends on the number of threads."""
+    lanes = VECTOR_BYTES // itemsize
+    kernel_h, kernel_w = int(geometry[at.KERNEL_H]), int(geometry[at.KERNEL_W])
+    out_h, out_w = int(geometry[at.OUT_H]), int(geometry[at.OUT_W])
+    separable = geometry[at.RANK] > 0
+    # Separable: the horizontal pass computes the lines between two bands twice.
+    band = min(out_h, max(BAND, 2 * kernel_h) if separable else BAND)
+    band = ceil_div(out_h, ceil_div(out_h, band))
+    fitting = BLOCK_BYTES // (itemsize * (band + kernel_h - 1)) - kernel_w + 1
+    columns = min(BLOCK_COLUMNS, max(LEAST_COLUMNS, fitting))
+    columns = ceil_div(out_w, ceil_div(out_w, columns))
+    if columns < out_w:
+        columns = ceil_div(columns, 4 * lanes) * 4 * lanes
+    whole = ceil_div(columns, lanes) * lanes
+    geometry[at.BAND] = band
+    geometry[at.BLOCK] = columns
+    geometry[at.TASKS] = geometry[at.PLANES] * ceil_div(out_h, band) * ceil_div(out_w, columns)
+    # An odd number of cache lines between rows: a power of two would put all rows of a window into a few sets.
+    pitch = ceil_div(whole + kernel_w - 1, LINE) * LINE
+    geometry[at.PITCH] = pitch + LINE * (1 - pitch // LINE % 2)
+    geometry[at.SUMS_PITCH] = ceil_div(whole, LINE) * LINE + LINE
+    geometry[at.LINES_PITCH] = geometry[at.SUMS_PITCH]
+    lines = band + kernel_h - 1
+    geometry[at.SUMS_START] = lines * geometry[at.PITCH]
+    geometry[at.LINES_START] = geometry[at.SUMS_START] + band * geometry[at.SUMS_PITCH]
+    geometry[at.SCRATCH] = geometry[at.LINES_START] + (lines * geometry[at.LINES_PITCH] if separable else 0) + LINE
+
+
+def lay_out(
+    window: Window, x_strides: tuple[int, ...], out_strides: tuple[int, ...], starts: tuple[int, int],
+    direct: tuple[bool, bool], parts: tuple[int, int], rank: int, itemsize: int,
+) -> tuple[Array, Array]:  # fmt: skip
+    """(geometry, margins) of a problem whose dimensions are in the kernels' order, two of them at least.
+
+    ``starts`` are those of input and output in their flat views; ``direct`` tells whether the microkernel may read the
+    one and write the other; ``parts`` is (FILTERS, TERMS). Strides are counted in elements.
+    """
+    outer = len(x_strides) - 2
+    geometry = np.zeros(at.OUTER + at.OUTER_LENGTH * outer, np.int64)
+    for slot, values in (
+        (at.IN_H, window.input_shape), (at.KERNEL_H, window.kernel_shape), (at.OUT_H, window.output_shape),
+        (at.PAD_H, window.pad), (at.X_H, x_strides), (at.OUT_STRIDE_H, out_strides),
+    ):  # fmt: skip
+        geometry[slot : slot + 2] = values[-2:]
+    geometry[at.X_START], geometry[at.OUT_START] = starts
+    geometry[at.PLANES] = int(np.prod(window.output_shape[:-2], dtype=np.int64))
+    geometry[at.OUTER_TAPS] = int(np.prod(window.kernel_shape[:-2], dtype=np.int64))
+    geometry[at.OUTER_COUNT] = outer
+    geometry[at.FILTERS], geometry[at.TERMS] = parts
+    geometry[at.READ_INPUT], geometry[at.WRITE_OUT] = direct
+    geometry[at.RANK] = rank
+    geometry[at.FACTORS] = window.kernel_shape[-2] * window.kernel_shape[-1]
+    tables, length = [], 0
+    for axis in range(len(x_strides)):
+        table = margin(window.extensions[axis], window.input_shape[axis], window.pad[axis], window.after(axis))
+        if axis < outer:
+            slot = at.OUTER + at.OUTER_LENGTH * axis
+            geometry[slot : slot + at.OUTER_LENGTH] = (
+                window.output_shape[axis], window.kernel_shape[axis], window.input_shape[axis], window.pad[axis],
+                x_strides[axis], out_strides[axis], length,
+            )  # fmt: skip
+        else:
+            geometry[at.MARGIN_H + axis - outer] = length
+        tables.append(table)
+        length += table.size
+    block(geometry, itemsize)
+    margins = np.concatenate([*tables, [0]]).astype(np.int64)  # never empty: Numba would not mind, flat views would
+    geometry.flags.writeable = margins.flags.writeable = False
+    return geometry, margins
+
+
+def kernels() -> tuple[Any, Any, Any, Any]:
+    """The functions (run serially, run in parallel), and (tasks, block), which they call by their addresses."""
+    from ..kernels import image
+
+    return image.image_serial, image.image_parallel, image.image_tasks, image.image_block

@@ -1,0 +1,169 @@
+"""Runs sliding windows: what :mod:`numbaconv.execute` is to layers, this is to SciPy's signals and images.
+
+One dictionary remembers the layout of every problem that was met, so that a small image costs little more than its
+kernel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+import numpy as np
+
+from . import runtime
+from .algorithms import image
+from .algorithms.image import Window
+from .arrays import Array, element_strides, flat, flat_start
+from .kernels import image_geometry as at
+
+#: Problems that are remembered; beyond that all are forgotten.
+PROBLEMS_KEPT: Final = 4096
+#: Multiply-adds below which one thread is as fast as several: starting a parallel region costs 4 us.
+SERIAL_PRODUCTS: Final = 500_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A problem laid out for arrays of certain strides."""
+
+    geometry: Array
+    margins: Array
+    terms: Array
+    order: tuple[int, ...]
+    scratch: int
+    parallel: bool
+    weights: int
+    addresses: tuple[int, ...]  # those of the functions and of the arrays above
+
+
+_layouts: dict[Any, Layout] = {}
+
+
+def sum_dtype(result: np.dtype[Any]) -> np.dtype[Any]:
+    """The real dtype in which sums of a result dtype are computed: integers wrap, so their sign does not matter."""
+    if result.kind in "fc":
+        return np.dtype(result.type(0).real.dtype)
+    return np.dtype({1: np.int16, 2: np.int16, 4: np.int32, 8: np.int64}[result.itemsize])
+
+
+def kernel_ready(array: Array) -> Array:
+    """An array as the kernels take it: native, aligned, with strides of whole elements; a copy where it is not."""
+    if array.dtype.kind == "b":
+        array = array.view(np.uint8)
+    whole = all(stride % array.itemsize == 0 for stride in array.strides)
+    if array.dtype.isnative and array.flags.aligned and whole:
+        return array
+    return array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
+
+
+def slide(window: Window, x: Array, weight: Array, out: Array, fill: Any, sums: np.dtype[Any], rank: Any = None) -> None:
+    """Compute a window problem into ``out``, summing in the real dtype ``sums``.
+
+    ``x``, ``weight`` and ``out`` have the problem's shapes; out may have any strides and must not overlap x. ``fill`` is
+    a number. ``rank`` is None or the factors of a separable kernel: (columns (KH, r), rows (KW, r)).
+    """
+    x = kernel_ready(x)
+    target = out if out.dtype.isnative and out.flags.aligned else np.empty(out.shape, out.dtype.newbyteorder("="))
+    if any(stride % target.itemsize for stride in target.strides):
+        target = np.empty(out.shape, out.dtype.newbyteorder("="))
+    complex_x, complex_w = x.dtype.kind == "c", weight.dtype.kind == "c"
+    count = 0 if rank is None else rank[0].shape[1]
+    key = (window, x.strides, x.dtype, target.strides, target.dtype, sums, complex_w, count)
+    layout = _layouts.get(key)
+    if layout is None:
+        layout = _lay_out(window, x, target, sums, complex_w, count)
+        if len(_layouts) >= PROBLEMS_KEPT:
+            _layouts.clear()
+        _layouts[key] = layout
+    flat_x, flat_out = flat(x), flat(target, writeable=True)
+    if complex_x:
+        flat_x = flat_x.view(flat_x.real.dtype)
+    if target.dtype.kind == "c":
+        flat_out = flat_out.view(flat_out.real.dtype)
+    if weight.ndim < len(layout.order):
+        weight = weight.reshape(window.kernel_shape)
+    if complex_w:
+        real, imaginary = weight.real, weight.imag
+        planes = [real, imaginary, -imaginary] if complex_x else [real, imaginary]
+    else:
+        planes = [weight]
+    threads = runtime.thread_count() if layout.parallel else 1
+    # One buffer for all that is of the dtype of the sums: the weights, the two parts of the fill value, the scratch.
+    buffer = np.empty(layout.weights + image.LINE + threads * layout.scratch, sums)
+    start = 0
+    for plane in planes:
+        ordered = plane.transpose(layout.order)
+        buffer[start : start + plane.size].reshape(ordered.shape)[...] = ordered
+        start += plane.size
+    for s in range(count):
+        for factor in (rank[0][:, s], rank[1][:, s]):
+            buffer[start : start + factor.size] = factor
+            start += factor.size
+    number = np.asarray(fill)
+    buffer[layout.weights] = number.real.astype(sums)
+    buffer[layout.weights + 1] = number.imag.astype(sums)
+    tasks, block, margins, terms, geometry = layout.addresses
+    first = _address(buffer)
+    addresses = np.array(
+        [
+            tasks, _address(flat_x), first, _address(flat_out), first + (layout.weights + image.LINE) * sums.itemsize,
+            first + layout.weights * sums.itemsize, margins, terms, geometry, block,
+        ]
+    )  # fmt: skip
+    serial, parallel, *_ = image.kernels()
+    runtime.launch(parallel, serial, threads, (addresses,))
+    if target is not out:
+        out[...] = target
+
+
+def _address(array: Array) -> int:
+    """Where an array's memory begins."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def _lay_out(
+    window: Window, x: Array, out: Array, sums: np.dtype[Any], complex_w: bool, rank: int
+) -> Layout:
+    complex_x, complex_out = x.dtype.kind == "c", out.dtype.kind == "c"
+    x_strides, out_strides = element_strides(x), element_strides(out)
+    x_starts, out_starts = flat_start(x), flat_start(out)
+    if complex_x:
+        x_strides, x_starts = tuple(2 * stride for stride in x_strides), 2 * x_starts
+    if complex_out:
+        out_strides, out_starts = tuple(2 * stride for stride in out_strides), 2 * out_starts
+    order = image.order_of_axes(window, out_strides)
+    ordered = window.permuted(order)
+    taps = int(np.prod(window.kernel_shape))
+    if complex_x and complex_w:  # planes of weights: real, imaginary, -imaginary
+        terms = [[(0, 0, 0), (1, 2 * taps, 1)], [(0, taps, 0), (1, 0, 1)]]
+    elif complex_x:
+        terms = [[(0, 0, 0)], [(1, 0, 1)]]
+    elif complex_w:
+        terms = [[(0, 0, 0)], [(0, taps, 0)]]
+    else:
+        terms = [[(0, 0, 0)]]
+    x_strides, out_strides = (tuple(strides[axis] for axis in order) for strides in (x_strides, out_strides))
+    real = x.real.dtype
+    same = real.itemsize == sums.itemsize and (real.kind == "f") == (sums.kind == "f")
+    written = out.real.dtype
+    stored = written.itemsize == sums.itemsize and (written.kind == "f") == (sums.kind == "f")
+    geometry, margins = image.lay_out(
+        ordered, x_strides, out_strides, (x_starts, out_starts),
+        (same and x_strides[-1] == 1, stored and out_strides[-1] == 1),
+        (len(terms), len(terms[0])), rank, sums.itemsize,
+    )  # fmt: skip
+    products = int(np.prod(window.output_shape, dtype=np.int64)) * taps * sum(map(len, terms))
+    parallel = products >= SERIAL_PRODUCTS and int(geometry[at.TASKS]) > 1
+    table = np.array(terms, np.int64).ravel()
+    planes = 1 + complex_w + (complex_x and complex_w)
+    factors = rank * (window.kernel_shape[-2] + window.kernel_shape[-1]) if rank else 0
+    weights = image.ceil_div(planes * taps + factors, image.LINE) * image.LINE
+    *_, tasks, block = image.kernels()
+    dtypes = (real.name, sums.name, written.name, sums.name, sums.name, "int64", "int64", "int64")
+    functions = (runtime.native(tasks, dtypes), runtime.native(block, (sums.name,)))
+    addresses = (*functions, _address(margins), _address(table), _address(geometry))
+    return Layout(
+        geometry, margins, table, order, int(geometry[at.SCRATCH]), parallel, weights, addresses
+    )
