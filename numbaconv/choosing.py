@@ -281,3 +281,40 @@ def convolve_by_transforms(first: Array, second: Array, mode: str, axes: list[in
         fft.run(first, np.flip(second), window, 0, out, runtime.thread_count(), single)
         return out
     return fft.broadcast(first, second, mode, axes, runtime.thread_count())
+
+
+def filter_image(window: Window, image: Array, taps: Array, out: Array, fill: Any, no_tap: float) -> None:
+    """Compute a window problem as ``scipy.ndimage`` does, in float64, into ``out``.
+
+    Taps of at most ``no_tap`` are left out, which matters where what lies under them is NaN or infinite. Integer outputs
+    are cut off towards zero, where the last bit of a sum can make a difference: they are always summed in SciPy's
+    order and with its rounding.
+    """
+    sums = np.dtype(np.float64)
+    left_out = (np.abs(taps.real) <= no_tap) & (np.abs(taps.imag) <= no_tap)
+    if left_out.any():
+        taps = np.where(left_out, 0, taps)
+        with np.errstate(all="ignore"):
+            finite = image.dtype.kind in "iu" or np.isfinite(image.sum())
+        if not (finite and np.isfinite(fill)):
+            _sum_taps(window, image, taps, out, fill)
+            return
+    parts = (1 + (image.dtype.kind == "c")) * (1 + (taps.dtype.kind == "c"))
+    if out.dtype.kind in "fc" and direct_cost(window, sums, parts) > SEARCH_NS:
+        chosen = choose(window, image, taps, out.dtype, sums=sums, fill=fill)
+        if chosen.method != "direct":
+            run(chosen, image, taps, out, fill)
+            return
+    slide(window, image, taps, out, fill, sums, fused=False)
+
+
+def _sum_taps(window: Window, image: Array, taps: Array, out: Array, fill: Any) -> None:
+    """Tap by tap over the whole image: slow, and no tap of 0 meets a NaN."""
+    dtype = np.result_type(np.float64, image.dtype, taps.dtype)
+    total = np.zeros(window.output_shape, dtype)
+    with np.errstate(all="ignore"):
+        for index in np.ndindex(*taps.shape):
+            if taps[index] != 0:
+                start = [i - pad for i, pad in zip(index, window.pad, strict=True)]
+                total += taps[index] * fft.gathered(image, start, window.output_shape, window, fill, dtype)
+        out[...] = total.astype(np.int64) if out.dtype.kind in "iu" else total

@@ -57,22 +57,32 @@ def kernel_ready(array: Array) -> Array:
     return array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
 
 
-def slide(window: Window, x: Array, weight: Array, out: Array, fill: Any, sums: np.dtype[Any], rank: Any = None) -> None:
+def slide(
+    window: Window, x: Array, weight: Array, out: Array, fill: Any, sums: np.dtype[Any], rank: Any = None,
+    fused: bool = True,
+) -> None:  # fmt: skip
     """Compute a window problem into ``out``, summing in the real dtype ``sums``.
 
     ``x``, ``weight`` and ``out`` have the problem's shapes; out may have any strides and must not overlap x. ``fill`` is
-    a number. ``rank`` is None or the factors of a separable kernel: (columns (KH, r), rows (KW, r)).
+    a number. ``rank`` is None or the factors of a separable kernel: (columns (KH, r), rows (KW, r)). Where ``fused`` is
+    false, products are rounded before they are added, as they are in a plain C loop.
     """
+    if x.ndim == 1:
+        window = Window(
+            (1, *window.input_shape), (1, *window.kernel_shape), (1, *window.output_shape), (0, *window.pad),
+            ("fill", *window.extensions),
+        )  # fmt: skip
+        x, weight, out = x[None], weight[None], out[None]
     x = kernel_ready(x)
     target = out if out.dtype.isnative and out.flags.aligned else np.empty(out.shape, out.dtype.newbyteorder("="))
     if any(stride % target.itemsize for stride in target.strides):
         target = np.empty(out.shape, out.dtype.newbyteorder("="))
     complex_x, complex_w = x.dtype.kind == "c", weight.dtype.kind == "c"
     count = 0 if rank is None else rank[0].shape[1]
-    key = (window, x.strides, x.dtype, target.strides, target.dtype, sums, complex_w, count)
+    key = (window, x.strides, x.dtype, target.strides, target.dtype, sums, complex_w, count, fused)
     layout = _layouts.get(key)
     if layout is None:
-        layout = _lay_out(window, x, target, sums, complex_w, count)
+        layout = _lay_out(window, x, target, sums, complex_w, count, fused)
         if len(_layouts) >= PROBLEMS_KEPT:
             _layouts.clear()
         _layouts[key] = layout
@@ -81,8 +91,6 @@ def slide(window: Window, x: Array, weight: Array, out: Array, fill: Any, sums: 
         flat_x = flat_x.view(flat_x.real.dtype)
     if target.dtype.kind == "c":
         flat_out = flat_out.view(flat_out.real.dtype)
-    if weight.ndim < len(layout.order):
-        weight = weight.reshape(window.kernel_shape)
     if complex_w:
         real, imaginary = weight.real, weight.imag
         planes = [real, imaginary, -imaginary] if complex_x else [real, imaginary]
@@ -124,7 +132,7 @@ def _address(array: Array) -> int:
 
 
 def _lay_out(
-    window: Window, x: Array, out: Array, sums: np.dtype[Any], complex_w: bool, rank: int
+    window: Window, x: Array, out: Array, sums: np.dtype[Any], complex_w: bool, rank: int, fused: bool
 ) -> Layout:
     complex_x, complex_out = x.dtype.kind == "c", out.dtype.kind == "c"
     x_strides, out_strides = element_strides(x), element_strides(out)
@@ -162,7 +170,7 @@ def _lay_out(
     weights = image.ceil_div(planes * taps + factors, image.LINE) * image.LINE
     *_, tasks, block = image.kernels()
     dtypes = (real.name, sums.name, written.name, sums.name, sums.name, "int64", "int64", "int64")
-    functions = (runtime.native(tasks, dtypes), runtime.native(block, (sums.name,)))
+    functions = (runtime.native(tasks, dtypes), runtime.native(block, (sums.name, sums.name if fused else "int8")))
     addresses = (*functions, _address(margins), _address(table), _address(geometry))
     return Layout(
         geometry, margins, table, order, int(geometry[at.SCRATCH]), parallel, weights, addresses

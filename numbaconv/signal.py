@@ -356,7 +356,10 @@ def _transformed(name: str, in1: Any, in2: Any, mode: str, axes: Any) -> Array:
             raise ValueError(f"incompatible shapes for in1 and in2: {first.shape} and {second.shape}")
     if _swaps(mode, first.shape, second.shape, chosen):
         first, second = second, first
-    _check_mode(mode)
+    if mode not in _MODES:
+        raise ValueError(f"acceptable mode flags are 'valid', 'same', or 'full'; got {mode!r}")
+    if not chosen and first.shape == second.shape:
+        return first * second  # SciPy keeps integers here
     # Integers count as double precision, half as single.
     first, second = (
         array.astype(np.float64 if array.dtype.kind in "iu" else np.float32 if array.dtype.char == "e" else array.dtype)

@@ -39,7 +39,7 @@ from .image_simd import (
 NO_PLANE = -(2**62)
 
 
-def image_block(w, x, x_pitch, kernel_h, kernel_w, out, out_pitch, lines, columns, accumulate):
+def image_block(w, rule, x, x_pitch, kernel_h, kernel_w, out, out_pitch, lines, columns, accumulate):
     """Y[r, c] (+)= sum over i < KH, j < KW of W[i, j] * X[r + i, c + j], for r < lines and c < columns.
 
     Everything is as in the microkernels. ``columns`` is at least the lanes and, where ``accumulate`` is not 0, a
@@ -58,13 +58,13 @@ def image_block(w, x, x_pitch, kernel_h, kernel_w, out, out_pitch, lines, column
         while columns - c >= wide:
             from_, to = source + c * size, target + c * size
             if rows == 4:
-                image_tile_4(w, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
+                image_tile_4(w, rule, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
             elif rows == 3:
-                image_tile_3(w, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
+                image_tile_3(w, rule, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
             elif rows == 2:
-                image_tile_2(w, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
+                image_tile_2(w, rule, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
             else:
-                image_tile_1(w, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
+                image_tile_1(w, rule, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
             c += wide
         while c < columns:
             first = min(c, columns - lanes) * size
@@ -72,13 +72,13 @@ def image_block(w, x, x_pitch, kernel_h, kernel_w, out, out_pitch, lines, column
             while done < rows:
                 from_, to = source + first + done * x_pitch * size, target + first + done * out_pitch * size
                 if rows - done == 4:
-                    image_tile_4x1(w, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
+                    image_tile_4x1(w, rule, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
                     done += 4
                 elif rows - done >= 2:
-                    image_tile_2x1(w, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
+                    image_tile_2x1(w, rule, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
                     done += 2
                 else:
-                    image_tile_1x1(w, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
+                    image_tile_1x1(w, rule, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
                     done += 1
             c += lanes
 

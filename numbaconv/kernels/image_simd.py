@@ -30,6 +30,7 @@ class Lanes(Vectors):
     def __init__(self, context: Any, builder: ir.IRBuilder, dtype: Any, lanes: int | None = None) -> None:
         super().__init__(context, builder, dtype, lanes)
         self.integer = isinstance(dtype, types.Integer)
+        self.rounds_products = False
         if self.integer:
             self.suffix = f"v{self.lanes}i{dtype.bitwidth}"
 
@@ -37,6 +38,8 @@ class Lanes(Vectors):
         """Multiply and add: a * b + c."""
         if self.integer:
             return self.builder.add(self.builder.mul(a, b), c)
+        if self.rounds_products:
+            return self.builder.fadd(self.builder.fmul(a, b), c)
         return super().multiply_add(a, b, c)
 
 
@@ -68,21 +71,23 @@ def counted(
 def _image_tile(tile_rows: int, tile_vectors: int) -> Any:
     """Make the microkernel of one tile."""
 
-    def image_tile(typing_context, w, x, pitch, kernel_h, kernel_w, out, out_pitch, accumulate):
+    def image_tile(typing_context, w, rule, x, pitch, kernel_h, kernel_w, out, out_pitch, accumulate):
         """Y[r, c] (+)= sum over i < KH, j < KW of W[i, j] * X[r + i, c + j], for r < R and c < V * lanes.
 
         - ``w`` points to W, which is contiguous; kernel_h is at least R, kernel_w at least 1.
         - ``x`` and ``out`` are the addresses of X[0, 0] and Y[0, 0]; their elements are those of ``w``, their rows lie
           ``pitch`` and ``out_pitch`` elements apart. R + KH - 1 rows of V * lanes + KW - 1 elements of X are read.
+        - ``rule`` points to int8 where a product is rounded before it is added, and to anything else where it need not be.
         - Y is read only where ``accumulate`` is not 0. X and Y do not overlap. No alignment is assumed beyond the
           element's.
         """
         index = types.intp
-        return types.void(w, *[index] * 7), generate
+        return types.void(w, rule, *[index] * 7), generate
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        taps, x, pitch, kernel_h, kernel_w, out, out_pitch, accumulate = arguments
+        taps, _, x, pitch, kernel_h, kernel_w, out, out_pitch, accumulate = arguments
         vectors = Lanes(context, builder, signature.args[0].dtype)
+        vectors.rounds_products = signature.args[1].dtype == types.int8
         source = builder.inttoptr(x, vectors.element.as_pointer())
         target = builder.inttoptr(out, vectors.element.as_pointer())
         tile = [(r, v) for r in range(tile_rows) for v in range(tile_vectors)]
@@ -177,7 +182,7 @@ def call_block(
 
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         block, w, *others = arguments
-        return _call(context, builder, block, [builder.ptrtoint(w, INDEX), *others])
+        return _call(context, builder, block, [builder.ptrtoint(w, INDEX), constant(0), *others])
 
     return types.void(types.intp, w, *[types.intp] * 9), generate
 
