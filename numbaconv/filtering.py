@@ -34,7 +34,7 @@ class Layout:
     scratch: int
     parallel: bool
     weights: int
-    addresses: tuple[int, ...]  # those of the functions and of the arrays above
+    addresses: tuple[int, tuple[int, ...], tuple[int, ...]]  # of the tasks, of what they call, of the arrays above
 
 
 _layouts: dict[Any, Layout] = {}
@@ -111,14 +111,12 @@ def slide(
     number = np.asarray(fill)
     buffer[layout.weights] = number.real.astype(sums)
     buffer[layout.weights + 1] = number.imag.astype(sums)
-    tasks, block, margins, terms, geometry = layout.addresses
+    tasks, functions, arrays = layout.addresses
     first = _address(buffer)
+    fills = first + layout.weights * sums.itemsize
     addresses = np.array(
-        [
-            tasks, _address(flat_x), first, _address(flat_out), first + (layout.weights + image.LINE) * sums.itemsize,
-            first + layout.weights * sums.itemsize, margins, terms, geometry, block,
-        ]
-    )  # fmt: skip
+        (tasks, first, fills + image.LINE * sums.itemsize, fills, *arrays, _address(flat_x), _address(flat_out), *functions)
+    )
     serial, parallel, *_ = image.kernels()
     runtime.launch(parallel, serial, threads, (addresses,))
     if target is not out:
@@ -160,7 +158,7 @@ def _lay_out(
     geometry, margins = image.lay_out(
         ordered, x_strides, out_strides, (x_starts, out_starts),
         (same and x_strides[-1] == 1, stored and out_strides[-1] == 1),
-        (len(terms), len(terms[0])), rank, sums.itemsize,
+        (len(terms), len(terms[0])), rank, (real.itemsize, written.itemsize, sums.itemsize),
     )  # fmt: skip
     products = int(np.prod(window.output_shape, dtype=np.int64)) * taps * sum(map(len, terms))
     parallel = products >= SERIAL_PRODUCTS and int(geometry[at.TASKS]) > 1
@@ -168,10 +166,14 @@ def _lay_out(
     planes = 1 + complex_w + (complex_x and complex_w)
     factors = rank * (window.kernel_shape[-2] + window.kernel_shape[-1]) if rank else 0
     weights = image.ceil_div(planes * taps + factors, image.LINE) * image.LINE
-    *_, tasks, block = image.kernels()
-    dtypes = (real.name, sums.name, written.name, sums.name, sums.name, "int64", "int64", "int64")
-    functions = (runtime.native(tasks, dtypes), runtime.native(block, (sums.name, sums.name if fused else "int8")))
-    addresses = (*functions, _address(margins), _address(table), _address(geometry))
+    *_, tasks, block, convert = image.kernels()
+    functions = (
+        runtime.native(block, (sums.name, sums.name if fused else "int8")),
+        runtime.native(convert, (real.name, sums.name)),
+        runtime.native(convert, (sums.name, written.name)),
+    )
+    task = runtime.native(tasks, (sums.name, sums.name, sums.name, "int64", "int64", "int64"))
+    addresses = (task, functions, (_address(margins), _address(table), _address(geometry)))
     return Layout(
         geometry, margins, table, order, int(geometry[at.SCRATCH]), parallel, weights, addresses
     )

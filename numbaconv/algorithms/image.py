@@ -129,12 +129,13 @@ def block(geometry: Array, itemsize: int) -> None:
 
 def lay_out(
     window: Window, x_strides: tuple[int, ...], out_strides: tuple[int, ...], starts: tuple[int, int],
-    direct: tuple[bool, bool], parts: tuple[int, int], rank: int, itemsize: int,
+    direct: tuple[bool, bool], parts: tuple[int, int], rank: int, sizes: tuple[int, int, int],
 ) -> tuple[Array, Array]:  # fmt: skip
     """(geometry, margins) of a problem whose dimensions are in the kernels' order, two of them at least.
 
     ``starts`` are those of input and output in their flat views; ``direct`` tells whether the microkernel may read the
-    one and write the other; ``parts`` is (FILTERS, TERMS). Strides are counted in elements.
+    one and write the other; ``parts`` is (FILTERS, TERMS); ``sizes`` are the bytes of an element of input, output and
+    sums. Strides are counted in elements.
     """
     outer = len(x_strides) - 2
     geometry = np.zeros(at.OUTER + at.OUTER_LENGTH * outer, np.int64)
@@ -164,14 +165,15 @@ def lay_out(
             geometry[at.MARGIN_H + axis - outer] = length
         tables.append(table)
         length += table.size
+    geometry[at.X_BYTES], geometry[at.OUT_BYTES], itemsize = sizes
     block(geometry, itemsize)
     margins = np.concatenate([*tables, [0]]).astype(np.int64)  # never empty: Numba would not mind, flat views would
     geometry.flags.writeable = margins.flags.writeable = False
     return geometry, margins
 
 
-def kernels() -> tuple[Any, Any, Any, Any]:
-    """The functions (run serially, run in parallel), and (tasks, block), which they call by their addresses."""
+def kernels() -> tuple[Any, Any, Any, Any, Any]:
+    """The functions (run serially, run in parallel), and (tasks, block, convert), which they call by their addresses."""
     from ..kernels import image
 
-    return image.image_serial, image.image_parallel, image.image_tasks, image.image_block
+    return image.image_serial, image.image_parallel, image.image_tasks, image.image_block, image.image_convert

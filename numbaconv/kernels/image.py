@@ -22,9 +22,10 @@ from .image_simd import (
     all_finite,
     at_offset,
     call_block,
+    call_convert,
     call_tasks,
+    convert_element,
     convert_run,
-    converted,
     element_size,
     image_tile_1,
     image_tile_1x1,
@@ -96,16 +97,27 @@ def image_index(margins, start, before, size, position):
     return margins[start + before + position - size]
 
 
+def image_convert(x, y, count, x_step, y_step):
+    """y[j * y_step] = x[j * x_step] for j < count, converted: integers wrap around, floats lose their fraction."""
+    if x_step == 1 and y_step == 1:
+        convert_run(x, y, count)
+    else:
+        for j in range(count):
+            convert_element(x, j * x_step, y, j * y_step)
+
+
 @kernel
-def image_pack(x, origin, fill, margins, geometry, row, lines, column, columns, strip):
+def image_pack(x, load, origin, fill, margins, geometry, row, lines, column, columns, strip):
     """Copy cells of a plane: strip[r * PITCH + j] = x[row + r, column + j] for r < lines, j < columns, converted.
 
-    Rows and columns count from the plane's first cell, which is ``x[origin]``, and may lie outside: there ``margins``
-    says what is read, or it is ``fill``. With NO_PLANE all of it is.
+    Rows and columns count from the plane's first cell, which is element ``origin`` of the input at address ``x``, and
+    may lie outside: there ``margins`` says what is read, or it is ``fill``. With NO_PLANE all of it is. ``load`` is the
+    address of an :func:`image_convert`.
     """
     pitch = geometry[at.PITCH]
     size = geometry[at.IN_W]
     step = geometry[at.X_W]
+    bytes_ = geometry[at.X_BYTES]
     left = min(columns, max(0, -column))
     right = max(left, min(columns, size - column))
     for r in range(lines):
@@ -115,18 +127,17 @@ def image_pack(x, origin, fill, margins, geometry, row, lines, column, columns, 
             for j in range(columns):
                 strip[goal + j] = fill
             continue
-        line = origin + index * geometry[at.X_H]
+        line = x + (origin + index * geometry[at.X_H]) * bytes_
         for part in range(2):
             begin, end = (0, left) if part == 0 else (right, columns)
             for j in range(begin, end):
                 cell = image_index(margins, geometry[at.MARGIN_W], geometry[at.PAD_W], size, column + j)
-                strip[goal + j] = fill if cell < 0 else converted(x, line + cell * step, strip)
-        first = line + (column + left) * step
-        if step == 1:
-            convert_run(x, first, strip, goal + left, right - left)
-        else:
-            for j in range(right - left):
-                strip[goal + left + j] = converted(x, first + j * step, strip)
+                if cell < 0:
+                    strip[goal + j] = fill
+                else:
+                    call_convert(load, line + cell * step * bytes_, address(strip, goal + j), 1, 1, 1)
+        first = line + (column + left) * step * bytes_
+        call_convert(load, first, address(strip, goal + left), right - left, step, 1)
 
 
 @kernel
@@ -166,24 +177,24 @@ def rounded_up(count, size):
 
 
 @kernel
-def image_store(sums, geometry, lines, columns, out, target):
-    """out[target + r * OUT_STRIDE_H + c * OUT_STRIDE_W] = sums[r * SUMS_PITCH + c], converted to out's dtype."""
+def image_store(sums, geometry, lines, columns, out, store, target):
+    """out[target + r * OUT_STRIDE_H + c * OUT_STRIDE_W] = sums[r * SUMS_PITCH + c], converted to out's dtype.
+
+    ``out`` is an address, ``store`` that of an :func:`image_convert`.
+    """
     for r in range(lines):
-        goal = target + r * geometry[at.OUT_STRIDE_H]
-        first = geometry[at.SUMS_START] + r * geometry[at.SUMS_PITCH]
-        if geometry[at.OUT_STRIDE_W] == 1:
-            convert_run(sums, first, out, goal, columns)
-        else:
-            for c in range(columns):
-                out[goal + c * geometry[at.OUT_STRIDE_W]] = converted(sums, first + c, out)
+        goal = out + (target + r * geometry[at.OUT_STRIDE_H]) * geometry[at.OUT_BYTES]
+        first = address(sums, geometry[at.SUMS_START] + r * geometry[at.SUMS_PITCH])
+        call_convert(store, first, goal, columns, 1, geometry[at.OUT_STRIDE_W])
 
 
 @kernel
-def image_segment(block, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, columns):
+def image_segment(functions, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, columns):
     """Sum ``lines`` x ``columns`` outputs of plane ``plane``, from row ``row`` and column ``column`` on.
 
     The sums go straight to the output where it can take them, and else into the scratch and then to the output.
     """
+    block, load, store = functions
     size = element_size(scratch)
     kernel_h, kernel_w = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
     first_row, first_column = row - geometry[at.PAD_H], column - geometry[at.PAD_W]
@@ -205,7 +216,7 @@ def image_segment(block, x, weights, out, margins, terms, fill, geometry, scratc
         straight = geometry[at.WRITE_OUT] != 0 and (
             whole == columns or (products == 1 and columns * size >= VECTOR_BYTES)
         )
-        y = address(out, goal) if straight else address(scratch, geometry[at.SUMS_START])
+        y = out + goal * size if straight else address(scratch, geometry[at.SUMS_START])
         y_pitch = geometry[at.OUT_STRIDE_H] if straight else geometry[at.SUMS_PITCH]
         accumulate = 0
         for term in range(geometry[at.TERMS]):
@@ -217,11 +228,11 @@ def image_segment(block, x, weights, out, margins, terms, fill, geometry, scratc
                 if origin != NO_PLANE:
                     origin += terms[slot + at.TERM_X]
                 if inside and origin != NO_PLANE and (straight or whole == columns):
-                    source = address(x, origin + first_row * geometry[at.X_H] + first_column)
+                    source = x + (origin + first_row * geometry[at.X_H] + first_column) * size
                     pitch, width = geometry[at.X_H], columns
                 else:
                     image_pack(
-                        x, origin, value, margins, geometry, first_row, lines + kernel_h - 1, first_column,
+                        x, load, origin, value, margins, geometry, first_row, lines + kernel_h - 1, first_column,
                         columns + kernel_w - 1, scratch,
                     )  # fmt: skip
                     source, pitch = address(scratch, 0), geometry[at.PITCH]
@@ -229,16 +240,17 @@ def image_segment(block, x, weights, out, margins, terms, fill, geometry, scratc
                 call_block(block, at_offset(weights, start), source, pitch, kernel_h, kernel_w, y, y_pitch, lines, width, accumulate)
                 accumulate = 1
         if not straight:
-            image_store(scratch, geometry, lines, columns, out, goal)
+            image_store(scratch, geometry, lines, columns, out, store, goal)
 
 
 @kernel
-def image_separable(block, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, columns):
+def image_separable(functions, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, columns):
     """:func:`image_segment` for a kernel of rank RANK; false where a line is not finite: then the outputs are not all written.
 
     weights[FACTORS:] has, for each rank s, the KERNEL_H taps of column s and the KERNEL_W taps of row s. There is one
     filter, one term and one outer tap.
     """
+    block, load, store = functions
     size = element_size(scratch)
     kernel_h, kernel_w = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
     first_row, first_column = row - geometry[at.PAD_H], column - geometry[at.PAD_W]
@@ -253,11 +265,11 @@ def image_separable(block, x, weights, out, margins, terms, fill, geometry, scra
     )
     origin = plane_origin(margins, geometry, plane, 0)
     if inside and origin != NO_PLANE:
-        source = address(x, origin + first_row * geometry[at.X_H] + first_column)
+        source = x + (origin + first_row * geometry[at.X_H] + first_column) * size
         pitch = geometry[at.X_H]
     else:
         image_pack(
-            x, origin, fill[0], margins, geometry, first_row, count, first_column, columns + kernel_w - 1, scratch
+            x, load, origin, fill[0], margins, geometry, first_row, count, first_column, columns + kernel_w - 1, scratch
         )
         for r in range(count):  # what the last vectors read beyond
             for j in range(columns + kernel_w - 1, whole + kernel_w - 1):
@@ -267,7 +279,7 @@ def image_separable(block, x, weights, out, margins, terms, fill, geometry, scra
         plane_target(geometry, plane) + row * geometry[at.OUT_STRIDE_H] + column * geometry[at.OUT_STRIDE_W]
     )
     straight = geometry[at.WRITE_OUT] != 0 and whole == columns
-    y = address(out, target) if straight else address(scratch, geometry[at.SUMS_START])
+    y = out + target * size if straight else address(scratch, geometry[at.SUMS_START])
     y_pitch = geometry[at.OUT_STRIDE_H] if straight else geometry[at.SUMS_PITCH]
     start, lines_pitch = geometry[at.LINES_START], geometry[at.LINES_PITCH]
     made = address(scratch, start)
@@ -280,20 +292,22 @@ def image_separable(block, x, weights, out, margins, terms, fill, geometry, scra
         call_block(block, at_offset(weights, factor), made, lines_pitch, kernel_h, 1, y, y_pitch, lines, whole, 1 if s > 0 else 0)
         factor += kernel_h + kernel_w
     if not straight:
-        image_store(scratch, geometry, lines, columns, out, target)
+        image_store(scratch, geometry, lines, columns, out, store, target)
     return True
 
 
-def image_tasks(x, weights, out, scratches, fill, margins, terms, geometry, block, slot, slots):
+def image_tasks(weights, scratches, fill, margins, terms, geometry, x, out, block, load, store, slot, slots):
     """Compute the tasks of thread ``slot`` of ``slots``.
 
     out[p, h, w] = sum over t, i, j of weight[t, i, j] * x[p + t, h + i - PAD_H, w + j - PAD_W], for planes p and outer
     taps t; for complex numbers the sum of several such products of real and imaginary parts, which ``terms`` lists.
 
-    All arrays are pointers, addressed by the strides in ``geometry``. The dtypes of x and out may differ from that of
-    the sums, which is that of the weights, of ``fill`` and of the scratch. ``block`` is the address of
-    :func:`image_block`, compiled for it. ``margins`` says what is read outside the input.
+    The arrays are pointers, those of input and output addresses, to elements addressed by the strides in ``geometry``.
+    Their dtypes may differ from that of the sums, which is that of the weights, of ``fill`` and of the scratch. ``block``
+    is the address of :func:`image_block`, compiled for it; ``load`` and ``store`` are those of :func:`image_convert`,
+    from the input's dtype and to the output's. ``margins`` says what is read outside the input.
     """
+    functions = (block, load, store)
     scratch = at_offset(scratches, slot * geometry[at.SCRATCH])
     out_h, out_w = geometry[at.OUT_H], geometry[at.OUT_W]
     lanes = VECTOR_BYTES // element_size(scratch)
@@ -322,18 +336,18 @@ def image_tasks(x, weights, out, scratches, fill, margins, terms, geometry, bloc
             done = False
             if geometry[at.RANK] > 0:
                 done = image_separable(
-                    block, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, stop - column
+                    functions, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, stop - column
                 )
             if not done:
                 image_segment(
-                    block, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, stop - column
+                    functions, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, stop - column
                 )
             column = stop
 
 
 @kernel
 def image_serial(slot, slots, addresses):
-    """Call :func:`image_tasks`, compiled on its own: its address and those of its first nine arguments are given."""
+    """Call :func:`image_tasks`, compiled on its own: its address and its first eleven arguments are given."""
     call_tasks(addresses, slot, slots)
 
 

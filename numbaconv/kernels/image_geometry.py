@@ -47,7 +47,9 @@ RANK: Final = 30  # pairs of 1-D passes; 0: the kernel is summed as it is
 LINES_START: Final = 31  # separable: where the rows that the horizontal pass has made begin in the scratch
 LINES_PITCH: Final = 32
 FACTORS: Final = 33  # separable: where the factors begin in the weights, KERNEL_H + KERNEL_W elements for each rank
-OUTER: Final = 34
+X_BYTES: Final = 34  # of an element
+OUT_BYTES: Final = 35
+OUTER: Final = 36
 
 # The slots of an outer dimension, from OUTER + OUTER_LENGTH * dimension on.
 SIZE: Final = 0  # of the output

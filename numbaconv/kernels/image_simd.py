@@ -21,7 +21,7 @@ from .vectors import INDEX, Vectors, constant
 #: Vectors in a row of the usual tile. AVX-512 has 32 registers, the others 16.
 TILE_VECTORS: Final = 4 if VECTOR_BYTES == 64 else 2
 #: Length of the array that call_tasks takes: a function's address and those of its arguments.
-ADDRESSES: Final = 10
+ADDRESSES: Final = 12
 
 
 class Lanes(Vectors):
@@ -188,6 +188,17 @@ def call_block(
 
 
 @intrinsic
+def call_convert(typing_context, convert, x, y, count, x_step, y_step):
+    """Call ``image_convert``, compiled for the two dtypes, by its address; x and y are addresses, too."""
+
+    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
+        convert, *others = arguments
+        return _call(context, builder, convert, others)
+
+    return types.void(*[types.intp] * 6), generate
+
+
+@intrinsic
 def call_tasks(typing_context, addresses, slot, slots):
     """Call the C function at addresses[0] with the other addresses, ``slot`` and ``slots``."""
 
@@ -265,16 +276,14 @@ def _converted(builder: ir.IRBuilder, value: ir.Value, given: Any, wanted: Any) 
 
 
 @intrinsic
-def convert_run(typing_context, x, x_start, y, y_start, count):
-    """y[y_start + j] = x[x_start + j] for j < count, converted: integers wrap around, floats lose their fraction."""
-    signature = types.void(x, types.intp, y, types.intp, types.intp)
+def convert_run(typing_context, x, y, count):
+    """y[j] = x[j] for j < count, converted: integers wrap around, floats lose their fraction."""
+    signature = types.void(x, y, types.intp)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        x, x_start, y, y_start, count = arguments
-        given, wanted = signature.args[0].dtype, signature.args[2].dtype
+        source, target, count = arguments
+        given, wanted = signature.args[0].dtype, signature.args[1].dtype
         lanes = VECTOR_BYTES * 8 // max(given.bitwidth, wanted.bitwidth)
-        source = builder.gep(x, [x_start])
-        target = builder.gep(y, [y_start])
         narrow, wide = Lanes(context, builder, given, lanes), Lanes(context, builder, wanted, lanes)
 
         def vector(k: ir.Value, _values: list[ir.Value]) -> list[ir.Value]:
@@ -300,14 +309,17 @@ def convert_run(typing_context, x, x_start, y, y_start, count):
 
 
 @intrinsic
-def converted(typing_context, x, start, like):
-    """``x[start]`` in the dtype of what ``like`` points to, by the rules of :func:`convert_run`."""
+def convert_element(typing_context, x, x_index, y, y_index):
+    """y[y_index] = x[x_index] by the rules of :func:`convert_run`."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        value = builder.load(builder.gep(arguments[0], [arguments[1]]))
-        return _converted(builder, value, signature.args[0].dtype, signature.return_type)
+        x, x_index, y, y_index = arguments
+        value = builder.load(builder.gep(x, [x_index]))
+        value = _converted(builder, value, signature.args[0].dtype, signature.args[2].dtype)
+        builder.store(value, builder.gep(y, [y_index]))
+        return context.get_dummy_value()
 
-    return like.dtype(x, types.intp, like), generate
+    return types.void(x, types.intp, y, types.intp), generate
 
 
 @intrinsic
