@@ -1,6 +1,6 @@
 """The fastest convolution that ``pip install`` can give a NumPy user: written in Python, compiled by Numba."""
 
-from . import nn
+from . import ndimage, nn, signal
 from .functional import conv1d, conv2d, conv2D_gemm, conv3d, explain
 from .nn import Conv2d
 from .planner import Plan
@@ -8,4 +8,7 @@ from .problem import ConvProblem
 
 __version__ = "0.1.0"
 
-__all__ = ["Conv2d", "ConvProblem", "Plan", "__version__", "conv1d", "conv2D_gemm", "conv2d", "conv3d", "explain", "nn"]
+__all__ = [
+    "Conv2d", "ConvProblem", "Plan", "__version__", "conv1d", "conv2D_gemm", "conv2d", "conv3d", "explain", "ndimage",
+    "nn", "signal",
+]  # fmt: skip

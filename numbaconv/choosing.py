@@ -1,4 +1,4 @@
-"""Which way a sliding window is computed, and why: a pure function from a problem to a plan, and the run of the plan."""
+"""Which way a sliding window is computed, and why; and the way itself."""
 
 from __future__ import annotations
 
@@ -9,9 +9,21 @@ import numpy as np
 
 from . import runtime
 from .algorithms import fft, separable
-from .algorithms.image import Window
+from .algorithms.windows import Window
 from .arrays import Array
 from .filtering import slide, sum_dtype
+
+__all__ = [
+    "FilterPlan",
+    "Window",
+    "choose",
+    "compute",
+    "convolution_window",
+    "convolve",
+    "convolve_by_transforms",
+    "filter_image",
+    "plan",
+]
 
 METHODS: Final = ("auto", "direct", "separable", "fft")
 #: Nanoseconds of one core for a product of direct summation, by the dtype of the sums; measured on 1080x1920 images
@@ -85,7 +97,7 @@ def choose(
     reasons: dict[str, str] = {}
     factors = None
     if method in ("auto", "separable"):
-        factors, why = _factors(window, taps, sums, parts, costs["direct"] if method == "auto" else np.inf)
+        factors, why = _factors(taps, sums, parts, costs["direct"] if method == "auto" else np.inf)
         if factors is None:
             reasons["separable"] = why
         else:
@@ -119,9 +131,7 @@ def choose(
     return FilterPlan(window, dtype, sums, chosen, reason, rejected, milliseconds, factors)
 
 
-def _factors(
-    window: Window, taps: Array, sums: np.dtype[Any], parts: int, direct: float
-) -> tuple[tuple[Array, Array] | None, str]:
+def _factors(taps: Array, sums: np.dtype[Any], parts: int, direct: float) -> tuple[tuple[Array, Array] | None, str]:
     """The factors of a separable kernel, or why there are none."""
     if taps.ndim != 2 or min(taps.shape) < 2:
         return None, f"a kernel of {taps.ndim} dimensions, {taps.shape}, has no outer product to take apart"
@@ -193,9 +203,7 @@ def run(plan: FilterPlan, x: Array, taps: Array, out: Array, fill: Any) -> None:
         slide(plan.window, x, taps, out, fill, plan.sums)
 
 
-def compute(
-    window: Window, x: Array, taps: Array, dtype: np.dtype[Any], fill: Any = 0, method: str = "auto"
-) -> Array:
+def compute(window: Window, x: Array, taps: Array, dtype: np.dtype[Any], fill: Any = 0, method: str = "auto") -> Array:
     """The result of a window problem, in a new array; every size is positive."""
     out = np.empty(window.output_shape, dtype)
     sums = sum_dtype(dtype)
@@ -216,8 +224,8 @@ def convolution_window(
 ) -> Window:
     """The window problem of a convolution of two shapes by SciPy's "full", "same" (centred) or "valid".
 
-    Of an even number of taps, none is in the centre: "same" takes the first of the two beside it as the centre or, where
-    ``late``, as for SciPy's ``correlate2d`` only, the other one.
+    Of an even number of taps, none is in the centre: "same" takes the first of the two beside it as the
+    centre or, where ``late``, as for SciPy's ``correlate2d`` only, the other one.
     """
     if mode == "full":
         pad = tuple(k - 1 for k in second)
@@ -286,7 +294,7 @@ def convolve_by_transforms(first: Array, second: Array, mode: str, axes: list[in
 def filter_image(window: Window, image: Array, taps: Array, out: Array, fill: Any, no_tap: float) -> None:
     """Compute a window problem as ``scipy.ndimage`` does, in float64, into ``out``.
 
-    Taps of at most ``no_tap`` are left out, which matters where what lies under them is NaN or infinite. Integer outputs
+    Taps of at most ``no_tap`` are left out, which matters where NaN or infinity lies under them. Integer outputs
     are cut off towards zero, where the last bit of a sum can make a difference: they are always summed in SciPy's
     order and with its rounding.
     """

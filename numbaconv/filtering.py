@@ -13,7 +13,8 @@ import numpy as np
 
 from . import runtime
 from .algorithms import image
-from .algorithms.image import Window
+from .algorithms.sharing import LINE, ceil_div
+from .algorithms.windows import Window
 from .arrays import Array, element_strides, flat, flat_start
 from .kernels import image_geometry as at
 
@@ -43,8 +44,8 @@ _layouts: dict[Any, Layout] = {}
 def sum_dtype(result: np.dtype[Any]) -> np.dtype[Any]:
     """The real dtype in which sums of a result dtype are computed: integers wrap, so their sign does not matter."""
     if result.kind in "fc":
-        return np.dtype(result.type(0).real.dtype)
-    return np.dtype({1: np.int16, 2: np.int16, 4: np.int32, 8: np.int64}[result.itemsize])
+        return np.dtype(f"f{result.itemsize // (1 + (result.kind == 'c'))}")
+    return np.dtype({1: "int16", 2: "int16", 4: "int32", 8: "int64"}[result.itemsize])
 
 
 def kernel_ready(array: Array) -> Array:
@@ -63,9 +64,9 @@ def slide(
 ) -> None:  # fmt: skip
     """Compute a window problem into ``out``, summing in the real dtype ``sums``.
 
-    ``x``, ``weight`` and ``out`` have the problem's shapes; out may have any strides and must not overlap x. ``fill`` is
-    a number. ``rank`` is None or the factors of a separable kernel: (columns (KH, r), rows (KW, r)). Where ``fused`` is
-    false, products are rounded before they are added, as they are in a plain C loop.
+    ``x``, ``weight`` and ``out`` have the problem's shapes; out may have any strides, not overlapping x. ``fill``
+    is a number. ``rank`` is None or the factors of a separable kernel: (columns (KH, r), rows (KW, r)). Where ``fused``
+    is false, products are rounded before they are added, as they are in a plain C loop.
     """
     if x.ndim == 1:
         window = Window(
@@ -98,7 +99,7 @@ def slide(
         planes = [weight]
     threads = runtime.thread_count() if layout.parallel else 1
     # One buffer for all that is of the dtype of the sums: the weights, the two parts of the fill value, the scratch.
-    buffer = np.empty(layout.weights + image.LINE + threads * layout.scratch, sums)
+    buffer = np.empty(layout.weights + LINE + threads * layout.scratch, sums)
     start = 0
     for plane in planes:
         ordered = plane.transpose(layout.order)
@@ -114,8 +115,17 @@ def slide(
     tasks, functions, arrays = layout.addresses
     first = _address(buffer)
     fills = first + layout.weights * sums.itemsize
-    addresses = np.array(
-        (tasks, first, fills + image.LINE * sums.itemsize, fills, *arrays, _address(flat_x), _address(flat_out), *functions)
+    addresses: Array = np.array(
+        (
+            tasks,
+            first,
+            fills + LINE * sums.itemsize,
+            fills,
+            *arrays,
+            _address(flat_x),
+            _address(flat_out),
+            *functions,
+        )
     )
     serial, parallel, *_ = image.kernels()
     runtime.launch(parallel, serial, threads, (addresses,))
@@ -165,7 +175,7 @@ def _lay_out(
     table = np.array(terms, np.int64).ravel()
     planes = 1 + complex_w + (complex_x and complex_w)
     factors = rank * (window.kernel_shape[-2] + window.kernel_shape[-1]) if rank else 0
-    weights = image.ceil_div(planes * taps + factors, image.LINE) * image.LINE
+    weights = ceil_div(planes * taps + factors, LINE) * LINE
     *_, tasks, block, convert = image.kernels()
     functions = (
         runtime.native(block, (sums.name, sums.name if fused else "int8")),
@@ -174,6 +184,4 @@ def _lay_out(
     )
     task = runtime.native(tasks, (sums.name, sums.name, sums.name, "int64", "int64", "int64"))
     addresses = (task, functions, (_address(margins), _address(table), _address(geometry)))
-    return Layout(
-        geometry, margins, table, order, int(geometry[at.SCRATCH]), parallel, weights, addresses
-    )
+    return Layout(geometry, margins, table, order, int(geometry[at.SCRATCH]), parallel, weights, addresses)

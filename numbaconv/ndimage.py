@@ -11,7 +11,6 @@ import numpy as np
 
 from . import choosing
 from .arrays import Array
-from .choosing import Window
 
 __all__ = ["convolve", "convolve1d", "correlate", "correlate1d"]
 
@@ -61,9 +60,9 @@ def correlate(
 
     Notes
     -----
-    Sums are computed in float64 and, for integer outputs, cut off towards zero. For these and for small kernels products
-    are rounded and added in SciPy's order, which gives SciPy's results to the last bit; elsewhere faster ways may be
-    taken, see :func:`numbaconv.signal.convolve2d`.
+    Sums are computed in float64 and, for integer outputs, cut off towards zero. For these and for small
+    kernels products are rounded and added in SciPy's order, which gives SciPy's results to the last
+    bit; elsewhere faster ways may be taken, see :func:`numbaconv.signal.convolve2d`.
 
     References
     ----------
@@ -153,6 +152,7 @@ def correlate1d(
     image, taps = np.asarray(input), np.asarray(weights)
     complex_output = image.dtype.kind == "c" or taps.dtype.kind == "c"
     target = _output(output, image, complex_output)
+    _check_cval(image, taps, cval)
     if taps.ndim != 1 or taps.shape[0] < 1:
         raise RuntimeError(f"no filter weights given; weights must have one dimension; got shape {taps.shape}")
     index = operator.index(axis)
@@ -210,6 +210,7 @@ def _filtered(
     complex_output = image.dtype.kind == "c" or taps.dtype.kind == "c"
     if complex_output:
         output = _output(output, image, complex_output)
+        _check_cval(image, taps, cval)
     chosen = _axes(axes, image.ndim)
     if len(chosen) < image.ndim:
         if taps.ndim != len(chosen):
@@ -217,7 +218,9 @@ def _filtered(
         taps = np.expand_dims(taps, tuple(axis for axis in range(image.ndim) if axis not in chosen))
     given = list(origin) if np.iterable(origin) and not isinstance(origin, str) else [origin] * len(chosen)
     if len(given) != len(chosen):
-        raise RuntimeError(f"origin must have length equal to len(axes) ({len(chosen)}); got {origin!r}")
+        raise RuntimeError(
+            f"sequence argument must have length equal to input rank; got origin {origin!r} for {len(chosen)} axes"
+        )
     origins = [0] * image.ndim
     for axis, value in zip(chosen, given, strict=True):
         origins[axis] = value
@@ -234,6 +237,11 @@ def _filtered(
     if not isinstance(mode, str) and isinstance(mode, Iterable):
         raise RuntimeError("A sequence of modes is not supported")
     return _correlated(image, taps, target, mode, cval, origins)
+
+
+def _check_cval(image: Array, taps: Array, cval: Any) -> None:
+    if image.dtype.kind != "c" and taps.dtype.kind == "c" and np.iscomplexobj(cval):
+        raise ValueError("Cannot provide a complex-valued cval when the input is real.")
 
 
 def _check_origins(origins: list[Any], sizes: tuple[int, ...]) -> None:
@@ -255,8 +263,6 @@ def _correlated(image: Array, taps: Array, target: Array, mode: Any, cval: Any, 
             raise RuntimeError(f"array type {array.dtype} not supported")
     if taps.dtype.kind == "c":
         taps = taps.astype(np.complex128)
-        if image.dtype.kind != "c" and np.iscomplexobj(cval):
-            raise ValueError("Cannot provide a complex-valued cval when the input is real.")
     else:
         taps = taps.astype(np.float64)
     fill = complex(cval) if image.dtype.kind == "c" else float(cval)
@@ -271,7 +277,7 @@ def _correlated(image: Array, taps: Array, target: Array, mode: Any, cval: Any, 
     if image.dtype.kind == "b":
         image = image.view(np.uint8)
     pad = tuple(int(size // 2 + value) for size, value in zip(taps.shape, origins or [0], strict=True))
-    window = Window(image.shape, taps.shape, image.shape, pad, (_MODES[mode],) * image.ndim)
+    window = choosing.Window(image.shape, taps.shape, image.shape, pad, (_MODES[mode],) * image.ndim)
     written = result.view(np.uint8) if result.dtype.kind == "b" else result
     choosing.filter_image(window, image, taps, written, fill, _NO_TAP)
     if result.dtype.kind == "b":

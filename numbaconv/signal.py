@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
 import timeit
 import warnings
-from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -16,12 +15,22 @@ import numpy as np
 from . import choosing
 from .arrays import Array
 from .choosing import FilterPlan
+from .scipy_rules import (
+    MODES,
+    check_mode,
+    checked_axes,
+    fill_number,
+    left_to_scipy,
+    native,
+    of_empty,
+    result_dtype,
+    swaps,
+)
 
 __all__ = [
     "choose_conv_method", "convolve", "convolve2d", "correlate", "correlate2d", "explain", "fftconvolve", "oaconvolve",
 ]  # fmt: skip
 
-_MODES: Final = ("valid", "same", "full")
 _BOUNDARIES: Final = {
     "fill": "fill", "pad": "fill", "wrap": "wrap", "circular": "wrap", "symm": "symmetric", "symmetric": "symmetric",
     "reflect": "mirror", "mirror": "mirror", "nearest": "nearest",
@@ -79,7 +88,7 @@ def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", f
            [ 8,  2, -8]])
     """
     image, taps = _pair("convolve2d", in1, in2, mode)
-    dtype = _computed(image, taps)
+    dtype = result_dtype(image, taps)
     if dtype is None:
         return _scipy("convolve2d", in1, in2, mode, boundary, fillvalue)
     return _two_dimensions(image, taps, mode, boundary, fillvalue, dtype)
@@ -115,12 +124,12 @@ def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", 
     array([[-2.]])
     """
     image, taps = _pair("correlate2d", in1, in2, mode)
-    dtype = _computed(image, taps)
+    dtype = result_dtype(image, taps)
     if dtype is None:
         return _scipy("correlate2d", in1, in2, mode, boundary, fillvalue)
     result = _two_dimensions(image, np.flip(taps.conj()), mode, boundary, fillvalue, dtype, late=True)
-    swapped = mode == "valid" and image.shape != np.shape(in1)
-    return np.flip(result) if swapped else result
+    reversed_ = mode == "valid" and image.shape != np.shape(in1)
+    return np.flip(result) if reversed_ else result
 
 
 def _pair(name: str, in1: Any, in2: Any, mode: str) -> tuple[Array, Array]:
@@ -128,28 +137,26 @@ def _pair(name: str, in1: Any, in2: Any, mode: str) -> tuple[Array, Array]:
     image, taps = np.asarray(in1), np.asarray(in2)
     if not image.ndim == taps.ndim == 2:
         raise ValueError(f"{name} inputs must both be 2-D arrays; got {image.ndim} and {taps.ndim} dimensions")
-    return (taps, image) if _swaps(mode, image.shape, taps.shape) else (image, taps)
+    return (taps, image) if swaps(mode, image.shape, taps.shape) else (image, taps)
 
 
 def _two_dimensions(
     image: Array, taps: Array, mode: str, boundary: str, fillvalue: Any, dtype: np.dtype[Any], late: bool = False
 ) -> Array:
     """The body of both 2-D functions; ``taps`` are convolved."""
-    _check_mode(mode)
+    check_mode(mode)
     if boundary not in _BOUNDARIES:
         raise ValueError(
             f"Acceptable boundary flags are 'fill', 'wrap', 'symm', 'reflect', 'mirror' and 'nearest'; got {boundary!r}"
         )
-    extension, fill = _BOUNDARIES[boundary], _fill(fillvalue, dtype)
+    extension, fill = _BOUNDARIES[boundary], fill_number(fillvalue, dtype)
     if image.size == 0 or taps.size == 0:
         window = choosing.convolution_window(image.shape, taps.shape, mode)
         out = np.zeros(window.output_shape, dtype)
         if taps.size and extension == "fill" and fill != 0:
             out += (taps.sum(dtype=dtype) * np.asarray(fill)).astype(dtype)
         return out
-    return choosing.convolve(
-        _native(image), _native(taps), mode, dtype, extension=extension, fill=fill, late=late
-    )
+    return choosing.convolve(native(image), native(taps), mode, dtype, extension=extension, fill=fill, late=late)
 
 
 def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Array:
@@ -192,27 +199,27 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Ar
     """
     volume, kernel = np.asarray(in1), np.asarray(in2)
     if volume.ndim == kernel.ndim == 0:
-        return volume * kernel
+        return _product(volume, kernel)
     if volume.ndim != kernel.ndim:
         raise ValueError(
             f"volume and kernel should have the same dimensionality; got {volume.ndim} and {kernel.ndim} dimensions"
         )
-    if _swaps(mode, volume.shape, kernel.shape):
+    if swaps(mode, volume.shape, kernel.shape):
         volume, kernel = kernel, volume
     if method not in ("auto", "direct", "fft"):
         raise ValueError(f"Acceptable method flags are 'auto', 'direct', or 'fft'; got {method!r}")
-    dtype = _computed(volume, kernel)
+    dtype = result_dtype(volume, kernel)
     if dtype is None:
         return _scipy("convolve", in1, in2, mode, method)
-    _check_mode(mode)
+    check_mode(mode)
     if volume.size == 0 or kernel.size == 0:
-        return _empty(volume.shape, kernel.shape, mode, method, dtype)
+        return of_empty(volume.shape, kernel.shape, mode, method, dtype)
     if method != "fft":
-        return choosing.convolve(_native(volume), _native(kernel), mode, dtype, method=method)
+        return choosing.convolve(native(volume), native(kernel), mode, dtype, method=method)
     result = fftconvolve(volume, kernel, mode)
     if dtype.kind in "iu":
         result = np.rint(result)
-    if not np.isfinite(result.flat[0]):
+    if not np.isfinite(result.sum()):
         warnings.warn(
             "Use of fft convolution on input with NAN or inf results in NAN or inf output. Consider using "
             "method='direct' instead.",
@@ -252,15 +259,15 @@ def correlate(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> A
     """
     volume, kernel = np.asarray(in1), np.asarray(in2)
     if volume.ndim == kernel.ndim == 0:
-        return volume * kernel.conj()
+        return _product(volume, kernel.conj())
     if volume.ndim != kernel.ndim:
         raise ValueError(
             f"in1 and in2 should have the same dimensionality; got {volume.ndim} and {kernel.ndim} dimensions"
         )
-    _check_mode(mode)
+    check_mode(mode)
     if method not in ("auto", "direct", "fft"):
         raise ValueError(f"Acceptable method flags are 'auto', 'direct', or 'fft'; got {method!r}")
-    if _computed(volume, kernel) is None:
+    if result_dtype(volume, kernel) is None:
         return _scipy("correlate", in1, in2, mode, method)
     return convolve(volume, np.flip(kernel.conj()), mode, method)
 
@@ -338,7 +345,7 @@ def oaconvolve(in1: Any, in2: Any, mode: str = "full", axes: Any = None) -> Arra
 def _transformed(name: str, in1: Any, in2: Any, mode: str, axes: Any) -> Array:
     first, second = np.asarray(in1), np.asarray(in2)
     if first.ndim == second.ndim == 0:
-        return first * second
+        return _product(first, second)
     if first.ndim != second.ndim:
         raise ValueError(
             f"in1 and in2 should have the same dimensionality; got {first.ndim} and {second.ndim} dimensions"
@@ -348,43 +355,24 @@ def _transformed(name: str, in1: Any, in2: Any, mode: str, axes: Any) -> Array:
     kinds = first.dtype.kind + second.dtype.kind
     if not set(kinds) <= set("iufc") or {"g", "G"} & {first.dtype.char, second.dtype.char}:
         return _scipy(name, in1, in2, mode, axes)
-    chosen = _axes(first.ndim, axes)
+    chosen = checked_axes(first.ndim, axes)
     chosen = [axis for axis in chosen if first.shape[axis] != 1 and second.shape[axis] != 1]
     for axis in range(first.ndim):
         n, k = first.shape[axis], second.shape[axis]
         if axis not in chosen and n != k and 1 not in (n, k):
             raise ValueError(f"incompatible shapes for in1 and in2: {first.shape} and {second.shape}")
-    if _swaps(mode, first.shape, second.shape, chosen):
+    if swaps(mode, first.shape, second.shape, chosen):
         first, second = second, first
-    if mode not in _MODES:
+    if mode not in MODES:
         raise ValueError(f"acceptable mode flags are 'valid', 'same', or 'full'; got {mode!r}")
     if not chosen and first.shape == second.shape:
-        return first * second  # SciPy keeps integers here
+        return _product(first, second)  # SciPy keeps integers here
     # Integers count as double precision, half as single.
     first, second = (
         array.astype(np.float64 if array.dtype.kind in "iu" else np.float32 if array.dtype.char == "e" else array.dtype)
-        for array in (_native(first), _native(second))
+        for array in (native(first), native(second))
     )
     return choosing.convolve_by_transforms(first, second, mode, chosen)
-
-
-def _axes(ndim: int, axes: Any) -> list[int]:
-    """The axes that are asked for, each once and not negative."""
-    if axes is None:
-        return list(range(ndim))
-    given = list(axes) if isinstance(axes, Iterable) else [axes]
-    if not given:
-        raise ValueError("when provided, axes cannot be empty")
-    try:
-        chosen = [int(np.asarray(axis).__index__()) for axis in given]
-    except TypeError:
-        raise ValueError("axes must be a scalar or iterable of integers") from None
-    if any(not -ndim <= axis < ndim for axis in chosen):
-        raise ValueError(f"axes exceeds dimensionality of input: {axes} with {ndim} dimensions")
-    chosen = [axis % ndim for axis in chosen]
-    if len(set(chosen)) < len(chosen):
-        raise ValueError(f"all axes must be unique; got {axes}")
-    return chosen
 
 
 def choose_conv_method(in1: Any, in2: Any, mode: str = "full", measure: bool = False) -> Any:
@@ -413,8 +401,8 @@ def choose_conv_method(in1: Any, in2: Any, mode: str = "full", measure: bool = F
 
     References
     ----------
-    Replaces ``scipy.signal.choose_conv_method``. The prediction is that of :func:`explain`; a separable kernel counts as
-    "direct".
+    Replaces ``scipy.signal.choose_conv_method``. The prediction is that of :func:`explain`; a separable kernel
+    counts as "direct".
 
     Examples
     --------
@@ -426,12 +414,12 @@ def choose_conv_method(in1: Any, in2: Any, mode: str = "full", measure: bool = F
     volume, kernel = np.asarray(in1), np.asarray(in2)
     if measure:
         times = {
-            method: min(timeit.repeat(lambda method=method: convolve(volume, kernel, mode, method), number=1, repeat=4))
+            method: min(timeit.repeat(functools.partial(convolve, volume, kernel, mode, method), number=1, repeat=4))
             for method in ("fft", "direct")
         }
         return min(times, key=times.__getitem__), times
-    if _computed(volume, kernel) is None:
-        return _scipy("choose_conv_method", in1, in2, mode)
+    if result_dtype(volume, kernel) is None:
+        return left_to_scipy("choose_conv_method", in1, in2, mode)
     return "fft" if explain(volume, kernel, mode).method == "fft" else "direct"
 
 
@@ -464,78 +452,24 @@ def explain(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", fill
     'separable'
     """
     image, taps = np.asarray(in1), np.asarray(in2)
-    if _swaps(mode, image.shape, taps.shape):
+    if swaps(mode, image.shape, taps.shape):
         image, taps = taps, image
-    _check_mode(mode)
-    dtype = _computed(image, taps)
+    check_mode(mode)
+    dtype = result_dtype(image, taps)
     if dtype is None:
         raise TypeError(f"arrays of {image.dtype} and {taps.dtype} are left to SciPy")
     if boundary not in _BOUNDARIES:
         raise ValueError(f"boundary must be one of {', '.join(map(repr, _BOUNDARIES))}; got {boundary!r}")
-    fill = _fill(fillvalue, dtype)
-    return choosing.plan(_native(image), _native(taps), mode, dtype, extension=_BOUNDARIES[boundary], fill=fill)
+    fill = fill_number(fillvalue, dtype)
+    return choosing.plan(native(image), native(taps), mode, dtype, extension=_BOUNDARIES[boundary], fill=fill)
 
 
-# ------------------------------------------------------------------------------------------ SciPy's rules
+def _product(first: Array, second: Array) -> Array:
+    """Element by element; of arrays without dimensions, a scalar, as SciPy returns it."""
+    product: Array = first * second
+    return product
 
 
-def _scipy(name: str, *arguments: Any) -> Any:
-    """What is left to SciPy: results of bool, float16, longdouble and object dtype."""
-    return getattr(importlib.import_module("scipy.signal"), name)(*arguments)
-
-
-def _computed(first: Array, second: Array) -> np.dtype[Any] | None:
-    """The result's dtype, or None where SciPy itself must compute it."""
-    if not {first.dtype.kind, second.dtype.kind} <= set("biufc"):
-        return None
-    dtype = np.result_type(first, second)
-    return None if dtype.kind == "b" or dtype.char in "egG" else dtype
-
-
-def _native(array: Array) -> Array:
-    """An array whose dtype the kernels know: bool as uint8, half as float32."""
-    if array.dtype.kind == "b":
-        return array.view(np.uint8)
-    return array.astype(np.float32) if array.dtype.char == "e" else array
-
-
-def _check_mode(mode: Any) -> None:
-    if mode not in _MODES:
-        raise ValueError(f"Acceptable mode flags are 'valid', 'same', or 'full'; got {mode!r}")
-
-
-def _swaps(mode: Any, first: tuple[int, ...], second: tuple[int, ...], axes: Iterable[int] | None = None) -> bool:
-    """Whether "valid" mode swaps the arrays; ValueError where neither contains the other."""
-    if mode != "valid" or not first:
-        return False
-    axes = range(len(first)) if axes is None else list(axes)
-    if all(first[axis] >= second[axis] for axis in axes):
-        return False
-    if all(second[axis] >= first[axis] for axis in axes):
-        return True
-    raise ValueError(
-        "For 'valid' mode, one must be at least as large as the other in every dimension; "
-        f"got shapes {first} and {second}"
-    )
-
-
-def _fill(fillvalue: Any, dtype: np.dtype[Any]) -> Any:
-    """``fillvalue`` as one number of the result's dtype."""
-    value = np.asarray(fillvalue)
-    if value.size != 1:
-        raise ValueError("`fillvalue` must be scalar or an array with one element.")
-    number = complex("nan") if value.item() is None else complex(value.item())
-    if dtype.kind == "c":
-        return number
-    if number.imag != 0 or (dtype.kind in "iu" and not np.isfinite(number.real)):
-        raise ValueError("could not cast `fillvalue` directly to the output type (it was first converted to complex).")
-    return int(number.real) if dtype.kind in "iu" else number.real
-
-
-def _empty(first: tuple[int, ...], second: tuple[int, ...], mode: str, method: str, dtype: np.dtype[Any]) -> Array:
-    """What SciPy makes of an empty array: an error, or where the output is empty or a sum of nothing, that."""
-    if method == "fft":
-        raise IndexError("index 0 is out of bounds for axis 0 with size 0")
-    if mode == "full" or (mode == "same" and 0 in second) or (mode == "valid" and len(first) == 1):
-        raise ValueError(f"in mode {mode!r} no array may be empty; got shapes {first} and {second}")
-    return np.zeros(choosing.convolution_window(first, second, mode).output_shape, dtype)
+def _scipy(name: str, *arguments: Any) -> Array:
+    result: Array = left_to_scipy(name, *arguments)
+    return result

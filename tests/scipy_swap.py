@@ -7,7 +7,6 @@ its own.
 
 import functools
 
-import pytest
 import scipy.ndimage
 import scipy.signal
 
@@ -39,7 +38,8 @@ def pytest_collection_modifyitems(items):
     """Put ours in the place of SciPy's; only now, because SciPy's decorators look its own functions up in a table."""
     ours = {}
     originals = {name: getattr(scipy.signal, name) for name in REPLACED[scipy.signal]}
-    signal._scipy = lambda name, *arguments: originals[name](*arguments)  # what is left to SciPy must not come back
+    # What is left to SciPy must not come back.
+    signal.left_to_scipy = lambda name, *arguments: originals[name](*arguments)
     for module, functions in REPLACED.items():
         for name, function in functions.items():
             ours[getattr(module, name)] = counted(module.__name__, name, function)
@@ -54,4 +54,3 @@ def pytest_collection_modifyitems(items):
 
 def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line(f"calls of numbaconv: {CALLS}")
-

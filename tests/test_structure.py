@@ -24,10 +24,13 @@ ARROWS = {
     "runtime": set(),
     "arrays": set(),
     "kernels": {"kernels", "runtime"},
-    "algorithms": {"algorithms.cook_toom", "algorithms.sharing", "kernels", "problem"},
+    "algorithms": {"algorithms.cook_toom", "algorithms.sharing", "algorithms.windows", "kernels", "problem"},
     "planner": {"algorithms", "kernels.blocking", "kernels.geometry", "problem"},
     "execute": {"algorithms", "arrays", "kernels.geometry", "planner", "problem", "runtime"},
-    **{face: {"arrays", "execute", "planner", "problem"} for face in FACES},
+    "filtering": {"algorithms", "arrays", "kernels.image_geometry", "runtime"},
+    "choosing": {"algorithms", "arrays", "filtering", "runtime"},
+    "scipy_rules": {"arrays", "choosing"},
+    **{face: {"arrays", "choosing", "execute", "planner", "problem", "scipy_rules"} for face in FACES},
     "digit": {"arrays"},
     "demo": {"__init__", "arrays", "digit"},
     "__main__": {"__init__", "demo", "digit"},
@@ -86,7 +89,8 @@ def test_import_compiles_nothing_and_brings_nothing_heavy(run_python):
     program = "import sys, numba; before = set(sys.modules); import numbaconv; print(*set(sys.modules) - before)"
     loaded = run_python(program).split()
     kernels = {name for name in loaded if name.startswith("numbaconv.kernels.")}
-    assert kernels <= {"numbaconv.kernels.blocking", "numbaconv.kernels.geometry"}
+    names = ("blocking", "geometry", "image_geometry")
+    assert kernels <= {f"numbaconv.kernels.{name}" for name in names}
     assert {name.split(".")[0] for name in loaded} - sys.stdlib_module_names == {"numbaconv"}
 
 

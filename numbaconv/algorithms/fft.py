@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from .image import Window, sources
+from .windows import Window, sources
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -64,11 +64,8 @@ def cost(window: Window, planes: int) -> float:
 
 def gathered(x: Array, starts: Sequence[int], sizes: Sequence[int], window: Window, fill: Any, dtype: Any) -> Array:
     """The cells from ``starts`` on, some of which may lie outside the input, in ``dtype``."""
-    inside = [
-        slice(max(0, start), min(n, start + size))
-        for start, size, n in zip(starts, sizes, x.shape, strict=True)
-    ]
-    if all(part.stop - part.start == size for part, size in zip(inside, sizes, strict=True)):
+    inside = [slice(max(0, start), min(n, start + size)) for start, size, n in zip(starts, sizes, x.shape, strict=True)]
+    if all(int(part.stop) - int(part.start) == size for part, size in zip(inside, sizes, strict=True)):
         return x[tuple(inside)].astype(dtype)
     if all(extension == "fill" for extension in window.extensions):
         block = np.full(tuple(sizes), fill, dtype)
@@ -93,9 +90,9 @@ def gathered(x: Array, starts: Sequence[int], sizes: Sequence[int], window: Wind
 def run(x: Array, taps: Array, window: Window, fill: Any, out: Array, workers: int, single: bool = False) -> None:
     """Compute a window problem into ``out``; integers are rounded."""
     is_complex = x.dtype.kind == "c" or taps.dtype.kind == "c"
-    dtype = np.dtype(np.complex128 if is_complex else np.float64)
-    if single:
-        dtype = np.dtype(np.complex64 if is_complex else np.float32)
+    dtype: np.dtype[Any] = np.dtype(
+        {"": "float64", "c": "complex128", "s": "float32", "sc": "complex64"}["s" * single + "c" * is_complex]
+    )
     lengths = block_lengths(window)
     axes = [axis for axis, n in enumerate(lengths) if n]
     if not axes:
@@ -109,9 +106,7 @@ def run(x: Array, taps: Array, window: Window, fill: Any, out: Array, workers: i
         return
     ranges = [range(0, size, step) for size, step in zip(window.output_shape, steps, strict=True)]
     for starts in itertools.product(*ranges):
-        sizes = [
-            min(step, size - start) for step, size, start in zip(steps, window.output_shape, starts, strict=True)
-        ]
+        sizes = [min(step, size - start) for step, size, start in zip(steps, window.output_shape, starts, strict=True)]
         reach = [size + k - 1 for size, k in zip(sizes, window.kernel_shape, strict=True)]
         first = [start - pad for start, pad in zip(starts, window.pad, strict=True)]
         product = _forward(gathered(x, first, reach, window, fill, dtype), lengths, axes, is_complex, workers)
@@ -196,8 +191,8 @@ def broadcast(first: Array, second: Array, mode: str, axes: list[int], workers: 
         result = inverse(product, lengths, axes, workers=workers, overwrite_x=True)
     parts = []
     for axis in range(first.ndim):
-        full = sizes.get(axis, result.shape[axis])
-        wanted = full
+        full = sizes[axis] if axis in sizes else int(result.shape[axis])
+        wanted: int = full
         if mode == "same":
             wanted = first.shape[axis]
         elif mode == "valid" and axis in sizes:

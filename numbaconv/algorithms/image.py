@@ -5,7 +5,6 @@ See :mod:`numbaconv.kernels.image` for how they work.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Final
 
 import numpy as np
@@ -13,11 +12,10 @@ import numpy as np
 from ..kernels import image_geometry as at
 from ..kernels.blocking import VECTOR_BYTES
 from .sharing import LINE, ceil_div
+from .windows import Window, margin
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: What lies outside an array. The first element stands for "the fill value".
-EXTENSIONS: Final = ("fill", "nearest", "symmetric", "mirror", "wrap")
 #: Rows of a task. 16 to 64 are equally fast; a band's halo is copied or read twice.
 BAND: Final = 32
 #: Bytes of input under a task: a quarter of a 1 MiB L2, so that the output and the next task's input have room, too.
@@ -26,62 +24,6 @@ BLOCK_BYTES: Final = 256 * 1024
 BLOCK_COLUMNS: Final = 8192
 #: Columns of a task at least.
 LEAST_COLUMNS: Final = 128
-
-
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """One sliding window problem: out[o] = sum over k of weight[k] * x[o + k - pad], in any number of dimensions.
-
-    Attributes
-    ----------
-    input_shape, kernel_shape, output_shape : tuple of int
-        All of one length, and all positive.
-    pad : tuple of int
-        For each dimension, how many cells before the first one the first window begins.
-    extensions : tuple of str
-        For each dimension, what lies outside the input: one of EXTENSIONS.
-    """
-
-    input_shape: tuple[int, ...]
-    kernel_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    pad: tuple[int, ...]
-    extensions: tuple[str, ...]
-
-    def after(self, axis: int) -> int:
-        """How many cells behind the last one the last window reaches."""
-        end = self.output_shape[axis] + self.kernel_shape[axis] - 1 - self.pad[axis]
-        return max(0, end - self.input_shape[axis])
-
-    def permuted(self, order: tuple[int, ...]) -> Window:
-        """The same problem with its dimensions in another order."""
-        return Window(
-            *(
-                tuple(values[axis] for axis in order)
-                for values in (self.input_shape, self.kernel_shape, self.output_shape, self.pad, self.extensions)
-            )
-        )
-
-
-def sources(extension: str, size: int, position: Array) -> Array:
-    """Where positions along an axis of ``size`` cells are read: an index each, or -1 for the fill value."""
-    if extension == "fill":
-        return np.where((position >= 0) & (position < size), position, -1)
-    if extension == "nearest":
-        return np.clip(position, 0, size - 1)
-    if extension == "wrap":
-        return position % size
-    if extension == "mirror":
-        period = max(1, 2 * size - 2)
-        position = position % period
-        return np.where(position < size, position, period - position)
-    position = position % (2 * size)
-    return np.where(position < size, position, 2 * size - 1 - position)
-
-
-def margin(extension: str, size: int, before: int, after: int) -> Array:
-    """:func:`sources` of the ``before`` cells before an axis and of the ``after`` cells behind it."""
-    return sources(extension, size, np.concatenate([np.arange(-before, 0), np.arange(size, size + after)]))
 
 
 def order_of_axes(window: Window, strides: tuple[int, ...]) -> tuple[int, ...]:
@@ -173,7 +115,7 @@ def lay_out(
 
 
 def kernels() -> tuple[Any, Any, Any, Any, Any]:
-    """The functions (run serially, run in parallel), and (tasks, block, convert), which they call by their addresses."""
+    """The functions (run serially, run in parallel), and (tasks, block, convert), called by their addresses."""
     from ..kernels import image
 
     return image.image_serial, image.image_parallel, image.image_tasks, image.image_block, image.image_convert

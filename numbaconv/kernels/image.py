@@ -189,7 +189,9 @@ def image_store(sums, geometry, lines, columns, out, store, target):
 
 
 @kernel
-def image_segment(functions, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, columns):
+def image_segment(
+    functions, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, columns
+):
     """Sum ``lines`` x ``columns`` outputs of plane ``plane``, from row ``row`` and column ``column`` on.
 
     The sums go straight to the output where it can take them, and else into the scratch and then to the output.
@@ -208,9 +210,7 @@ def image_segment(functions, x, weights, out, margins, terms, fill, geometry, sc
     )
     whole = rounded_up(columns, size)
     products = geometry[at.TERMS] * geometry[at.OUTER_TAPS]
-    target = (
-        plane_target(geometry, plane) + row * geometry[at.OUT_STRIDE_H] + column * geometry[at.OUT_STRIDE_W]
-    )
+    target = plane_target(geometry, plane) + row * geometry[at.OUT_STRIDE_H] + column * geometry[at.OUT_STRIDE_W]
     for f in range(geometry[at.FILTERS]):
         goal = target + f  # the imaginary part lies behind the real one
         straight = geometry[at.WRITE_OUT] != 0 and (
@@ -237,15 +237,29 @@ def image_segment(functions, x, weights, out, margins, terms, fill, geometry, sc
                     )  # fmt: skip
                     source, pitch = address(scratch, 0), geometry[at.PITCH]
                     width = columns if straight else whole
-                call_block(block, at_offset(weights, start), source, pitch, kernel_h, kernel_w, y, y_pitch, lines, width, accumulate)
+                call_block(
+                    block,
+                    at_offset(weights, start),
+                    source,
+                    pitch,
+                    kernel_h,
+                    kernel_w,
+                    y,
+                    y_pitch,
+                    lines,
+                    width,
+                    accumulate,
+                )
                 accumulate = 1
         if not straight:
             image_store(scratch, geometry, lines, columns, out, store, goal)
 
 
 @kernel
-def image_separable(functions, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, columns):
-    """:func:`image_segment` for a kernel of rank RANK; false where a line is not finite: then the outputs are not all written.
+def image_separable(functions, x, weights, out, margins, fill, geometry, scratch, plane, row, lines, column, columns):
+    """:func:`image_segment` for a kernel of rank RANK; false where a line is not finite.
+
+    Then the outputs are not all written.
 
     weights[FACTORS:] has, for each rank s, the KERNEL_H taps of column s and the KERNEL_W taps of row s. There is one
     filter, one term and one outer tap.
@@ -275,9 +289,7 @@ def image_separable(functions, x, weights, out, margins, terms, fill, geometry, 
             for j in range(columns + kernel_w - 1, whole + kernel_w - 1):
                 scratch[r * geometry[at.PITCH] + j] = 0
         source, pitch = address(scratch, 0), geometry[at.PITCH]
-    target = (
-        plane_target(geometry, plane) + row * geometry[at.OUT_STRIDE_H] + column * geometry[at.OUT_STRIDE_W]
-    )
+    target = plane_target(geometry, plane) + row * geometry[at.OUT_STRIDE_H] + column * geometry[at.OUT_STRIDE_W]
     straight = geometry[at.WRITE_OUT] != 0 and whole == columns
     y = out + target * size if straight else address(scratch, geometry[at.SUMS_START])
     y_pitch = geometry[at.OUT_STRIDE_H] if straight else geometry[at.SUMS_PITCH]
@@ -285,11 +297,25 @@ def image_separable(functions, x, weights, out, margins, terms, fill, geometry, 
     made = address(scratch, start)
     factor = geometry[at.FACTORS]
     for s in range(geometry[at.RANK]):
-        call_block(block, at_offset(weights, factor + kernel_h), source, pitch, 1, kernel_w, made, lines_pitch, count, whole, 0)
+        call_block(
+            block, at_offset(weights, factor + kernel_h), source, pitch, 1, kernel_w, made, lines_pitch, count, whole, 0
+        )
         for r in range(count):
             if all_finite(scratch, start + r * lines_pitch, whole) == 0:
                 return False
-        call_block(block, at_offset(weights, factor), made, lines_pitch, kernel_h, 1, y, y_pitch, lines, whole, 1 if s > 0 else 0)
+        call_block(
+            block,
+            at_offset(weights, factor),
+            made,
+            lines_pitch,
+            kernel_h,
+            1,
+            y,
+            y_pitch,
+            lines,
+            whole,
+            1 if s > 0 else 0,
+        )
         factor += kernel_h + kernel_w
     if not straight:
         image_store(scratch, geometry, lines, columns, out, store, target)
@@ -302,10 +328,10 @@ def image_tasks(weights, scratches, fill, margins, terms, geometry, x, out, bloc
     out[p, h, w] = sum over t, i, j of weight[t, i, j] * x[p + t, h + i - PAD_H, w + j - PAD_W], for planes p and outer
     taps t; for complex numbers the sum of several such products of real and imaginary parts, which ``terms`` lists.
 
-    The arrays are pointers, those of input and output addresses, to elements addressed by the strides in ``geometry``.
-    Their dtypes may differ from that of the sums, which is that of the weights, of ``fill`` and of the scratch. ``block``
-    is the address of :func:`image_block`, compiled for it; ``load`` and ``store`` are those of :func:`image_convert`,
-    from the input's dtype and to the output's. ``margins`` says what is read outside the input.
+    The arrays are pointers; input and output are addresses, of elements that the strides in ``geometry`` lead to.
+    Their dtypes may differ from that of the sums, which is that of the weights, of ``fill`` and of the scratch.
+    ``block`` is the address of :func:`image_block`, compiled for it; ``load`` and ``store`` are those of
+    :func:`image_convert`, from the input's dtype and to the output's. ``margins`` says what is read outside the input.
     """
     functions = (block, load, store)
     scratch = at_offset(scratches, slot * geometry[at.SCRATCH])
@@ -336,11 +362,36 @@ def image_tasks(weights, scratches, fill, margins, terms, geometry, x, out, bloc
             done = False
             if geometry[at.RANK] > 0:
                 done = image_separable(
-                    functions, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, stop - column
+                    functions,
+                    x,
+                    weights,
+                    out,
+                    margins,
+                    fill,
+                    geometry,
+                    scratch,
+                    plane,
+                    row,
+                    lines,
+                    column,
+                    stop - column,
                 )
             if not done:
                 image_segment(
-                    functions, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column, stop - column
+                    functions,
+                    x,
+                    weights,
+                    out,
+                    margins,
+                    terms,
+                    fill,
+                    geometry,
+                    scratch,
+                    plane,
+                    row,
+                    lines,
+                    column,
+                    stop - column,
                 )
             column = stop
 

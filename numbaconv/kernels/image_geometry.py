@@ -1,7 +1,7 @@
 """Names for the slots of the ``geometry`` vector that the image kernels take; all are ``int64``.
 
-As in :mod:`numbaconv.kernels.geometry`, strides and starts are counted in elements. The last two dimensions of a problem
-are its rows and columns. All others are *outer* ones; each has OUTER_LENGTH slots from OUTER on.
+As in :mod:`numbaconv.kernels.geometry`, strides and starts are counted in elements. The last two dimensions of a
+problem are its rows and columns. All others are *outer* ones; each has OUTER_LENGTH slots from OUTER on.
 """
 
 from __future__ import annotations

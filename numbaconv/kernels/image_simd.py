@@ -77,7 +77,7 @@ def _image_tile(tile_rows: int, tile_vectors: int) -> Any:
         - ``w`` points to W, which is contiguous; kernel_h is at least R, kernel_w at least 1.
         - ``x`` and ``out`` are the addresses of X[0, 0] and Y[0, 0]; their elements are those of ``w``, their rows lie
           ``pitch`` and ``out_pitch`` elements apart. R + KH - 1 rows of V * lanes + KW - 1 elements of X are read.
-        - ``rule`` points to int8 where a product is rounded before it is added, and to anything else where it need not be.
+        - ``rule`` points to int8 where products are rounded before they are added, and elsewhere to anything else.
         - Y is read only where ``accumulate`` is not 0. X and Y do not overlap. No alignment is assumed beyond the
           element's.
         """
@@ -113,14 +113,11 @@ def _image_tile(tile_rows: int, tile_vectors: int) -> Any:
 
             def column(j: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
                 first = builder.gep(row, [j])
-                cells = [
-                    vectors.load(builder.gep(first, [constant(v * vectors.lanes)])) for v in range(tile_vectors)
-                ]
+                cells = [vectors.load(builder.gep(first, [constant(v * vectors.lanes)])) for v in range(tile_vectors)]
                 splats = [vectors.splat(builder.load(builder.gep(line, [j]))) for line in lines]
                 pairs = [(splat, cell) for splat in splats for cell in cells]
                 return [
-                    vectors.multiply_add(splat, cell, total)
-                    for (splat, cell), total in zip(pairs, totals, strict=True)
+                    vectors.multiply_add(splat, cell, total) for (splat, cell), total in zip(pairs, totals, strict=True)
                 ]
 
             return counted(builder, constant(0), kernel_w, values, column)
@@ -172,9 +169,7 @@ def _call(context: Any, builder: ir.IRBuilder, address: ir.Value, arguments: lis
 
 
 @intrinsic
-def call_block(
-    typing_context, block, w, x, x_pitch, kernel_h, kernel_w, out, out_pitch, lines, columns, accumulate
-):
+def call_block(typing_context, block, w, x, x_pitch, kernel_h, kernel_w, out, out_pitch, lines, columns, accumulate):
     """Call ``image_block``, compiled on its own, by its address ``block``; ``w`` is a pointer.
 
     Were it called by name, Numba would compile its tiles once more for each function above it.
