@@ -282,7 +282,7 @@ def convolve_by_transforms(first: Array, second: Array, mode: str, axes: list[in
     dtype = np.result_type(first, second)
     others = [axis for axis in range(first.ndim) if axis not in axes]
     whole = all(second.shape[axis] == 1 for axis in others)
-    if whole and all(first.shape[axis] >= second.shape[axis] for axis in axes):
+    if axes and whole and all(first.shape[axis] >= second.shape[axis] for axis in axes):
         window = convolution_window(first.shape, second.shape, mode)
         out = np.empty(window.output_shape, dtype)
         single = dtype.char in "fF"

@@ -149,7 +149,7 @@ def _lay_out(
         x_strides, x_starts = tuple(2 * stride for stride in x_strides), 2 * x_starts
     if complex_out:
         out_strides, out_starts = tuple(2 * stride for stride in out_strides), 2 * out_starts
-    order = image.order_of_axes(window, out_strides)
+    order = image.order_of_axes(window, out_strides, not fused)
     ordered = window.permuted(order)
     taps = int(np.prod(window.kernel_shape))
     if complex_x and complex_w:  # planes of weights: real, imaginary, -imaginary

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -16,7 +15,9 @@ MODES: Final = ("valid", "same", "full")
 
 def left_to_scipy(name: str, *arguments: Any) -> Any:
     """What is left to SciPy: results of bool, float16, longdouble and object dtype."""
-    return getattr(importlib.import_module("scipy.signal"), name)(*arguments)
+    import scipy.signal
+
+    return getattr(scipy.signal, name)(*arguments)
 
 
 def result_dtype(first: Array, second: Array) -> np.dtype[Any] | None:
@@ -63,7 +64,11 @@ def fill_number(fillvalue: Any, dtype: np.dtype[Any]) -> Any:
     number = complex("nan") if value.item() is None else complex(value.item())
     if dtype.kind == "c":
         return number
-    if number.imag != 0 or (dtype.kind in "iu" and not np.isfinite(number.real)):
+    fits = number.imag == 0
+    if fits and dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        fits = bool(np.isfinite(number.real)) and info.min <= int(number.real) <= info.max
+    if not fits:
         raise ValueError("could not cast `fillvalue` directly to the output type (it was first converted to complex).")
     return int(number.real) if dtype.kind in "iu" else number.real
 

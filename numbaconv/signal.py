@@ -149,7 +149,8 @@ def _two_dimensions(
         raise ValueError(
             f"Acceptable boundary flags are 'fill', 'wrap', 'symm', 'reflect', 'mirror' and 'nearest'; got {boundary!r}"
         )
-    extension, fill = _BOUNDARIES[boundary], fill_number(fillvalue, dtype)
+    extension = _BOUNDARIES[boundary]
+    fill = fill_number(fillvalue, dtype) if extension == "fill" else 0
     if image.size == 0 or taps.size == 0:
         window = choosing.convolution_window(image.shape, taps.shape, mode)
         out = np.zeros(window.output_shape, dtype)
@@ -365,8 +366,8 @@ def _transformed(name: str, in1: Any, in2: Any, mode: str, axes: Any) -> Array:
         first, second = second, first
     if mode not in MODES:
         raise ValueError(f"acceptable mode flags are 'valid', 'same', or 'full'; got {mode!r}")
-    if not chosen and first.shape == second.shape:
-        return _product(first, second)  # SciPy keeps integers here
+    if not chosen:  # nothing to transform, and SciPy keeps the dtype of the product
+        return choosing.convolve_by_transforms(first, second, mode, chosen)
     # Integers count as double precision, half as single.
     first, second = (
         array.astype(np.float64 if array.dtype.kind in "iu" else np.float32 if array.dtype.char == "e" else array.dtype)
@@ -460,7 +461,7 @@ def explain(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", fill
         raise TypeError(f"arrays of {image.dtype} and {taps.dtype} are left to SciPy")
     if boundary not in _BOUNDARIES:
         raise ValueError(f"boundary must be one of {', '.join(map(repr, _BOUNDARIES))}; got {boundary!r}")
-    fill = fill_number(fillvalue, dtype)
+    fill = fill_number(fillvalue, dtype) if _BOUNDARIES[boundary] == "fill" else 0
     return choosing.plan(native(image), native(taps), mode, dtype, extension=_BOUNDARIES[boundary], fill=fill)
 
 

@@ -114,7 +114,7 @@ def test_errors(name, arguments):
     assert ours is theirs
 
 
-@pytest.mark.parametrize("axes", [0, 1, -1, (0, 2), (1, 2), (2, 0)])
+@pytest.mark.parametrize("axes", [0, 1, (0, 2), (1, 2), (2, 0)])
 def test_axes(axes):
     random = np.random.default_rng(2)
     image = random.normal(size=(6, 7, 8))

@@ -129,7 +129,9 @@ def test_transforms(arrays, name, mode, data):
         assert ours is theirs
         return
     size = float(np.abs(first.astype("c16")).sum() * np.abs(second.astype("c16")).max())
-    assert_same(ours, theirs, 30 * np.finfo(theirs.dtype).eps * size)
+    # SciPy transforms each array in its own precision.
+    inexact = [np.finfo(array.dtype).eps for array in (theirs, first, second) if array.dtype.kind in "fc"]
+    assert_same(ours, theirs, 30 * size * min(max(inexact, default=0), np.finfo("f4").eps))
 
 
 @hypothesis.given(arrays=pairs(dtypes=("f4", "f8")), boundary=st.sampled_from(("reflect", "mirror", "nearest")))

@@ -26,18 +26,23 @@ BLOCK_COLUMNS: Final = 8192
 LEAST_COLUMNS: Final = 128
 
 
-def order_of_axes(window: Window, strides: tuple[int, ...]) -> tuple[int, ...]:
+def order_of_axes(window: Window, strides: tuple[int, ...], in_order: bool) -> tuple[int, ...]:
     """The dimensions' order for the kernels: the outer ones, the rows, the columns.
 
     Columns are the longest dimension, or a shorter one whose neighbours lie side by side in memory where its lines fill
-    a few vectors. Rows are the one along which the kernel is longest: their taps share loads.
+    a few vectors. Rows are the one along which the kernel is longest: their taps share loads. Where sums
+    are to be ``in_order``, that of the taps in memory, dimensions that have some are not exchanged.
     """
     axes = range(len(strides))
     dense = [axis for axis in axes if abs(strides[axis]) == 1 and window.output_shape[axis] >= VECTOR_BYTES // 2]
     columns = dense[-1] if dense else max(axes, key=lambda axis: (window.output_shape[axis], axis))
     others = [axis for axis in axes if axis != columns]
     rows = max(others, key=lambda axis: (window.kernel_shape[axis], window.output_shape[axis], axis))
-    return (*[axis for axis in others if axis != rows], rows, columns)
+    order = (*[axis for axis in others if axis != rows], rows, columns)
+    several = [axis for axis in order if window.kernel_shape[axis] > 1]
+    if in_order and several != sorted(several):
+        return (*[axis for axis in axes if axis not in several], *sorted(several))
+    return order
 
 
 def block(geometry: Array, itemsize: int) -> None:
