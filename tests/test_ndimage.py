@@ -43,6 +43,9 @@ def test_nd(arrays, taps_dtype, name, mode, output, data):
     if image.dtype.kind in "iu" and image.dtype.itemsize == 8:
         image = image >> 12  # a double holds 53 bits
     origin = [data.draw(st.integers(-(n // 2), (n - 1) // 2)) for n in shape]
+    # Four sizes before an axis SciPy's "reflect" reads memory that is not the image's.
+    far = any(k > 4 * n for k, n in zip(shape, image.shape, strict=True))
+    hypothesis.assume(not (far and mode in ("reflect", "grid-mirror")))
     ours, theirs = both(name, image, taps, output, mode, 1.5, origin)
     size = float(np.abs(image).max()) * float(np.abs(taps).sum()) + 2 * float(np.abs(taps).sum())
     complex_ = np.iscomplexobj(theirs)
