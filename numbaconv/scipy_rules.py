@@ -22,10 +22,12 @@ def left_to_scipy(name: str, *arguments: Any) -> Any:
 
 def result_dtype(first: Array, second: Array) -> np.dtype[Any] | None:
     """The result's dtype, or None where SciPy itself must compute it."""
-    if not {first.dtype.kind, second.dtype.kind} <= set("biufc"):
+    if first.dtype.kind not in "biufc" or second.dtype.kind not in "biufc":
         return None
-    dtype = np.result_type(first, second)
-    return None if dtype.kind == "b" or dtype.char in "egG" else dtype
+    dtype = first.dtype if first.dtype is second.dtype else np.result_type(first.dtype, second.dtype)
+    if dtype.kind == "b" or dtype.char in "egG":
+        return None
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
 def native(array: Array) -> Array:
@@ -58,6 +60,8 @@ def swaps(mode: Any, first: tuple[int, ...], second: tuple[int, ...], axes: Iter
 
 def fill_number(fillvalue: Any, dtype: np.dtype[Any]) -> Any:
     """``fillvalue`` as one number of the result's dtype."""
+    if type(fillvalue) is int and fillvalue == 0:
+        return 0
     value = np.asarray(fillvalue)
     if value.size != 1:
         raise ValueError("`fillvalue` must be scalar or an array with one element.")

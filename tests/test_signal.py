@@ -157,7 +157,9 @@ def test_layouts(layout, dtype):
         pytest.skip("is surrounded by NaN")
     arranged = [LAYOUTS[layout](array) for array in (image, taps)]
     expected = signal.convolve2d(*(array.astype(dtype).copy() for array in arranged))
-    np.testing.assert_array_equal(signal.convolve2d(*arranged), expected)
+    result = signal.convolve2d(*arranged)
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, expected)
 
 
 # ------------------------------------------------------------------------------------------ large problems

@@ -75,12 +75,12 @@ def block(geometry: Array, itemsize: int) -> None:
 
 
 def lay_out(
-    window: Window, x_strides: tuple[int, ...], out_strides: tuple[int, ...], starts: tuple[int, int],
+    window: Window, x_strides: tuple[int, ...], out_strides: tuple[int, ...],
     direct: tuple[bool, bool], parts: tuple[int, int], rank: int, sizes: tuple[int, int, int],
 ) -> tuple[Array, Array]:  # fmt: skip
     """(geometry, margins) of a problem whose dimensions are in the kernels' order, two of them at least.
 
-    ``starts`` are those of input and output in their flat views; ``direct`` tells whether the microkernel may read the
+    ``direct`` tells whether the microkernel may read the
     one and write the other; ``parts`` is (FILTERS, TERMS); ``sizes`` are the bytes of an element of input, output and
     sums. Strides are counted in elements.
     """
@@ -91,7 +91,6 @@ def lay_out(
         (at.PAD_H, window.pad), (at.X_H, x_strides), (at.OUT_STRIDE_H, out_strides),
     ):  # fmt: skip
         geometry[slot : slot + 2] = values[-2:]
-    geometry[at.X_START], geometry[at.OUT_START] = starts
     geometry[at.PLANES] = int(np.prod(window.output_shape[:-2], dtype=np.int64))
     geometry[at.OUTER_TAPS] = int(np.prod(window.kernel_shape[:-2], dtype=np.int64))
     geometry[at.OUTER_COUNT] = outer

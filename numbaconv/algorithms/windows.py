@@ -33,6 +33,14 @@ class Window:
     pad: tuple[int, ...]
     extensions: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        key = (self.input_shape, self.kernel_shape, self.output_shape, self.pad, self.extensions)
+        object.__setattr__(self, "_hash", hash(key))  # asked for by every call
+
+    def __hash__(self) -> int:
+        value: int = self._hash  # type: ignore[attr-defined]
+        return value
+
     def after(self, axis: int) -> int:
         """How many cells behind the last one the last window reaches."""
         end = self.output_shape[axis] + self.kernel_shape[axis] - 1 - self.pad[axis]

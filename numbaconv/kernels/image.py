@@ -143,7 +143,7 @@ def image_pack(x, load, origin, fill, margins, geometry, row, lines, column, col
 @kernel
 def plane_origin(margins, geometry, plane, tap):
     """Where the input's plane under outer tap ``tap`` of output plane ``plane`` begins, or NO_PLANE."""
-    origin = geometry[at.X_START]
+    origin = 0
     for back in range(geometry[at.OUTER_COUNT]):
         slot = at.OUTER + (geometry[at.OUTER_COUNT] - 1 - back) * at.OUTER_LENGTH
         plane, position = divmod(plane, geometry[slot + at.SIZE])
@@ -161,7 +161,7 @@ def plane_origin(margins, geometry, plane, tap):
 @kernel
 def plane_target(geometry, plane):
     """Where output plane ``plane`` begins."""
-    target = geometry[at.OUT_START]
+    target = 0
     for back in range(geometry[at.OUTER_COUNT]):
         slot = at.OUTER + (geometry[at.OUTER_COUNT] - 1 - back) * at.OUTER_LENGTH
         plane, position = divmod(plane, geometry[slot + at.SIZE])

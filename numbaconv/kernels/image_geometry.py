@@ -24,32 +24,30 @@ FILTERS: Final = 11  # real planes of one output plane: 2 where it is complex
 TERMS: Final = 12  # real products that are summed for each of them
 
 # The arrays.
-X_START: Final = 13
-X_H: Final = 14
-X_W: Final = 15
-OUT_START: Final = 16
-OUT_STRIDE_H: Final = 17
-OUT_STRIDE_W: Final = 18
-MARGIN_H: Final = 19  # where the tables of rows and of columns begin in ``margins``
-MARGIN_W: Final = 20
+X_H: Final = 13
+X_W: Final = 14
+OUT_STRIDE_H: Final = 15
+OUT_STRIDE_W: Final = 16
+MARGIN_H: Final = 17  # where the tables of rows and of columns begin in ``margins``
+MARGIN_W: Final = 18
 
 # The blocking.
-BAND: Final = 21  # output rows of a task
-BLOCK: Final = 22  # output columns of a task
-TASKS: Final = 23
-READ_INPUT: Final = 24  # 1 where the microkernel can read the input itself: its dtype is that of the sums, X_W is 1
-WRITE_OUT: Final = 25  # 1 where the microkernel can write the output itself
-PITCH: Final = 26  # elements between two rows of a strip
-SUMS_PITCH: Final = 27  # elements between two rows of the sums
-SUMS_START: Final = 28  # where the sums begin in a thread's scratch, behind the strip
-SCRATCH: Final = 29  # elements of scratch of a thread
-RANK: Final = 30  # pairs of 1-D passes; 0: the kernel is summed as it is
-LINES_START: Final = 31  # separable: where the rows that the horizontal pass has made begin in the scratch
-LINES_PITCH: Final = 32
-FACTORS: Final = 33  # separable: where the factors begin in the weights, KERNEL_H + KERNEL_W elements for each rank
-X_BYTES: Final = 34  # of an element
-OUT_BYTES: Final = 35
-OUTER: Final = 36
+BAND: Final = 19  # output rows of a task
+BLOCK: Final = 20  # output columns of a task
+TASKS: Final = 21
+READ_INPUT: Final = 22  # 1 where the microkernel can read the input itself: its dtype is that of the sums, X_W is 1
+WRITE_OUT: Final = 23  # 1 where the microkernel can write the output itself
+PITCH: Final = 24  # elements between two rows of a strip
+SUMS_PITCH: Final = 25  # elements between two rows of the sums
+SUMS_START: Final = 26  # where the sums begin in a thread's scratch, behind the strip
+SCRATCH: Final = 27  # elements of scratch of a thread
+RANK: Final = 28  # pairs of 1-D passes; 0: the kernel is summed as it is
+LINES_START: Final = 29  # separable: where the rows that the horizontal pass has made begin in the scratch
+LINES_PITCH: Final = 30
+FACTORS: Final = 31  # separable: where the factors begin in the weights, KERNEL_H + KERNEL_W elements for each rank
+X_BYTES: Final = 32  # of an element
+OUT_BYTES: Final = 33
+OUTER: Final = 34
 
 # The slots of an outer dimension, from OUTER + OUTER_LENGTH * dimension on.
 SIZE: Final = 0  # of the output
@@ -62,7 +60,7 @@ MARGIN: Final = 6
 OUTER_LENGTH: Final = 7
 
 # ``terms`` has, for each filter and term, TERM_LENGTH numbers.
-TERM_X: Final = 0  # what is added to X_START
+TERM_X: Final = 0  # where its part of the input begins
 TERM_WEIGHT: Final = 1  # where its weights begin
 TERM_FILL: Final = 2  # which element of ``fill`` surrounds the input
 TERM_LENGTH: Final = 3
