@@ -42,8 +42,12 @@ PASS_PRODUCTS: Final = 8
 SEARCH_NS: Final = 200_000.0
 #: Relative error of a double precision transform of normal data: 3e-16 measured for 2.4 million elements.
 FFT_ERROR: Final = 1e-15
-#: Errors of transforms in float64 data's own precision may exceed those of direct summation by this factor.
+#: Transforms in the data's own precision err by a share of the root mean square of all values, sums by one of their own
+#: window's. Where these differ by less than RANGE, float64 data are transformed even for functions that SciPy always
+#: sums directly; float32 data are transformed in single precision where they differ by less than SINGLE_RANGE times the
+#: root of the number of taps: there, direct sums in single precision err more (a test measures it).
 RANGE: Final = 32.0
+SINGLE_RANGE: Final = 0.08
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +74,7 @@ class FilterPlan:
     rejected: tuple[tuple[str, str], ...]
     costs: dict[str, float]
     factors: tuple[Array, Array] | None = dataclasses.field(default=None, repr=False)
+    single: bool = False
 
     def __str__(self) -> str:
         shapes = ("x".join(map(str, shape)) for shape in (self.window.input_shape, self.window.kernel_shape))
@@ -91,7 +96,7 @@ def direct_cost(window: Window, sums: np.dtype[Any], parts: int) -> float:
 
 def choose(
     window: Window, x: Array, taps: Array, dtype: np.dtype[Any], *, sums: np.dtype[Any] | None = None,
-    fill: Any = 0, method: str = "auto",
+    fill: Any = 0, method: str = "auto", strict: bool = True,
 ) -> FilterPlan:  # fmt: skip
     """Plan a problem; the values of the arrays matter, too: a separable kernel, data that transforms would spoil."""
     sums = sum_dtype(dtype) if sums is None else sums
@@ -99,7 +104,7 @@ def choose(
     parts = (1 + complex_x) * (1 + complex_w)
     costs = {"direct": direct_cost(window, sums, parts)}
     reasons: dict[str, str] = {}
-    factors = None
+    factors, single = None, False
     if method in ("auto", "separable"):
         factors, why = _factors(taps, sums, parts, costs["direct"] if method == "auto" else np.inf)
         if factors is None:
@@ -113,7 +118,7 @@ def choose(
         if cost >= min(costs.values()):
             costs["fft"] = cost
         else:
-            not_exact = _transforms_spoil(window, x, taps, dtype, fill)
+            not_exact, single = _transforms_spoil(window, x, taps, dtype, fill, strict)
             if not_exact is None:
                 costs["fft"] = cost
             else:
@@ -132,7 +137,9 @@ def choose(
             reasons[name] = "not asked for"
     rejected = tuple((name, reasons[name]) for name in METHODS[1:] if name != chosen)
     milliseconds = {name: cost / 1e6 for name, cost in costs.items()}
-    return FilterPlan(window, dtype, sums, chosen, reason, rejected, milliseconds, factors)
+    if chosen == "fft":
+        reason += f", in {'single' if single else 'double'} precision"
+    return FilterPlan(window, dtype, sums, chosen, reason, rejected, milliseconds, factors, single)
 
 
 def _factors(taps: Array, sums: np.dtype[Any], parts: int, direct: float) -> tuple[tuple[Array, Array] | None, str]:
@@ -151,24 +158,26 @@ def _factors(taps: Array, sums: np.dtype[Any], parts: int, direct: float) -> tup
     return found, f"no sum of {separable.MOST_TERMS} outer products gives every tap to its last digits"
 
 
-def _transforms_spoil(window: Window, x: Array, taps: Array, dtype: np.dtype[Any], fill: Any) -> str | None:
-    """Why a transform would lose what direct summation keeps, or None."""
+def _transforms_spoil(
+    window: Window, x: Array, taps: Array, dtype: np.dtype[Any], fill: Any, strict: bool
+) -> tuple[str | None, bool]:
+    """(why a transform would lose what direct summation keeps, or None; whether single precision is enough for it)."""
     if dtype.kind in "iu":
         # Exact while every sum, and its rounding error, is far below one half of the last digit of a double.
         largest = _largest(x, fill) * float(np.abs(taps.astype(np.float64)).sum())
         if largest * FFT_ERROR * 64 < 0.25:
-            return None
-        return f"sums of up to {largest:.2g} are not provably exact in double precision"
+            return None, False
+        return f"sums of up to {largest:.2g} are not provably exact in double precision", False
     with np.errstate(all="ignore"):
-        total = complex(np.sum(x, dtype=np.complex128)) + complex(np.sum(taps, dtype=np.complex128)) + complex(fill)
-    if not np.isfinite(total):
-        return "the arrays hold NaN or infinity, which a transform spreads"
-    if dtype.itemsize // (1 + (dtype.kind == "c")) < 8:
-        return None
-    ratio = _dynamic_range(window, np.abs(x))
-    if ratio <= RANGE:
-        return None
-    return f"the largest values are {ratio:.2g} times those around some outputs, whose last digits it would spoil"
+        ratio = _dynamic_range(window, x)
+        finite = np.isfinite(taps.sum()) and np.isfinite(fill) and (np.isfinite(ratio) or np.isfinite(x.sum()))
+    if not finite:
+        return "the arrays hold NaN or infinity, which a transform spreads", False
+    if dtype.char in "fF":
+        return None, fill == 0 and ratio <= SINGLE_RANGE * math.sqrt(taps.size)
+    if not strict or ratio <= RANGE:
+        return None, False
+    return f"windows hold values {ratio:.2g} times smaller than others, whose last digits it would spoil", False
 
 
 def _largest(x: Array, fill: Any) -> float:
@@ -176,45 +185,48 @@ def _largest(x: Array, fill: Any) -> float:
     return max(float(x.max()), -float(x.min()), abs(complex(fill)))
 
 
-def _dynamic_range(window: Window, size: Array) -> float:
+def _dynamic_range(window: Window, x: Array) -> float:
     """The root of the mean square of all values, divided by that under the window where it is smallest, or more.
 
-    Every window contains a whole cell of a grid half as wide as the kernel; at the edges, the one that is left of it.
+    Every window contains a whole cell of a grid half as wide as the kernel; where it reaches outside the image, the
+    share of it that does not counts. Infinite where a value is not finite, or a square overflows.
     """
-    cells = size.astype(np.float64) ** 2
-    total = cells.mean()
-    if total == 0:
-        return np.inf
-    share = 1.0
-    for axis, taps in enumerate(window.kernel_shape):
-        step = max(1, taps // 2)
-        starts = np.arange(0, cells.shape[axis], step)
-        if len(starts) > 1 and cells.shape[axis] - starts[-1] < step:
-            starts = starts[:-1]
-        cells = np.add.reduceat(cells, starts, axis=axis)
-        share *= min(step, size.shape[axis])
-    smallest = cells.min() / share
-    return float(np.sqrt(total / smallest)) if smallest > 0 else np.inf
+    cells = np.square(x.real) + np.square(x.imag) if x.dtype.kind == "c" else np.square(x)
+    total, share = float(cells.mean(dtype=np.float64)), 1.0
+    inside = 1.0
+    for axis in reversed(range(x.ndim)):
+        taps, size = window.kernel_shape[axis], x.shape[axis]
+        step = min(size, max(1, taps // 2))
+        starts = np.arange(0, size - step + 1, step)
+        cells = np.add.reduceat(cells, starts, axis=axis, dtype=np.float64 if axis == 0 else None)
+        share *= step
+        if window.extensions[axis] == "fill":
+            inside *= max(1, min(taps - max(window.pad[axis], window.after(axis)), size)) / taps
+    smallest = float(cells.min()) / share * inside
+    return math.sqrt(total / smallest) if smallest > 0 and math.isfinite(total) else math.inf
 
 
 def run(plan: FilterPlan, x: Array, taps: Array, out: Array, fill: Any) -> None:
     """Carry a plan out."""
     if plan.method == "fft":
-        fft.run(x, taps, plan.window, fill, out, runtime.thread_count())
+        fft.run(x, taps, plan.window, fill, out, runtime.thread_count(), plan.single)
     elif plan.method == "separable" and plan.factors is not None:
         slide(plan.window, x, taps, out, fill, plan.factors[0].dtype, plan.factors)
     else:
         slide(plan.window, x, taps, out, fill, plan.sums)
 
 
-def compute(window: Window, x: Array, taps: Array, dtype: np.dtype[Any], fill: Any = 0, method: str = "auto") -> Array:
+def compute(
+    window: Window, x: Array, taps: Array, dtype: np.dtype[Any], fill: Any = 0, method: str = "auto",
+    strict: bool = True,
+) -> Array:  # fmt: skip
     """The result of a window problem, in a new array; every size is positive."""
     out = np.empty(window.output_shape, dtype)
     sums = sum_dtype(dtype)
     if method == "auto":
         parts = (1 + (x.dtype.kind == "c")) * (1 + (taps.dtype.kind == "c"))
         if direct_cost(window, sums, parts) > SEARCH_NS:
-            run(choose(window, x, taps, dtype, fill=fill), x, taps, out, fill)
+            run(choose(window, x, taps, dtype, fill=fill, strict=strict), x, taps, out, fill)
             return out
     elif method == "fft":
         fft.run(x, taps, window, fill, out, runtime.thread_count())
@@ -244,7 +256,7 @@ def convolution_window(
 
 def convolve(
     first: Array, second: Array, mode: str, dtype: np.dtype[Any], *, extension: str = "fill", fill: Any = 0,
-    method: str = "auto", late: bool = False,
+    method: str = "auto", late: bool = False, strict: bool = True,
 ) -> Array:  # fmt: skip
     """Convolve two arrays of as many dimensions, neither of them empty; for "valid" the first is the larger one."""
     key = (first.shape, second.shape, mode, extension, fill == 0, late)
@@ -255,8 +267,8 @@ def convolve(
             if len(_windows) >= WINDOWS_KEPT:
                 _windows.clear()
             _windows[key] = window
-        return compute(window, image, taps, dtype, fill, method)
-    return compute(window, first, second[(_BACKWARDS,) * second.ndim], dtype, fill, method)
+        return compute(window, image, taps, dtype, fill, method, strict)
+    return compute(window, first, second[(_BACKWARDS,) * second.ndim], dtype, fill, method, strict)
 
 
 #: Windows of calls that need no exchange; beyond that many all are forgotten.

@@ -216,7 +216,7 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Ar
     if volume.size == 0 or kernel.size == 0:
         return of_empty(volume.shape, kernel.shape, mode, method, dtype)
     if method != "fft":
-        return choosing.convolve(native(volume), native(kernel), mode, dtype, method=method)
+        return choosing.convolve(native(volume), native(kernel), mode, dtype, method=method, strict=False)
     result = fftconvolve(volume, kernel, mode)
     if dtype.kind in "iu":
         result = np.rint(result)

@@ -355,3 +355,36 @@ def test_plans_print():
     assert "rejected   direct: expected to take" in text
     with pytest.raises(TypeError, match="left to SciPy"):
         signal.explain(np.ones((2, 2), bool), np.ones((2, 2), bool))
+
+
+def test_single_precision_transforms_err_less_than_sums():
+    """Where the plan takes them, on normal data; where values differ widely, it transforms in double precision."""
+    image, kernel = large("fft", taps=(75, 75))
+    plan = signal.explain(image, kernel, "same")
+    assert (plan.method, plan.single) == ("fft", True)
+    exact = signal.convolve(image.astype("f8"), kernel.astype("f8"), "same", "direct")
+    transformed, summed = signal.convolve2d(image, kernel, "same"), signal.convolve(image, kernel, "same", "direct")
+    assert np.square(transformed - exact).mean() < np.square(summed - exact).mean()
+    corner = np.s_[:4, :4]
+    assert np.square(transformed - exact)[corner].mean() < 4 * np.square(summed - exact)[corner].mean()
+    image[:, :150] *= 1000
+    plan = signal.explain(image, kernel, "same")
+    assert (plan.method, plan.single) == ("fft", False)
+    exact = signal.convolve(image.astype("f8"), kernel.astype("f8"), "same", "direct")
+    small = np.s_[:, 250:]
+    transformed, summed = signal.convolve2d(image, kernel, "same"), signal.convolve(image, kernel, "same", "direct")
+    assert np.square(transformed - exact)[small].mean() < np.square(summed - exact)[small].mean()
+
+
+def test_low_rank():
+    """A sum of outer products that gives every tap to the last digits is summed by rows and columns."""
+    random = np.random.default_rng(4)
+    parts = [np.outer(*random.integers(-9, 10, (2, 45))) for _ in range(2)]
+    kernel = sum(parts).astype(np.float32)
+    image = normal(random, (700, 800), "f4")
+    plan = signal.explain(image, kernel, "same")
+    assert plan.method == "separable"
+    assert plan.factors[0].shape == (45, 2)
+    ours, theirs = signal.convolve2d(image, kernel, "same"), signal.convolve(image, kernel, "same", "direct")
+    size = np.abs(kernel).sum() * np.abs(image).max()
+    assert np.abs(ours - theirs).max() < 1e-6 * size

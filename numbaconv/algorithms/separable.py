@@ -24,7 +24,7 @@ def factors(kernel: Array, dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
     """(columns (KH, r), rows (KW, r)) with kernel = columns @ rows.T, tap by tap, for sums in ``dtype``; or None.
 
     More than one term is looked for only where the sums are of a wider dtype than the kernel: terms may cancel, which
-    takes some of their digits.
+    takes some of their digits. There, taps need agree no better than to the wider dtype's last digits of the largest.
     """
     taps = kernel.astype(np.float64)
     size = np.abs(taps)
@@ -38,6 +38,16 @@ def factors(kernel: Array, dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
         return columns, rows
     if dtype.itemsize <= kernel.dtype.itemsize:
         return None
+    # Crosses of the largest element cost far less than a decomposition, and tell whether one is worth its time.
+    rest = taps - np.outer(taps[:, j], taps[i] / pivot)
+    for _ in range(MOST_TERMS - 1):
+        i, j = np.unravel_index(int(np.argmax(np.abs(rest))), rest.shape)
+        if rest[i, j] == 0:
+            break
+        rest = rest - np.outer(rest[:, j], rest[i] / rest[i, j])
+    if np.abs(rest).max() > 100 * TOLERANCE * np.finfo(kernel.dtype).eps * size.max():
+        return None
+    bound = np.maximum(bound, TOLERANCE * np.finfo(dtype).eps * size.max())
     left, values, right = np.linalg.svd(taps)
     for terms in range(2, min(MOST_TERMS, *taps.shape) + 1):
         columns, rows = left[:, :terms] * values[:terms], right[:terms].T.copy()
