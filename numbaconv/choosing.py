@@ -169,12 +169,17 @@ def _transforms_spoil(
             return None, False
         return f"sums of up to {largest:.2g} are not provably exact in double precision", False
     with np.errstate(all="ignore"):
-        ratio = _dynamic_range(window, x)
-        finite = np.isfinite(taps.sum()) and np.isfinite(fill) and (np.isfinite(ratio) or np.isfinite(x.sum()))
+        ratio, mean = _dynamic_range(window, x)
+        weights = float(np.abs(taps).sum(dtype=np.float64))
+        finite = math.isfinite(weights) and np.isfinite(fill) and (math.isfinite(mean) or np.isfinite(x.sum()))
     if not finite:
         return "the arrays hold NaN or infinity, which a transform spreads", False
+    largest = mean * x.size * weights  # of a product of two spectra
     if dtype.char in "fF":
-        return None, fill == 0 and ratio <= SINGLE_RANGE * math.sqrt(taps.size)
+        even = ratio <= SINGLE_RANGE * math.sqrt(taps.size) and 1e-25 < largest < 1e36
+        return None, fill == 0 and even and x.dtype.kind in "fc"
+    if not largest + abs(fill) * weights * x.size < 1e300:
+        return "the products of a transform could overflow", False
     if not strict or ratio <= RANGE:
         return None, False
     return f"windows hold values {ratio:.2g} times smaller than others, whose last digits it would spoil", False
@@ -185,12 +190,13 @@ def _largest(x: Array, fill: Any) -> float:
     return max(float(x.max()), -float(x.min()), abs(complex(fill)))
 
 
-def _dynamic_range(window: Window, x: Array) -> float:
-    """The root of the mean square of all values, divided by that under the window where it is smallest, or more.
+def _dynamic_range(window: Window, x: Array) -> tuple[float, float]:
+    """(a bound on the ratio of the root mean square of all values to the smallest one under a window, the former).
 
     Every window contains a whole cell of a grid half as wide as the kernel; where it reaches outside the image, the
-    share of it that does not counts. Infinite where a value is not finite, or a square overflows.
+    share of it that does not counts. Not finite where a value is not, or a square overflows.
     """
+    x = x.astype(np.float64) if x.dtype.kind in "iu" else x
     cells = np.square(x.real) + np.square(x.imag) if x.dtype.kind == "c" else np.square(x)
     total, share = float(cells.mean(dtype=np.float64)), 1.0
     inside = 1.0
@@ -203,7 +209,9 @@ def _dynamic_range(window: Window, x: Array) -> float:
         if window.extensions[axis] == "fill":
             inside *= max(1, min(taps - max(window.pad[axis], window.after(axis)), size)) / taps
     smallest = float(cells.min()) / share * inside
-    return math.sqrt(total / smallest) if smallest > 0 and math.isfinite(total) else math.inf
+    if not math.isfinite(total):
+        return math.inf, total
+    return math.sqrt(total / smallest) if smallest > 0 else math.inf, math.sqrt(total)
 
 
 def run(plan: FilterPlan, x: Array, taps: Array, out: Array, fill: Any) -> None:

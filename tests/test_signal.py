@@ -388,3 +388,20 @@ def test_low_rank():
     ours, theirs = signal.convolve2d(image, kernel, "same"), signal.convolve(image, kernel, "same", "direct")
     size = np.abs(kernel).sum() * np.abs(image).max()
     assert np.abs(ours - theirs).max() < 1e-6 * size
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_transforms_do_not_overflow(dtype):
+    """Where the product of two spectra would, though no sum does, sums are taken, or transforms of a wider dtype."""
+    image, kernel = large("fft", dtype, taps=(75, 75))
+    big, small = (1e16, 1e16) if dtype == "f4" else (1e148, 1e148)
+    ours = signal.convolve2d(image * np.array(big, dtype), kernel * np.array(small, dtype), "same")
+    theirs = signal.convolve2d(image.astype("f8"), kernel.astype("f8"), "same") * big * small
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_integer_images_are_measured_in_full():
+    """Squares of narrow integers would wrap, and an uneven image pass for an even one."""
+    image, kernel = np.full((300, 400), 1, np.int64), large("fft", "f8", taps=(75, 75))[1]
+    image[:, :200] = 2**40
+    assert "last digits" in dict(signal.explain(image, kernel, "same").rejected)["fft"]
