@@ -1,11 +1,15 @@
 """The image kernels beside memory that must not be touched, as in :mod:`test_guard_pages`."""
 
 import itertools
+import platform
+import re
 import sys
 
+import llvmlite.binding
 import numpy as np
 import pytest
 from test_guard_pages import Guarded
+from test_simd import WIDTHS
 
 from numbaconv.algorithms.windows import EXTENSIONS, Window
 from numbaconv.filtering import slide, sum_dtype
@@ -66,3 +70,39 @@ def main():
 def test_guard_pages(run_python):
     calls = run_python("import test_image_guard_pages; test_image_guard_pages.main()").splitlines()
     assert len(calls) == len(DTYPES) * CALLS
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the widths are those of x86-64")
+@pytest.mark.parametrize("width", WIDTHS)
+def test_narrower_vectors(width, run_python):
+    """The functions' own tests pass on narrower vectors, which no wider register is part of."""
+    cpu, features, *_ = WIDTHS[width]
+    present = llvmlite.binding.get_host_cpu_features()
+    if not all(present.get(feature[1:]) for feature in features.split(",")):
+        pytest.skip(f"this CPU lacks some of {features}")
+    run_python(
+        f"import test_image_guard_pages; test_image_guard_pages.check_width({width})",
+        NUMBA_CPU_NAME=cpu,
+        NUMBA_CPU_FEATURES=features,
+        NUMBACONV_EXAMPLES="25",
+        NUMBACONV_CACHE="0",
+    )
+
+
+def check_width(width):
+    """Run some tests in this process, and look at the code of the microkernels."""
+    import conftest
+    import test_ndimage
+    import test_signal
+
+    from numbaconv import runtime
+    from numbaconv.kernels.blocking import VECTOR_BYTES
+
+    assert conftest.EXAMPLES == 25  # its profile has no deadline, which a compilation would miss
+    assert width == VECTOR_BYTES
+    test_signal.test_2d()
+    test_signal.test_nd()
+    test_ndimage.test_nd()
+    for compiled in runtime._natives:
+        assembly = compiled._library.get_asm_str()
+        assert not re.search(WIDTHS[width][-1] + r"|\bcall\w*\s+fmaf?\b", assembly)
