@@ -261,10 +261,7 @@ def _correlated(image: Array, taps: Array, target: Array, mode: Any, cval: Any, 
     for array in (image, target):
         if array.dtype.kind not in "biufc" or array.dtype.char in "egG":
             raise RuntimeError(f"array type {array.dtype} not supported")
-    if taps.dtype.kind == "c":
-        taps = taps.astype(np.complex128)
-    else:
-        taps = taps.astype(np.float64)
+    taps = taps.astype(np.complex128 if taps.dtype.kind == "c" else np.float64)
     fill = complex(cval) if image.dtype.kind == "c" else float(cval)
     if target.size == 0:
         return target
