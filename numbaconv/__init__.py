@@ -1,6 +1,6 @@
 """The fastest convolution that ``pip install`` can give a NumPy user: written in Python, compiled by Numba."""
 
-from . import grad, nn
+from . import grad, ndimage, nn, signal
 from .functional import (
     conv1d,
     conv2d,
@@ -31,6 +31,8 @@ __all__ = [
     "explain",
     "fold",
     "grad",
+    "ndimage",
     "nn",
+    "signal",
     "unfold",
 ]

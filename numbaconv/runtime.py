@@ -167,6 +167,29 @@ def parallel_kernel(function: Callable[..., Any]) -> Any:
     return _compile(function, parallel=True)
 
 
+@functools.cache
+def native(function: Callable[..., Any], dtypes: tuple[str, ...]) -> int:
+    """Compile a function of pointers to ``dtypes`` and of integers that returns nothing; its address, for kernels.
+
+    What kernels call by name is compiled again for each of them. A set of microkernels, or a driver that comes in many
+    dtypes, is better compiled once and called by its address. It lives as long as the process.
+    """
+    from numba.core.ccallback import CFunc
+
+    pointers = [numba.types.CPointer(getattr(numba.types, dtype)) for dtype in dtypes]
+    integers = [numba.types.intp] * (function.__code__.co_argcount - len(dtypes))
+    options = {"error_model": "numpy", "_nrt": False}
+    compiled: Any = CFunc(function, ((*pointers, *integers), numba.types.void), {}, options)
+    if cache_directory() is not None:
+        compiled._cache = _KernelCache(function)
+    compiled.compile()
+    _natives.append(compiled)
+    return int(compiled.address)
+
+
+_natives: list[Any] = []
+
+
 # --------------------------------------------------------------------------------------- threads, forks
 
 _forked = False

@@ -24,7 +24,7 @@ ARROWS = {
     "runtime": set(),
     "arrays": set(),
     "kernels": {"kernels", "runtime"},
-    "algorithms": {"algorithms.cook_toom", "algorithms.sharing", "kernels", "problem"},
+    "algorithms": {"algorithms.cook_toom", "algorithms.sharing", "algorithms.windows", "kernels", "problem"},
     "planner": {"algorithms", "kernels.blocking", "kernels.geometry", "problem"},
     "lowering": {"arrays", "problem"},
     "transposition": {"problem"},
@@ -64,8 +64,23 @@ ARROWS = {
         "problem",
         "runtime",
     },
+    "filtering": {"algorithms", "arrays", "kernels.image_geometry", "runtime"},
+    "choosing": {"algorithms", "arrays", "filtering", "runtime"},
+    "scipy_rules": {"arrays", "choosing"},
     **{
-        face: {"adjoint", "arrays", "execute", "foreign", "layers", "planner", "problem", "tensors", "windows"}
+        face: {
+            "adjoint",
+            "arrays",
+            "choosing",
+            "execute",
+            "foreign",
+            "layers",
+            "planner",
+            "problem",
+            "scipy_rules",
+            "tensors",
+            "windows",
+        }
         for face in FACES
     },
     "digit": {"arrays"},
@@ -126,7 +141,8 @@ def test_import_compiles_nothing_and_brings_nothing_heavy(run_python):
     program = "import sys, numba; before = set(sys.modules); import numbaconv; print(*set(sys.modules) - before)"
     loaded = run_python(program).split()
     kernels = {name for name in loaded if name.startswith("numbaconv.kernels.")}
-    assert kernels <= {"numbaconv.kernels.blocking", "numbaconv.kernels.geometry"}
+    names = ("blocking", "geometry", "image_geometry")
+    assert kernels <= {f"numbaconv.kernels.{name}" for name in names}
     assert {name.split(".")[0] for name in loaded} - sys.stdlib_module_names == {"numbaconv"}
 
 

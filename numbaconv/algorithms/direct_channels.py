@@ -15,10 +15,11 @@ from .sharing import FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
 #: Tiles that are summed before they are stored: 7 * 16 pixels fill whole vectors, and their sums half of the L1 cache.
 CHUNK_TILES = 16
 #: In vector multiply-adds: to start copying a row, to copy a vector of it, to transpose and store a square of
-#: lanes x lanes elements. And how much longer a multiply-add takes that loads its own vector of the input.
+#: lanes x lanes elements, to start a tile. And how much longer a multiply-add takes that loads its own vector of the input.
 COPY_ROW = 10
 COPY_VECTOR = 3
 TRANSPOSITION = 80
+TILE = 60
 LANEWISE = 1.15
 
 
@@ -100,9 +101,11 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
         copies = copied * (COPY_ROW + TRANSPOSITION * ceil_div(_pitch(geometry, columns), lanes))
         return blocks * panels * (pixels * depth * LANEWISE + copies + squares)
     mr = _tile(geometry, itemsize)
-    vectors = ceil_div(geometry[at.FILTERS], mr) * mr // lanes
+    panels = ceil_div(geometry[at.FILTERS], mr)
+    vectors = panels * mr // lanes
+    starts = panels * (pixels // CHANNEL_TILE_PIXELS) * TILE
     copies = copied * (COPY_ROW + COPY_VECTOR * ceil_div(_pitch(geometry, columns), lanes))
-    return float(blocks * geometry[at.GROUPS] * (vectors * (pixels * depth + squares) + copies))
+    return float(blocks * geometry[at.GROUPS] * (vectors * (pixels * depth + squares) + copies + starts))
 
 
 def pack_cost(geometry: MutableSequence[int]) -> float:

@@ -1,0 +1,253 @@
+"""numbaconv.signal beside SciPy, OpenCV and torch: one image, one kernel, "same" size, zeros outside; in one process.
+
+    python benchmarks/compare_images.py                          # everything, about 20 minutes
+    python benchmarks/compare_images.py --size 512 --dtype float32 --taps 3 5 9
+    python benchmarks/compare_images.py --sequences              # 1-D instead
+
+Every contestant gets the arrays in the dtype that the case names (uint8 images have float32 kernels and results),
+and its own conversions are part of its time. The results are compared with SciPy's transforms in float64; a wrong one
+has no time.
+Contestants take turns in an order that rotates, after a rest. One whose first call takes longer than a second is timed
+by that call alone; one that would take longer than --limit seconds is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import math
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+#: Seconds of rest before a turn: the thread pools of the one before spin for some milliseconds.
+PAUSE = 0.010
+#: Seconds that a sample takes at least.
+SAMPLE = 200e-6
+SIZES = {"512": (512, 512), "1080": (1080, 1920), "2160": (2160, 3840)}
+TAPS = (3, 5, 9, 15, 31, 101)
+DTYPES = ("float32", "float64", "uint8")
+#: Largest error relative to the largest result: of single precision with 10201 taps, and of double.
+TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+OURS = "numbaconv"
+DIRECT = "scipy.signal.convolve2d"
+#: Seconds of a product that SciPy's direct sums take, to leave out what would take minutes; measured.
+SCIPY_PRODUCT = {DIRECT: 4e-9, "scipy.ndimage.convolve": 1.5e-9}
+
+
+def contestants(image: np.ndarray, kernel: np.ndarray, threads: int) -> dict[str, Callable[[], Any]]:
+    """The calls; each returns the convolution's central part."""
+    import cv2
+    import scipy.ndimage
+    import scipy.signal
+    import torch
+
+    from numbaconv import signal
+
+    cv2.setNumThreads(threads)
+    torch.set_num_threads(threads)
+    result = np.result_type(image, kernel)
+    flipped = np.ascontiguousarray(kernel[::-1, ::-1])
+    depth = cv2.CV_32F if result == np.float32 else cv2.CV_64F
+    weight = torch.from_numpy(flipped)[None, None]
+    pad = kernel.shape[0] // 2
+
+    def with_torch() -> Any:
+        x = torch.from_numpy(image)[None, None]
+        with torch.inference_mode():
+            return torch.nn.functional.conv2d(x.to(weight.dtype), weight, padding=pad)[0, 0].numpy()
+
+    return {
+        OURS: lambda: signal.convolve2d(image, kernel, "same"),
+        DIRECT: lambda: scipy.signal.convolve2d(image, kernel, "same"),
+        "scipy.signal.oaconvolve": lambda: scipy.signal.oaconvolve(image, kernel, "same"),
+        "scipy.ndimage.convolve": lambda: scipy.ndimage.convolve(image, kernel, result, mode="constant"),
+        "cv2.filter2D": lambda: cv2.filter2D(image, depth, flipped, borderType=cv2.BORDER_CONSTANT),
+        "torch.conv2d": with_torch,
+    }
+
+
+def sequence_contestants(sequence: np.ndarray, kernel: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """SciPy's own choice beside ours."""
+    import scipy.signal
+
+    from numbaconv import signal
+
+    return {
+        OURS: lambda: signal.convolve(sequence, kernel),
+        "scipy.signal.convolve": lambda: scipy.signal.convolve(sequence, kernel),
+    }
+
+
+def measure(calls: dict[str, Callable[[], Any]], rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Samples of each call, in turns."""
+    samples: dict[str, list[float]] = {}
+    repeats: dict[str, int] = {}
+    for name, call in calls.items():
+        start = time.perf_counter()
+        call()
+        first = time.perf_counter() - start
+        if first > 1.0:
+            samples[name] = [first]
+            continue
+        estimate = min(first, *(timed(call, 1) for _ in range(2)))
+        samples[name] = []
+        repeats[name] = max(1, math.ceil(SAMPLE / estimate))
+    gc.collect()
+    gc.disable()
+    try:
+        names, end = list(repeats), time.perf_counter() + seconds
+        for number in range(rounds):
+            if number >= 3 and time.perf_counter() > end:
+                break
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
+                time.sleep(PAUSE)
+                calls[name]()
+                samples[name] += [timed(calls[name], repeats[name]) for _ in range(3)]
+    finally:
+        gc.enable()
+    return samples
+
+
+def timed(call: Callable[[], Any], repeats: int) -> float:
+    """Seconds of one call, on average."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def normal(random: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    if dtype == "uint8":
+        return random.integers(0, 256, shape, np.uint8)
+    return random.standard_normal(shape).astype(dtype)
+
+
+def run_case(size: str, taps: int, kind: str, dtype: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Check and time every contestant of one case."""
+    import scipy.signal
+
+    random = np.random.default_rng(0)
+    kernel_dtype = "float64" if dtype == "float64" else "float32"
+    image = normal(random, SIZES[size], dtype)
+    kernel = normal(random, (taps, taps), kernel_dtype)
+    if kind == "separable":
+        kernel = np.outer(kernel[0], kernel[-1])
+    calls = contestants(image, kernel, given.threads)
+    products = image.size * kernel.size
+    out = {name for name, cost in SCIPY_PRODUCT.items() if products * cost > given.limit}
+    calls = {name: call for name, call in calls.items() if name not in out}
+    expected = scipy.signal.oaconvolve(image.astype(np.float64), kernel.astype(np.float64), "same")
+    largest, wrong = np.abs(expected).max(), []
+    for name in [name for name in calls if name not in SCIPY_PRODUCT]:
+        if not np.abs(calls[name]() - expected).max() <= TOLERANCE[kernel_dtype] * largest:
+            wrong.append(name)
+    samples = measure({name: call for name, call in calls.items() if name not in wrong}, given.rounds, given.seconds)
+    return {
+        "size": size, "taps": taps, "kernel": kind, "dtype": dtype, "wrong": wrong, "left out": sorted(out),
+        "min": {name: min(values) for name, values in samples.items()},
+        "median": {name: statistics.median(values) for name, values in samples.items()},
+    }  # fmt: skip
+
+
+def run_sequence(length: int, taps: int, dtype: str, given: argparse.Namespace) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    sequence, kernel = normal(random, (length,), dtype), normal(random, (taps,), dtype)
+    calls = sequence_contestants(sequence, kernel)
+    ours, theirs = (call() for call in calls.values())
+    wrong = [] if np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max() else [OURS]
+    samples = measure(calls, given.rounds, given.seconds)
+    return {
+        "size": str(length), "taps": taps, "kernel": "1-D", "dtype": dtype, "wrong": wrong, "left out": [],
+        "min": {name: min(values) for name, values in samples.items()},
+        "median": {name: statistics.median(values) for name, values in samples.items()},
+    }  # fmt: skip
+
+
+def ratio(result: dict[str, Any], statistic: str, peer: str | None = None) -> tuple[float, str]:
+    """(the best peer's time, or one peer's, divided by ours; whose it is)."""
+    times = result[statistic]
+    others = {name: value for name, value in times.items() if name != OURS and peer in (None, name)}
+    if OURS not in times or not others:
+        return math.nan, ""
+    best = min(others, key=others.__getitem__)
+    return others[best] / times[OURS], best
+
+
+def report(results: list[dict[str, Any]]) -> str:
+    """The table, and the means beside the targets."""
+    lines = [
+        "| case | ours, ms | best peer | best / ours, min | median | convolve2d / ours |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        name = f"{result['dtype']} {result['size']} {result['taps']} {result['kernel']}"
+        best, whose = ratio(result, "min")
+        middle, _ = ratio(result, "median")
+        direct, _ = ratio(result, "min", DIRECT)
+        flag = f" WRONG: {', '.join(result['wrong'])}" if result["wrong"] else ""
+        ours = result["min"].get(OURS, math.nan) * 1e3
+        lines.append(f"| {name}{flag} | {ours:.3f} | {whose} | {best:.2f} | {middle:.2f} | {direct:.0f} |")
+    for statistic in ("min", "median"):
+        ratios = [ratio(result, statistic)[0] for result in results]
+        ratios = [value for value in ratios if value == value]
+        mean = math.exp(statistics.fmean(map(math.log, ratios)))
+        lines.append(f"\nbest peer / ours, {statistic}: geometric mean {mean:.2f}, worst {min(ratios):.2f}")
+    small = [
+        ratio(result, "min", DIRECT)[0] for result in results if result["taps"] <= 15 and result["dtype"] == "float32"
+    ]
+    small = [value for value in small if value == value]
+    if small:
+        lines.append(f"scipy.signal.convolve2d / ours, float32, at most 15 taps: least {min(small):.0f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--size", nargs="*", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--taps", nargs="*", type=int, default=list(TAPS))
+    parser.add_argument("--dtype", nargs="*", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--kernel", nargs="*", choices=("random", "separable"), default=["random", "separable"])
+    parser.add_argument("--sequences", action="store_true", help="1-D sequences instead of images")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=10, help="at most")
+    parser.add_argument("--seconds", type=float, default=1.5, help="budget of a case; at least 3 rounds are run")
+    parser.add_argument("--limit", type=float, default=12.0, help="seconds that SciPy's direct sums may take")
+    parser.add_argument("--json", type=pathlib.Path, help="append the results to this file, and report on all in it")
+    given = parser.parse_args()
+    numba.set_num_threads(given.threads)
+    from numbaconv import signal
+
+    signal.convolve2d(np.ones((900, 900), np.float32), np.eye(5, dtype=np.float32))  # Numba's threads before torch's
+    results = json.loads(given.json.read_text()) if given.json and given.json.exists() else []
+    if given.sequences:
+        cases = [
+            (n, k, d) for n, k in ((1_000, 31), (1_000_000, 31), (1_000_000, 1001)) for d in ("float32", "float64")
+        ]
+        for case in cases:
+            results.append(run_sequence(*case, given))
+    else:
+        for dtype in given.dtype:
+            for size in given.size:
+                for taps in given.taps:
+                    for kind in given.kernel:
+                        results.append(run_case(size, taps, kind, dtype, given))
+                        best, whose = ratio(results[-1], "min")
+                        print(f"{dtype} {size} {taps} {kind}: {best:.2f} {whose}", file=sys.stderr, flush=True)
+                        if given.json:
+                            given.json.write_text(json.dumps(results))
+    if given.json:
+        given.json.write_text(json.dumps(results))
+    print(report(results))
+
+
+if __name__ == "__main__":
+    main()

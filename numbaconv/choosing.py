@@ -1,0 +1,366 @@
+"""Which way a sliding window is computed, and why; and the way itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from . import runtime
+from .algorithms import fft, separable
+from .algorithms.windows import Window
+from .arrays import Array
+from .filtering import slide, sum_dtype
+
+__all__ = [
+    "FilterPlan",
+    "Window",
+    "choose",
+    "compute",
+    "convolution_window",
+    "convolve",
+    "convolve_by_transforms",
+    "filter_image",
+    "plan",
+]
+
+METHODS: Final = ("auto", "direct", "separable", "fft")
+#: Nanoseconds of one core for a product of direct summation, by the dtype of the sums; measured on 1080x1920 images
+#: with 9x9 to 31x31 taps on the design's machine (2-core AMD EPYC, Zen 4): 220 GFLOP/s on two cores for float32.
+PRODUCT_NS: Final = {
+    np.dtype(name): cost
+    for name, cost in {"float32": 0.019, "float64": 0.039, "int16": 0.012, "int32": 0.04, "int64": 0.08}.items()
+}
+#: Where the kernel is one row high, every product needs a load that may cross two cache lines.
+ROW_FACTOR: Final = 2.0
+#: Direct products that a separable pass costs for each output beside its own: it writes lines and reads them again.
+PASS_PRODUCTS: Final = 8
+#: Nanoseconds that a search for factors must be able to save at least, and those that a singular value decomposition
+#: takes for each of the kernel's elements and its smaller side.
+SEARCH_NS: Final = 200_000.0
+#: Relative error of a double precision transform of normal data: 3e-16 measured for 2.4 million elements.
+FFT_ERROR: Final = 1e-15
+#: Transforms in the data's own precision err by a share of the root mean square of all values, sums by one of their own
+#: window's. Where these differ by less than RANGE, float64 data are transformed even for functions that SciPy always
+#: sums directly; float32 data are transformed in single precision where they differ by less than SINGLE_RANGE times the
+#: root of the number of taps: there, direct sums in single precision err more (a test measures it).
+RANGE: Final = 32.0
+SINGLE_RANGE: Final = 0.08
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterPlan:
+    """How a sliding window is computed. ``print(plan)`` explains it.
+
+    Attributes
+    ----------
+    method : str
+        "direct", "separable" or "fft".
+    reason : str
+        Why it was chosen.
+    rejected : tuple of (str, str)
+        Each other method and why it was not.
+    costs : dict
+        Milliseconds of one core that the cost model expects of each method that could serve.
+    """
+
+    window: Window
+    dtype: np.dtype[Any]
+    sums: np.dtype[Any]
+    method: str
+    reason: str
+    rejected: tuple[tuple[str, str], ...]
+    costs: dict[str, float]
+    factors: tuple[Array, Array] | None = dataclasses.field(default=None, repr=False)
+    single: bool = False
+
+    def __str__(self) -> str:
+        shapes = ("x".join(map(str, shape)) for shape in (self.window.input_shape, self.window.kernel_shape))
+        lines = [
+            "{} under {} taps, {} summed in {}".format(*shapes, self.dtype, self.sums),
+            f"  output     {self.window.output_shape}, outside the input: {', '.join(self.window.extensions)}",
+            f"  method     {self.method}: {self.reason}",
+            *(f"  rejected   {name}: {why}" for name, why in self.rejected),
+        ]
+        return "\n".join(lines)
+
+
+def direct_cost(window: Window, sums: np.dtype[Any], parts: int) -> float:
+    """Nanoseconds of one core to sum every product."""
+    products = float(math.prod(window.output_shape)) * math.prod(window.kernel_shape)
+    factor = ROW_FACTOR if window.kernel_shape.count(1) >= len(window.kernel_shape) - 1 else 1.0
+    return products * parts * factor * PRODUCT_NS[sums]
+
+
+def choose(
+    window: Window, x: Array, taps: Array, dtype: np.dtype[Any], *, sums: np.dtype[Any] | None = None,
+    fill: Any = 0, method: str = "auto", strict: bool = True,
+) -> FilterPlan:  # fmt: skip
+    """Plan a problem; the values of the arrays matter, too: a separable kernel, data that transforms would spoil."""
+    sums = sum_dtype(dtype) if sums is None else sums
+    complex_x, complex_w = x.dtype.kind == "c", taps.dtype.kind == "c"
+    parts = (1 + complex_x) * (1 + complex_w)
+    costs = {"direct": direct_cost(window, sums, parts)}
+    reasons: dict[str, str] = {}
+    factors, single = None, False
+    if method in ("auto", "separable"):
+        factors, why = _factors(taps, sums, parts, costs["direct"] if method == "auto" else np.inf)
+        if factors is None:
+            reasons["separable"] = why
+        else:
+            rank, rows = factors[0].shape[1], sum(window.kernel_shape)
+            passes = dataclasses.replace(window, kernel_shape=(rank, rows + PASS_PRODUCTS))
+            costs["separable"] = direct_cost(passes, factors[0].dtype, 1)
+    if method == "auto":
+        cost = fft.cost(window, 1 + (complex_x or complex_w))
+        if cost >= min(costs.values()):
+            costs["fft"] = cost
+        else:
+            not_exact, single = _transforms_spoil(window, x, taps, dtype, fill, strict)
+            if not_exact is None:
+                costs["fft"] = cost
+            else:
+                reasons["fft"] = not_exact
+        chosen = min(costs, key=costs.__getitem__)
+        reason = f"expected to be fastest, {costs[chosen] / 1e6:.3g} ms of one core"
+    else:
+        chosen, reason = method, "asked for"
+        if chosen in reasons:
+            raise ValueError(f"method {method!r} cannot serve this call: {reasons[chosen]}")
+    for name, cost in costs.items():
+        if name != chosen:
+            reasons[name] = f"expected to take {cost / 1e6:.3g} ms of one core"
+    for name in METHODS[1:]:
+        if name != chosen and name not in reasons:
+            reasons[name] = "not asked for"
+    rejected = tuple((name, reasons[name]) for name in METHODS[1:] if name != chosen)
+    milliseconds = {name: cost / 1e6 for name, cost in costs.items()}
+    if chosen == "fft":
+        reason += f", in {'single' if single else 'double'} precision"
+    return FilterPlan(window, dtype, sums, chosen, reason, rejected, milliseconds, factors, single)
+
+
+def _factors(taps: Array, sums: np.dtype[Any], parts: int, direct: float) -> tuple[tuple[Array, Array] | None, str]:
+    """The factors of a separable kernel, or why there are none."""
+    if taps.ndim != 2 or min(taps.shape) < 2:
+        return None, f"a kernel of {taps.ndim} dimensions, {taps.shape}, has no outer product to take apart"
+    if parts > 1 or sums.kind != "f" or taps.dtype.kind not in "fiu":
+        return None, f"only real floating-point sums are taken apart, not {taps.dtype} in {sums}"
+    least = direct * (sum(taps.shape) + PASS_PRODUCTS) / taps.size
+    if direct - least < SEARCH_NS:
+        return None, "could not save enough time to look for factors"
+    kernel = taps if taps.dtype.kind == "f" else taps.astype(np.float64)
+    found = separable.factors(kernel, sums)
+    if found is None and sums.itemsize < 8 and direct - 4 * least > SEARCH_NS + 30 * taps.size * min(taps.shape):
+        found = separable.factors(kernel, np.dtype(np.float64))
+    return found, f"no sum of {separable.MOST_TERMS} outer products gives every tap to its last digits"
+
+
+def _transforms_spoil(
+    window: Window, x: Array, taps: Array, dtype: np.dtype[Any], fill: Any, strict: bool
+) -> tuple[str | None, bool]:
+    """(why a transform would lose what direct summation keeps, or None; whether single precision is enough for it)."""
+    if dtype.kind in "iu":
+        # Exact while every sum, and its rounding error, is far below one half of the last digit of a double.
+        largest = _largest(x, fill) * float(np.abs(taps.astype(np.float64)).sum())
+        if largest * FFT_ERROR * 64 < 0.25:
+            return None, False
+        return f"sums of up to {largest:.2g} are not provably exact in double precision", False
+    with np.errstate(all="ignore"):
+        ratio, mean = _dynamic_range(window, x)
+        weights = float(np.abs(taps).sum(dtype=np.float64))
+        finite = math.isfinite(weights) and np.isfinite(fill) and (math.isfinite(mean) or np.isfinite(x.sum()))
+    if not finite:
+        return "the arrays hold NaN or infinity, which a transform spreads", False
+    largest = mean * x.size * weights  # of a product of two spectra
+    if dtype.char in "fF":
+        even = ratio <= SINGLE_RANGE * math.sqrt(taps.size) and 1e-25 < largest < 1e36
+        return None, fill == 0 and even and x.dtype.kind in "fc"
+    if not largest + abs(fill) * weights * x.size < 1e300:
+        return "the products of a transform could overflow", False
+    if not strict or ratio <= RANGE:
+        return None, False
+    return f"windows hold values {ratio:.2g} times smaller than others, whose last digits it would spoil", False
+
+
+def _largest(x: Array, fill: Any) -> float:
+    """The largest magnitude that is read."""
+    return max(float(x.max()), -float(x.min()), abs(complex(fill)))
+
+
+def _dynamic_range(window: Window, x: Array) -> tuple[float, float]:
+    """(a bound on the ratio of the root mean square of all values to the smallest one under a window, the former).
+
+    Every window contains a whole cell of a grid half as wide as the kernel; where it reaches outside the image, the
+    share of it that does not counts. Not finite where a value is not, or a square overflows.
+    """
+    x = x.astype(np.float64) if x.dtype.kind in "iu" else x
+    cells = np.square(x.real) + np.square(x.imag) if x.dtype.kind == "c" else np.square(x)
+    total, share = float(cells.mean(dtype=np.float64)), 1.0
+    inside = 1.0
+    for axis in reversed(range(x.ndim)):
+        taps, size = window.kernel_shape[axis], x.shape[axis]
+        step = min(size, max(1, taps // 2))
+        starts = np.arange(0, size - step + 1, step)
+        cells = np.add.reduceat(cells, starts, axis=axis, dtype=np.float64 if axis == 0 else None)
+        share *= step
+        if window.extensions[axis] == "fill":
+            inside *= max(1, min(taps - max(window.pad[axis], window.after(axis)), size)) / taps
+    smallest = float(cells.min()) / share * inside
+    if not math.isfinite(total):
+        return math.inf, total
+    return math.sqrt(total / smallest) if smallest > 0 else math.inf, math.sqrt(total)
+
+
+def run(plan: FilterPlan, x: Array, taps: Array, out: Array, fill: Any) -> None:
+    """Carry a plan out."""
+    if plan.method == "fft":
+        fft.run(x, taps, plan.window, fill, out, runtime.thread_count(), plan.single)
+    elif plan.method == "separable" and plan.factors is not None:
+        slide(plan.window, x, taps, out, fill, plan.factors[0].dtype, plan.factors)
+    else:
+        slide(plan.window, x, taps, out, fill, plan.sums)
+
+
+def compute(
+    window: Window, x: Array, taps: Array, dtype: np.dtype[Any], fill: Any = 0, method: str = "auto",
+    strict: bool = True,
+) -> Array:  # fmt: skip
+    """The result of a window problem, in a new array; every size is positive."""
+    out = np.empty(window.output_shape, dtype)
+    sums = sum_dtype(dtype)
+    if method == "auto":
+        parts = (1 + (x.dtype.kind == "c")) * (1 + (taps.dtype.kind == "c"))
+        if direct_cost(window, sums, parts) > SEARCH_NS:
+            run(choose(window, x, taps, dtype, fill=fill, strict=strict), x, taps, out, fill)
+            return out
+    elif method == "fft":
+        fft.run(x, taps, window, fill, out, runtime.thread_count())
+        return out
+    slide(window, x, taps, out, fill, sums)
+    return out
+
+
+def convolution_window(
+    first: tuple[int, ...], second: tuple[int, ...], mode: str, extension: str = "fill", late: bool = False
+) -> Window:
+    """The window problem of a convolution of two shapes by SciPy's "full", "same" (centred) or "valid".
+
+    Of an even number of taps, none is in the centre: "same" takes the first of the two beside it as the
+    centre or, where ``late``, as for SciPy's ``correlate2d`` only, the other one.
+    """
+    if mode == "full":
+        pad = tuple(k - 1 for k in second)
+        output = tuple(n + k - 1 for n, k in zip(first, second, strict=True))
+    elif mode == "same":
+        pad, output = tuple((k - late) // 2 for k in second), first
+    else:
+        pad = (0,) * len(first)
+        output = tuple(n - k + 1 for n, k in zip(first, second, strict=True))
+    return Window(first, second, output, pad, (extension,) * len(first))
+
+
+def convolve(
+    first: Array, second: Array, mode: str, dtype: np.dtype[Any], *, extension: str = "fill", fill: Any = 0,
+    method: str = "auto", late: bool = False, strict: bool = True,
+) -> Array:  # fmt: skip
+    """Convolve two arrays of as many dimensions, neither of them empty; for "valid" the first is the larger one."""
+    key = (first.shape, second.shape, mode, extension, fill == 0, late)
+    window = _windows.get(key)
+    if window is None:
+        window, image, taps = _as_window(first, second, mode, extension, fill, late)
+        if image is first:
+            if len(_windows) >= WINDOWS_KEPT:
+                _windows.clear()
+            _windows[key] = window
+        return compute(window, image, taps, dtype, fill, method, strict)
+    return compute(window, first, second[(_BACKWARDS,) * second.ndim], dtype, fill, method, strict)
+
+
+#: Windows of calls that need no exchange; beyond that many all are forgotten.
+WINDOWS_KEPT: Final = 4096
+_windows: dict[Any, Window] = {}
+_BACKWARDS: Final = slice(None, None, -1)
+
+
+def plan(
+    first: Array, second: Array, mode: str, dtype: np.dtype[Any], *, extension: str = "fill", fill: Any = 0
+) -> FilterPlan:
+    """What :func:`convolve` would do."""
+    window, image, taps = _as_window(first, second, mode, extension, fill)
+    return choose(window, image, taps, dtype, fill=fill)
+
+
+def _as_window(
+    first: Array, second: Array, mode: str, extension: str, fill: Any, late: bool = False
+) -> tuple[Window, Array, Array]:
+    """(window, image, taps) of a convolution.
+
+    The larger array is taken as the image where that makes no difference: convolution is commutative.
+    """
+    window = convolution_window(first.shape, second.shape, mode, extension, late)
+    if extension != "fill" or fill != 0 or mode == "valid" or second.size <= first.size:
+        return window, first, np.flip(second)
+    # Output o of "same" is output o + (k - 1) // 2 of "full"; where that lies beyond the first array's reach, the
+    # second one's first cells are never read.
+    start = [k - 1 - pad for k, pad in zip(second.shape, window.pad, strict=True)]
+    pads = [n - 1 - begin for n, begin in zip(first.shape, start, strict=True)]
+    image = second[tuple(slice(max(0, -pad), None) for pad in pads)]
+    pad = tuple(max(0, pad) for pad in pads)
+    return Window(image.shape, first.shape, window.output_shape, pad, window.extensions), image, np.flip(first)
+
+
+def convolve_by_transforms(first: Array, second: Array, mode: str, axes: list[int]) -> Array:
+    """Convolve floating-point arrays along some axes, and multiply along the others, where they are broadcast.
+
+    Along ``axes`` no array has length 1; for "valid" the first array is the larger one.
+    """
+    dtype = np.result_type(first, second)
+    others = [axis for axis in range(first.ndim) if axis not in axes]
+    whole = all(second.shape[axis] == 1 for axis in others)
+    if axes and whole and all(first.shape[axis] >= second.shape[axis] for axis in axes):
+        window = convolution_window(first.shape, second.shape, mode)
+        out = np.empty(window.output_shape, dtype)
+        single = dtype.char in "fF"
+        fft.run(first, np.flip(second), window, 0, out, runtime.thread_count(), single)
+        return out
+    return fft.broadcast(first, second, mode, axes, runtime.thread_count())
+
+
+def filter_image(window: Window, image: Array, taps: Array, out: Array, fill: Any, no_tap: float) -> None:
+    """Compute a window problem as ``scipy.ndimage`` does, in float64, into ``out``.
+
+    Taps of at most ``no_tap`` are left out, which matters where NaN or infinity lies under them. Integer outputs
+    are cut off towards zero, where the last bit of a sum can make a difference: they are always summed in SciPy's
+    order and with its rounding.
+    """
+    sums = np.dtype(np.float64)
+    left_out = (np.abs(taps.real) <= no_tap) & (np.abs(taps.imag) <= no_tap)
+    if left_out.any():
+        taps = np.where(left_out, 0, taps)
+        with np.errstate(all="ignore"):
+            finite = image.dtype.kind in "iu" or np.isfinite(image.sum())
+        if not (finite and np.isfinite(fill)):
+            _sum_taps(window, image, taps, out, fill)
+            return
+    parts = (1 + (image.dtype.kind == "c")) * (1 + (taps.dtype.kind == "c"))
+    if out.dtype.kind in "fc" and direct_cost(window, sums, parts) > SEARCH_NS:
+        chosen = choose(window, image, taps, out.dtype, sums=sums, fill=fill)
+        if chosen.method != "direct":
+            run(chosen, image, taps, out, fill)
+            return
+    slide(window, image, taps, out, fill, sums, fused=False)
+
+
+def _sum_taps(window: Window, image: Array, taps: Array, out: Array, fill: Any) -> None:
+    """Tap by tap over the whole image: slow, and no tap of 0 meets a NaN."""
+    dtype = np.result_type(np.float64, image.dtype, taps.dtype)
+    total = np.zeros(window.output_shape, dtype)
+    with np.errstate(all="ignore"):
+        for index in np.ndindex(*taps.shape):
+            if taps[index] != 0:
+                start = [i - pad for i, pad in zip(index, window.pad, strict=True)]
+                total += taps[index] * fft.gathered(image, start, window.output_shape, window, fill, dtype)
+        out[...] = total.astype(np.int64) if out.dtype.kind in "iu" else total

@@ -1,0 +1,407 @@
+"""SciPy's signal functions beside SciPy's."""
+
+import tracemalloc
+import warnings
+
+import hypothesis
+import numba
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.signal
+from hypothesis import strategies as st
+from strategies import LAYOUTS
+
+import numbaconv as nc
+from numbaconv import signal
+
+MODES = ("full", "same", "valid")
+BOUNDARIES = ("fill", "wrap", "symm", "pad", "circular", "symmetric")
+DTYPES = ("f4", "f8", "u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "c8", "c16", "?", "f2")
+METHODS = ("auto", "direct", "fft")
+
+
+def normal(random, shape, dtype):
+    """Numbers that fit the dtype, and fill it where it is an integer's."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return random.random(shape) > 0.5
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return random.integers(info.min, info.max, shape, dtype, endpoint=True)
+    values = random.normal(size=shape)
+    return (values + 1j * random.normal(size=shape) if dtype.kind == "c" else values).astype(dtype)
+
+
+@st.composite
+def pairs(draw, ndims=(2,), dtypes=DTYPES, largest=14):
+    """Two arrays of random shapes and dtypes, neither empty."""
+    ndim = draw(st.sampled_from(ndims))
+    most = largest if ndim < 3 else 5
+    first, second = (
+        tuple(draw(st.integers(1, most)) for _ in range(ndim)) for most in (draw(st.sampled_from((most, 5))), most)
+    )
+    if draw(st.booleans()):
+        first = (*first[:-1], draw(st.integers(1, 150 if ndim < 3 else 40)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kinds = [draw(st.sampled_from(dtypes)) for _ in range(2)]
+    if draw(st.booleans()):
+        kinds[1] = kinds[0]
+    return normal(random, first, kinds[0]), normal(random, second, kinds[1])
+
+
+def outcome(function, *arguments, **keywords):
+    """What a call returns, or the type of what it raises."""
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*arguments, **keywords)
+    except Exception as error:
+        return type(error)
+
+
+def assert_same(ours, theirs, bound):
+    """The same error, or the same shape, dtype and, but for rounding, values."""
+    if isinstance(theirs, type):
+        assert ours is theirs
+        return
+    assert not isinstance(ours, type), ours
+    assert (np.shape(ours), np.asarray(ours).dtype) == (np.shape(theirs), np.asarray(theirs).dtype)
+    if theirs.dtype.kind in "fc":
+        assert (np.abs(ours - theirs) <= bound).all()
+    else:
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def rounding(first, second, dtype, convolved):
+    """What rounding may do to two sums of these products in any order, complex ones of two products each."""
+    if dtype.kind not in "fc":
+        return 0
+    products = min(first.size, second.size) * (1 + (dtype.kind == "c"))
+    absolute = (np.abs(array.astype("c16")) for array in (first, second))
+    return 2 * (products + 3) * np.finfo(dtype).eps * convolved(*absolute)
+
+
+@hypothesis.given(
+    arrays=pairs(),
+    name=st.sampled_from(("convolve2d", "correlate2d")),
+    mode=st.sampled_from(MODES),
+    boundary=st.sampled_from(BOUNDARIES),
+    fill=st.sampled_from((0, 0, 3, -2.5)),
+)
+def test_2d(arrays, name, mode, boundary, fill):
+    theirs = outcome(getattr(scipy.signal, name), *arrays, mode, boundary, fill)
+    ours = outcome(getattr(signal, name), *arrays, mode, boundary, fill)
+    dtype = getattr(theirs, "dtype", np.dtype("i4"))
+    reference = getattr(scipy.signal, name)
+    assert_same(ours, theirs, rounding(*arrays, dtype, lambda x, k: reference(x, k, mode, boundary, abs(fill)).real))
+
+
+@hypothesis.given(
+    arrays=pairs(ndims=(1, 2, 3, 4), dtypes=DTYPES[:-1]),
+    name=st.sampled_from(("convolve", "correlate")),
+    mode=st.sampled_from(MODES),
+    method=st.sampled_from(("auto", "direct")),
+)
+def test_nd(arrays, name, mode, method):
+    theirs = outcome(getattr(scipy.signal, name), *arrays, mode, "direct")
+    ours = outcome(getattr(signal, name), *arrays, mode, method)
+    dtype = getattr(theirs, "dtype", np.dtype("i4"))
+    reference = getattr(scipy.signal, name)
+    assert_same(ours, theirs, rounding(*arrays, dtype, lambda x, k: reference(x, k, mode, "direct").real))
+
+
+@hypothesis.given(
+    arrays=pairs(ndims=(1, 2, 3), dtypes=("f4", "f8", "c8", "c16", "u1", "i4", "f2"), largest=40),
+    name=st.sampled_from(("fftconvolve", "oaconvolve")),
+    mode=st.sampled_from(MODES),
+    data=st.data(),
+)
+def test_transforms(arrays, name, mode, data):
+    first, second = arrays
+    axes = data.draw(st.none() | st.lists(st.integers(-first.ndim, first.ndim - 1), min_size=1, max_size=2))
+    if axes is not None and data.draw(st.booleans()):
+        others = [axis for axis in range(first.ndim) if axis not in [a % first.ndim for a in axes]]
+        second = second[tuple(slice(0, 1) if axis in others else slice(None) for axis in range(second.ndim))]
+    theirs = outcome(getattr(scipy.signal, name), first, second, mode, axes)
+    ours = outcome(getattr(signal, name), first, second, mode, axes)
+    if isinstance(theirs, type):
+        assert ours is theirs
+        return
+    size = float(np.abs(first.astype("c16")).sum() * np.abs(second.astype("c16")).max())
+    # SciPy transforms each array in its own precision.
+    inexact = [np.finfo(array.dtype).eps for array in (theirs, first, second) if array.dtype.kind in "fc"]
+    assert_same(ours, theirs, 30 * size * min(max(inexact, default=0), np.finfo("f4").eps))
+
+
+@hypothesis.given(arrays=pairs(dtypes=("f4", "f8")), boundary=st.sampled_from(("reflect", "mirror", "nearest")))
+def test_boundaries_beyond_scipy(arrays, boundary):
+    image, taps = arrays
+    pads = [(k // 2, k - 1 - k // 2) for k in taps.shape]
+    hypothesis.assume(all(max(pad) < n for pad, n in zip(pads, image.shape, strict=True)))
+    padded = np.pad(image, pads, "edge" if boundary == "nearest" else "reflect")
+    ours = signal.convolve2d(image, taps, "same", boundary)
+    theirs = scipy.signal.convolve2d(padded, taps, "valid")
+    bound = rounding(padded, taps, theirs.dtype, lambda x, k: scipy.signal.convolve2d(x, k, "valid").real)
+    assert (np.abs(ours - theirs) <= bound).all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["f4", "u1", "c16", "i4"])
+def test_layouts(layout, dtype):
+    random = np.random.default_rng(0)
+    image, taps = normal(random, (20, 45), dtype), normal(random, (4, 5), dtype)
+    if layout == "sliced" and np.dtype(dtype).kind != "f":
+        pytest.skip("is surrounded by NaN")
+    if "backwards" in layout and np.dtype(dtype).kind != "f":
+        pytest.skip("is surrounded by NaN")
+    arranged = [LAYOUTS[layout](array) for array in (image, taps)]
+    expected = signal.convolve2d(*(array.astype(dtype).copy() for array in arranged))
+    result = signal.convolve2d(*arranged)
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, expected)
+
+
+# ------------------------------------------------------------------------------------------ large problems
+
+
+def large(kind, dtype="f4", shape=(300, 400), taps=(31, 31)):
+    """An image and a kernel for which separable passes or transforms are chosen."""
+    random = np.random.default_rng(1)
+    image = normal(random, shape, dtype)
+    kernel = np.outer(*(normal(random, n, dtype) for n in taps)) if kind == "separable" else normal(random, taps, dtype)
+    return image, kernel
+
+
+def direct(image, taps):
+    """The result in float64, summed by SciPy tap by tap; integers wrap."""
+    return scipy.ndimage.convolve(image.astype("f8"), taps.astype("f8"), mode="constant")
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "taps"), [("separable", "f4", 31), ("separable", "f8", 31), ("fft", "f4", 101), ("fft", "f8", 61)]
+)
+def test_faster_ways(kind, dtype, taps):
+    """They are taken, and as accurate as direct summation."""
+    image, kernel = large(kind, dtype, (600, 700), (taps, taps))
+    assert signal.explain(image, kernel, "same").method == kind
+    ours = signal.convolve2d(image, kernel, "same")
+    part = (slice(250, 290), slice(300, 350))
+    around = tuple(slice(s.start - taps, s.stop + taps) for s in part)
+    wanted = direct(image[around], kernel)[taps:-taps, taps:-taps]
+    size = direct(np.abs(image[around]), np.abs(kernel))[taps:-taps, taps:-taps]
+    assert (np.abs(ours[part] - wanted) <= 30 * np.finfo(dtype).eps * size).all()
+
+
+@pytest.mark.parametrize("kind", ["separable", "fft"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nothing_spreads(kind, value):
+    """NaN and infinity reach the outputs that they reach in direct summation, and no others."""
+    image, kernel = large(kind, taps=(75, 75) if kind == "fft" else (31, 31))
+    image[100, 200] = value
+    ours = signal.convolve2d(image, kernel, "same")
+    theirs = signal.convolve(image, kernel, "same", "direct")
+    np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))
+    np.testing.assert_array_equal(np.isinf(ours), np.isinf(theirs))
+
+
+def test_overflow_between_the_passes():
+    """A line that overflows, though no sum does, is summed directly."""
+    image, kernel = large("separable")
+    kernel[15, :] *= 1e-6
+    kernel *= np.float32(1e-2)
+    image[50] *= np.float32(1e38)
+    ours = signal.convolve2d(image, kernel, "same")
+    theirs = signal.convolve(image, kernel, "same", "direct")
+    np.testing.assert_array_equal(np.isfinite(ours), np.isfinite(theirs))
+
+
+def test_wide_ranges_are_not_transformed():
+    """In float64 a transform would drown small values beside large ones; in float32 it has digits to spare."""
+    image, kernel = large("fft", "f8", taps=(75, 75))
+    assert signal.explain(image, kernel, "same").method == "fft"
+    image[:, :200] *= 1e6
+    plan = signal.explain(image, kernel, "same")
+    assert plan.method == "direct"
+    assert "last digits" in dict(plan.rejected)["fft"]
+    assert signal.explain(image.astype("f4"), kernel.astype("f4"), "same").method == "fft"
+
+
+def test_integers_by_transforms_are_exact():
+    random = np.random.default_rng(2)
+    image, kernel = random.integers(-999, 999, (300, 400)), random.integers(-99, 99, (61, 61))
+    assert signal.explain(image, kernel).method == "fft"
+    np.testing.assert_array_equal(signal.convolve2d(image, kernel), signal.convolve(image, kernel, method="direct"))
+    plan = signal.explain(image * 2**40, kernel)
+    assert "not provably exact" in dict(plan.rejected)["fft"]
+
+
+@pytest.mark.parametrize("kind", ["direct", "separable", "fft"])
+@pytest.mark.parametrize("dtype", ["f4", "c16", "u1"])
+def test_threads_change_nothing(kind, dtype):
+    image, kernel = large(kind, dtype, taps=(9, 9) if kind == "direct" else (45, 45))
+    before = numba.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2):
+            numba.set_num_threads(threads)
+            results.append(signal.convolve2d(image, kernel))
+    finally:
+        numba.set_num_threads(before)
+    np.testing.assert_array_equal(*results)
+
+
+def test_memory():
+    """Beside input and output, direct and separable sums take less than a tenth of them."""
+    image = np.ones((2160, 3840), np.float32)
+    for taps in (np.ones((3, 3), np.float32), np.eye(9, dtype=np.float32), np.ones((31, 31), np.float32)):
+        signal.convolve2d(image, taps, "same")
+        tracemalloc.start()
+        out = signal.convolve2d(image, taps, "same")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak - out.nbytes < 0.1 * (image.nbytes + out.nbytes)
+
+
+def test_the_interpreter_is_free():
+    from numbaconv.kernels import image
+
+    assert image.image_serial.targetoptions["nogil"]
+    assert image.image_parallel.targetoptions["nogil"]
+
+
+# ---------------------------------------------------------------------------------------------- the edges
+
+
+def test_nothing_is_left_to_scipy(monkeypatch):
+    """But for results of bool, half, longdouble and objects: SciPy's own functions raise here, and NumPy's."""
+
+    def refuse(*_arguments, **_keywords):
+        raise AssertionError("was handed on")
+
+    names = [name for name in signal.__all__ if hasattr(scipy.signal, name)]
+    for module in (scipy.signal, scipy.signal._signaltools):
+        for name in names:
+            monkeypatch.setattr(module, name, refuse)
+    for name in ("_convolve2d", "_correlateND"):
+        monkeypatch.setattr(scipy.signal._sigtools, name, refuse)
+    for name in nc.ndimage.__all__:
+        monkeypatch.setattr(scipy.ndimage, name, refuse)
+    for name in ("convolve", "correlate"):
+        monkeypatch.setattr(np, name, refuse)
+    random = np.random.default_rng(3)
+    for dtype in DTYPES[:-2]:
+        image, taps = normal(random, (9, 12), dtype), normal(random, (3, 4), dtype)
+        for mode in MODES:
+            for name in names:
+                getattr(signal, name)(image, taps, mode)
+                if not name.endswith("2d"):
+                    getattr(signal, name)(image[0], taps[0], mode)
+            for boundary in BOUNDARIES:
+                signal.convolve2d(image, taps, mode, boundary)
+        for name in nc.ndimage.__all__:
+            getattr(nc.ndimage, name)(image, taps[0] if name.endswith("1d") else taps)
+    for dtype in ("g", "?", "O"):
+        with pytest.raises(AssertionError, match="handed on"):
+            signal.convolve2d(np.ones((3, 3)).astype(dtype), np.ones((2, 2)).astype(dtype))
+
+
+@pytest.mark.parametrize("name", ["convolve2d", "correlate2d", "convolve", "correlate", "fftconvolve", "oaconvolve"])
+@pytest.mark.parametrize("shapes", [((0, 3), (2, 2)), ((3, 3), (0, 2)), ((3, 0), (2, 0)), ((), ()), ((3,), (2, 2))])
+@pytest.mark.parametrize("mode", MODES)
+def test_odd_shapes(name, shapes, mode):
+    arrays = [np.ones(shape) for shape in shapes]
+    theirs, ours = (outcome(getattr(module, name), *arrays, mode) for module in (scipy.signal, signal))
+    if isinstance(theirs, type):
+        assert ours is theirs
+    else:
+        assert (np.shape(ours), np.asarray(ours).dtype) == (np.shape(theirs), np.asarray(theirs).dtype)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("convolve2d", {"mode": "chips"}), ("convolve2d", {"boundary": "bogus"}), ("convolve2d", {"fillvalue": [1, 2]}),
+        ("convolve2d", {"fillvalue": 1j}), ("convolve2d", {"fillvalue": "a"}), ("correlate", {"mode": "chips"}),
+        ("convolve", {"mode": "chips"}), ("convolve", {"method": "chips"}), ("correlate", {"method": "chips"}),
+        ("fftconvolve", {"mode": "chips"}), ("fftconvolve", {"axes": 5}), ("fftconvolve", {"axes": []}),
+        ("oaconvolve", {"axes": [0, 0]}), ("oaconvolve", {"axes": "a"}), ("choose_conv_method", {"mode": "chips"}),
+    ],
+)  # fmt: skip
+def test_errors(name, arguments):
+    arrays = np.ones((4, 5)), np.ones((2, 3))
+    with pytest.raises(ValueError, match=r"\w"):
+        getattr(signal, name)(*arrays, **arguments)
+    assert outcome(getattr(scipy.signal, name), *arrays, **arguments) is ValueError
+
+
+def test_nan_in_a_transform_warns():
+    image = np.ones(50)
+    image[0] = np.nan
+    with pytest.warns(RuntimeWarning, match="NAN"):
+        assert np.isnan(signal.convolve(image, np.ones(3), method="fft")[0])
+    assert np.isnan(signal.convolve(image, np.ones(3))).sum() == 3
+
+
+def test_measured_choice():
+    chosen, times = signal.choose_conv_method(np.ones(100), np.ones(3), measure=True)
+    assert chosen == min(times, key=times.get)
+
+
+def test_plans_print():
+    image, kernel = large("separable")
+    text = str(signal.explain(image, kernel, "same"))
+    assert "separable: expected to be fastest" in text
+    assert "rejected   direct: expected to take" in text
+    with pytest.raises(TypeError, match="left to SciPy"):
+        signal.explain(np.ones((2, 2), bool), np.ones((2, 2), bool))
+
+
+def test_single_precision_transforms_err_less_than_sums():
+    """Where the plan takes them, on normal data; where values differ widely, it transforms in double precision."""
+    image, kernel = large("fft", taps=(75, 75))
+    plan = signal.explain(image, kernel, "same")
+    assert (plan.method, plan.single) == ("fft", True)
+    exact = signal.convolve(image.astype("f8"), kernel.astype("f8"), "same", "direct")
+    transformed, summed = signal.convolve2d(image, kernel, "same"), signal.convolve(image, kernel, "same", "direct")
+    assert np.square(transformed - exact).mean() < np.square(summed - exact).mean()
+    corner = np.s_[:4, :4]
+    assert np.square(transformed - exact)[corner].mean() < 4 * np.square(summed - exact)[corner].mean()
+    image[:, :150] *= 1000
+    plan = signal.explain(image, kernel, "same")
+    assert (plan.method, plan.single) == ("fft", False)
+    exact = signal.convolve(image.astype("f8"), kernel.astype("f8"), "same", "direct")
+    small = np.s_[:, 250:]
+    transformed, summed = signal.convolve2d(image, kernel, "same"), signal.convolve(image, kernel, "same", "direct")
+    assert np.square(transformed - exact)[small].mean() < np.square(summed - exact)[small].mean()
+
+
+def test_low_rank():
+    """A sum of outer products that gives every tap to the last digits is summed by rows and columns."""
+    random = np.random.default_rng(4)
+    parts = [np.outer(*random.integers(-9, 10, (2, 45))) for _ in range(2)]
+    kernel = sum(parts).astype(np.float32)
+    image = normal(random, (700, 800), "f4")
+    plan = signal.explain(image, kernel, "same")
+    assert plan.method == "separable"
+    assert plan.factors[0].shape == (45, 2)
+    ours, theirs = signal.convolve2d(image, kernel, "same"), signal.convolve(image, kernel, "same", "direct")
+    size = np.abs(kernel).sum() * np.abs(image).max()
+    assert np.abs(ours - theirs).max() < 1e-6 * size
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_transforms_do_not_overflow(dtype):
+    """Where the product of two spectra would, though no sum does, sums are taken, or transforms of a wider dtype."""
+    image, kernel = large("fft", dtype, taps=(75, 75))
+    big, small = (1e16, 1e16) if dtype == "f4" else (1e148, 1e148)
+    ours = signal.convolve2d(image * np.array(big, dtype), kernel * np.array(small, dtype), "same")
+    theirs = signal.convolve2d(image.astype("f8"), kernel.astype("f8"), "same") * big * small
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_integer_images_are_measured_in_full():
+    """Squares of narrow integers would wrap, and an uneven image pass for an even one."""
+    image, kernel = np.full((300, 400), 1, np.int64), large("fft", "f8", taps=(75, 75))[1]
+    image[:, :200] = 2**40
+    assert "last digits" in dict(signal.explain(image, kernel, "same").rejected)["fft"]
