@@ -16,10 +16,11 @@ import numpy as np
 
 from . import runtime
 from .algorithms import image
-from .algorithms.sharing import LINE, ceil_div
+from .algorithms.sharing import ceil_div
 from .algorithms.windows import Window
 from .arrays import Array, element_strides
 from .kernels import image_geometry as at
+from .kernels.blocking import LINE
 
 #: Problems that are remembered; beyond that all are forgotten.
 PROBLEMS_KEPT: Final = 4096

@@ -64,7 +64,7 @@ ARROWS = {
         "problem",
         "runtime",
     },
-    "filtering": {"algorithms", "arrays", "kernels.image_geometry", "runtime"},
+    "filtering": {"algorithms", "arrays", "kernels.blocking", "kernels.image_geometry", "runtime"},
     "choosing": {"algorithms", "arrays", "filtering", "runtime"},
     "scipy_rules": {"arrays", "choosing"},
     **{

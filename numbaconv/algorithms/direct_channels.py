@@ -15,7 +15,8 @@ from .sharing import FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
 #: Tiles that are summed before they are stored: 7 * 16 pixels fill whole vectors, and their sums half of the L1 cache.
 CHUNK_TILES = 16
 #: In vector multiply-adds: to start copying a row, to copy a vector of it, to transpose and store a square of
-#: lanes x lanes elements, to start a tile. And how much longer a multiply-add takes that loads its own vector of the input.
+#: lanes x lanes elements, to start a tile. And how much longer a multiply-add takes that loads its own vector of the
+#: input.
 COPY_ROW = 10
 COPY_VECTOR = 3
 TRANSPOSITION = 80

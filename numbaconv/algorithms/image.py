@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from ..kernels import image_geometry as at
-from ..kernels.blocking import VECTOR_BYTES
-from .sharing import LINE, ceil_div
+from ..kernels.blocking import LINE, VECTOR_BYTES
+from .sharing import ceil_div
 from .windows import Window, margin
 
 Array = np.ndarray[Any, np.dtype[Any]]
