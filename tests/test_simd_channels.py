@@ -24,6 +24,11 @@ LANEWISE = {
 }
 MICROKERNELS = [*BROADCAST.values(), *LANEWISE.values()]
 gather_channels, transpose_lanes = compiled(simd_channels.gather_channels), compiled(simd_channels.transpose_lanes)
+SPREAD = {
+    2: compiled(simd_channels.spread_groups_2),
+    4: compiled(simd_channels.spread_groups_4),
+    8: compiled(simd_channels.spread_groups_8),
+}
 store_planes, store_cell = compiled(simd_channels.store_planes), compiled(simd_channels.store_cell)
 
 
@@ -44,6 +49,8 @@ def check(dtype):
         test_run_microkernel(taps, stride, dtype)
     test_gather_channels(dtype)
     test_transpose_lanes(dtype)
+    for filters in SPREAD:
+        test_spread_groups(filters, dtype)
     for relu in (0, 1):
         test_stores(relu, dtype)
     test_sum_of_zeros(dtype)
@@ -127,6 +134,26 @@ def test_gather_channels(dtype):
             expected[1 + cells[j] : 1 + cells[j] + lanes] = x[1 + channel * step + j]
         gather_channels(x, 1, step, filters, phase, valid, count, y, 1, np.append(-1, cells), 1)
         np.testing.assert_array_equal(y, expected)
+
+
+@every_dtype
+@pytest.mark.parametrize("filters", SPREAD)
+def test_spread_groups(filters, dtype):
+    random = np.random.default_rng(0)
+    lanes = lanes_of(dtype)
+    if lanes % filters:
+        return  # the caller does not use it
+    for cells in range(4):
+        x = filled(random, (cells, lanes), dtype)
+        plane = x.size + 3
+        y = np.full(1 + filters * plane, np.nan, dtype)
+        y[1 : 1 + x.size] = x.ravel()
+        SPREAD[filters](y, 1, cells, plane)
+        planes = y[1:].reshape(filters, plane)
+        for c in range(filters):
+            expected = np.repeat(x[:, c::filters], filters, 1)
+            np.testing.assert_array_equal(planes[c, : x.size].reshape(x.shape), expected)
+        assert np.isnan(y[0]) and np.isnan(planes[:, x.size :]).all()  # noqa: PT018 - both are what surrounds
 
 
 @every_dtype

@@ -15,12 +15,13 @@ from .sharing import FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
 #: Tiles that are summed before they are stored: 7 * 16 pixels fill whole vectors, and their sums half of the L1 cache.
 CHUNK_TILES = 16
 #: In vector multiply-adds: to start copying a row, to copy a vector of it, to transpose and store a square of
-#: lanes x lanes elements, to start a tile. And how much longer a multiply-add takes that loads its own vector of the
-#: input.
+#: lanes x lanes elements, to start a tile, to spread a vector over groups. And how much longer a multiply-add takes
+#: that loads its own vector of the input.
 COPY_ROW = 10
 COPY_VECTOR = 3
 TRANSPOSITION = 80
 TILE = 60
+SPREAD = 2
 LANEWISE = 1.15
 
 
@@ -99,7 +100,10 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     squares = ceil_div(lines * columns, lanes) * TRANSPOSITION
     if _lanewise(geometry, itemsize):
         panels = ceil_div(geometry[at.GROUPS] * geometry[at.FILTERS], lanes)
-        copies = copied * (COPY_ROW + TRANSPOSITION * ceil_div(_pitch(geometry, columns), lanes))
+        transposed = ceil_div(_pitch(geometry, columns), lanes)
+        copies = copied * (COPY_ROW + TRANSPOSITION * transposed)
+        if geometry[at.CHANNELS] == geometry[at.FILTERS] in (2, 4, 8) and lanes % geometry[at.FILTERS] == 0:
+            copies = copies // geometry[at.CHANNELS] + copied * transposed * lanes * SPREAD
         return blocks * panels * (pixels * depth * LANEWISE + copies + squares)
     mr = _tile(geometry, itemsize)
     panels = ceil_div(geometry[at.FILTERS], mr)

@@ -34,6 +34,9 @@ from .simd_channels import (
     run_microkernel_5_stride2,
     run_microkernel_7,
     run_microkernel_7_stride2,
+    spread_groups_2,
+    spread_groups_4,
+    spread_groups_8,
     store_cell,
     store_planes,
 )
@@ -117,15 +120,14 @@ def pack_image(x, geometry, scratch, strip, start, channels):
 
 
 @kernel
-def pack_lanes(x, rows, geometry, scratch, strip, start, h, column, lines, phase, valid):
+def pack_lanes(x, rows, geometry, scratch, strip, start, h, column, lines, filters, jump, phase, valid):
     """scratch[strip + (r * PITCH + q) * lanes + n] = padded input (row r, column q of the block) of lane n's channel.
 
     As :func:`pack_planes`; ``start`` is the plane of lane 0's channel; ``phase`` is that lane's filter within its
-    group, and ``valid`` lanes have a filter. Padding is zeros; where a block is a whole image, it is there already.
+    group, and ``valid`` lanes have a filter. Every ``filters`` lanes the channel changes, by ``jump`` elements. Padding
+    is zeros; where a block is a whole image, it is there already.
     """
     lanes = VECTOR_BYTES // scratch.itemsize
-    filters = geometry[at.LANE_FILTERS]
-    jump = geometry[at.CHANNELS] * geometry[at.X_CHANNEL]
     height, width = geometry[at.IN_H], geometry[at.IN_W]
     cells = geometry[at.CELLS_START]
     if geometry[at.WHOLE] != 0 and geometry[at.X_W] == 1 and geometry[at.X_H] == width:
@@ -409,11 +411,26 @@ def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
     valid = min(lanes, geometry[at.FILTERS] - panel * lanes)
     start = geometry[at.X_START] + image * geometry[at.X_BATCH]
     start += group * geometry[at.CHANNELS] * geometry[at.X_CHANNEL]
-    for c in range(geometry[at.CHANNELS]):
+    channels, filters = geometry[at.CHANNELS], geometry[at.LANE_FILTERS]
+    # Groups that divide a vector: its channels are copied once, and spread over the lanes that read them.
+    spread = channels == filters and (filters == 2 or filters == 4 or filters == 8) and lanes % filters == 0
+    if spread:
+        channels, filters, jump = 1, 1, geometry[at.X_CHANNEL]
+    else:
+        jump = channels * geometry[at.X_CHANNEL]
+    for c in range(channels):
         for kd in range(geometry[at.KERNEL_D]):
             plane = depth_start(geometry, start + c * geometry[at.X_CHANNEL], d, kd)
             y = strip + c * geometry[at.STRIP_CHANNEL] + kd * geometry[at.STRIP_DEPTH]
-            pack_lanes(x, rows, geometry, scratch, y, plane, h, column, lines, phase, valid)
+            pack_lanes(x, rows, geometry, scratch, y, plane, h, column, lines, filters, jump, phase, valid)
+    if spread:
+        cells = geometry[at.KERNEL_D] * geometry[at.STRIP_DEPTH] // lanes
+        if geometry[at.LANE_FILTERS] == 2:
+            spread_groups_2(scratch, strip, cells, geometry[at.STRIP_CHANNEL])
+        elif geometry[at.LANE_FILTERS] == 4:
+            spread_groups_4(scratch, strip, cells, geometry[at.STRIP_CHANNEL])
+        else:
+            spread_groups_8(scratch, strip, cells, geometry[at.STRIP_CHANNEL])
 
 
 @kernel

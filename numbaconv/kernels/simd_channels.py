@@ -244,6 +244,39 @@ def gather_channels(typing_context, x, start, step, filters, phase, valid, count
     return signature, generate
 
 
+def _spread(filters: int) -> Any:
+    """Make the function that turns cells of channels into cells of what each lane's group reads."""
+
+    def spread_groups(typing_context, y, start, cells, plane):
+        """y[start + c * plane + i * lanes + n] = y[start + i * lanes + n - n % FILTERS + c], c < FILTERS, i < cells.
+
+        Lane n of the cells read is a channel, and a filter of a group of FILTERS channels and as many filters: of each
+        of its channels one plane is made, the first one in place. lanes is a multiple of FILTERS.
+        """
+        index = types.intp
+        return types.void(y, index, index, index), generate
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        y, start, cells, plane = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        first = element(context, builder, signature.args[0], y, start)
+        with cgutils.for_range(builder, cells) as loop:
+            address = builder.gep(first, [builder.mul(loop.index, constant(vectors.lanes))])
+            cell = vectors.load(address)
+            for c in range(filters):
+                lanes = [lane - lane % filters + c for lane in range(vectors.lanes)]
+                target = builder.gep(address, [builder.mul(plane, constant(c))])
+                vectors.store(vectors.shuffle(cell, cell, lanes), target)
+        return context.get_dummy_value()
+
+    spread_groups.__name__ = f"spread_groups_{filters}"
+    return intrinsic(spread_groups)
+
+
+#: By the filters of a group: those that divide every vector of this CPU.
+spread_groups_2, spread_groups_4, spread_groups_8 = (_spread(filters) for filters in (2, 4, 8))
+
+
 @intrinsic
 def transpose_lanes(typing_context, x, start, stride, valid, count, y, y_start, y_stride, order, first):
     """y[y_start + order[first + j] * y_stride + m] = x[start + m * stride + j] for j < count <= lanes and m < lanes.
