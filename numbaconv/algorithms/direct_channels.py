@@ -10,7 +10,7 @@ import numpy as np
 from ..kernels import geometry as at
 from ..kernels.blocking import BLOCK_BYTES, CHANNEL_TILE_PIXELS, DEPTH_BLOCK, RUNS, VECTOR_BYTES
 from ..problem import ConvProblem
-from .sharing import FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
+from .sharing import FEWEST_SHARED, FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
 
 #: Tiles that are summed before they are stored: 7 * 16 pixels fill whole vectors, and their sums half of the L1 cache.
 CHUNK_TILES = 16
@@ -166,7 +166,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     tiles = lines * ceil_div(columns, CHANNEL_TILE_PIXELS) if lanewise else 0
     geometry[at.CELLS_START] = geometry[at.TILES_START] + tiles
     weights = geometry[at.GROUPS] * geometry[at.PANELS] * mr * depth
-    lay_out(geometry, blocks, 0, weights)
+    lay_out(geometry, blocks, 0, weights, FEWEST_SHARED)
     geometry[at.FINITE_START] = geometry[at.PACKED]
     geometry[at.PACKED] += geometry[at.GROUPS] * geometry[at.PANELS]
     shared = geometry[at.PANEL_SPLIT] > 1 and not lanewise

@@ -12,6 +12,8 @@ from ..kernels.blocking import LINE
 #: and 7x7 layers up to 4 times slower on 2 threads (Zen 4). More than 8 threads find nothing to do in such a layer. Not
 #: derived from the number of threads, because what a task sums must not depend on it.
 FEWEST_TASKS: Final = 8
+#: The same where no task repeats what another one has packed.
+FEWEST_SHARED: Final = 16
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -24,15 +26,17 @@ def taps(geometry: MutableSequence[int]) -> int:
     return geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
 
 
-def lay_out(geometry: MutableSequence[int], blocks: int, block_elements: int, weights: int) -> None:
+def lay_out(
+    geometry: MutableSequence[int], blocks: int, block_elements: int, weights: int, fewest: int = FEWEST_TASKS
+) -> None:
     """Fill the slots that follow from how many blocks of pixels there are and how large one is.
 
     ``blocks`` counts those of all images and groups; ``block_elements`` is the scratch that one takes; ``weights``
     is the number of elements of the packed weights, behind which the bias lies. Where there are few blocks, several
-    tasks share one: each packs it for itself and multiplies it with some of the panels.
+    tasks share one, so that there are ``fewest`` tasks: each multiplies it with some of the panels.
     """
     panels = geometry[at.PANELS]
-    split = min(panels, ceil_div(FEWEST_TASKS, max(blocks, 1)))
+    split = min(panels, ceil_div(fewest, max(blocks, 1)))
     geometry[at.PANEL_SPLIT] = split
     geometry[at.TASKS] = blocks * split
     geometry[at.BIAS_START] = weights

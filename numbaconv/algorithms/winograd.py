@@ -10,7 +10,7 @@ import numpy as np
 from ..kernels import geometry as at
 from ..kernels.blocking import BUFFERED, LINE, TILE_BYTES, TILE_ROWS, VECTOR_BYTES, WINOGRAD_F4X3_POINTS
 from ..problem import ConvProblem
-from .sharing import ceil_div, lay_out, use_tile
+from .sharing import FEWEST_SHARED, ceil_div, lay_out, use_tile
 
 #: In vector multiply-adds: the input transform of NR tiles of one channel, the output transform of NR tiles of one
 #: filter, the transform of one 3x3 kernel. And how much longer the 36 short products take than one long one. Fitted to
@@ -83,7 +83,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     buffers = 36 * TILE_ROWS * nr + 12 * BUFFERED * geometry[at.PITCH]
     lay_out(geometry, blocks, transformed + buffers, weights)
     if geometry[at.PANEL_SPLIT] > 1:
-        lay_out(geometry, blocks, buffers, weights)
+        lay_out(geometry, blocks, buffers, weights, FEWEST_SHARED)
         geometry[at.SHARED] = blocks * transformed
     # Behind the bias lie the weights as they were: tiles with NaN or infinite sums are summed directly.
     geometry[at.RAW_START] = geometry[at.PACKED]

@@ -21,12 +21,11 @@ from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import CHANNEL_TILE_PIXELS, VECTOR_BYTES
 from .gemm import finished
-from .packing import NO_PLANE, copy_block, copy_run, depth_start, pack_weights_serial, source_index, zero_run
+from .packing import pack_weights_serial, zero_run
 from .simd import reset_counters
 from .simd_channels import (
     channels_microkernel_1,
     channels_microkernel_2,
-    gather_channels,
     run_microkernel_1,
     run_microkernel_3,
     run_microkernel_3_stride2,
@@ -34,143 +33,11 @@ from .simd_channels import (
     run_microkernel_5_stride2,
     run_microkernel_7,
     run_microkernel_7_stride2,
-    spread_groups_2,
-    spread_groups_4,
-    spread_groups_8,
     store_cell,
     store_planes,
 )
+from .strips import block_position, pack_panel_strip, pack_shared, pack_strip
 from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_start
-
-
-@kernel
-def pack_planes(x, geometry, scratch, strip, start, h, column, lines, channels):
-    """scratch[strip + c * STRIP_CHANNEL + r * PITCH + q] = padded input (channel c, row r, column q of the block).
-
-    ``start`` is the first cell of channel 0 in one plane (or NO_PLANE); the block is ``lines`` output rows from
-    ``h`` on and columns from ``column`` on.
-    """
-    first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
-    reach = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
-    pitch = geometry[at.PITCH]
-    first_row = h * geometry[at.STRIDE_H] - geometry[at.PAD_H]
-    # What the next block needs: it lies to the right, or below.
-    ahead = lines * geometry[at.STRIDE_H] * geometry[at.X_H]
-    if geometry[at.BLOCK_COLUMNS] < geometry[at.OUT_W]:
-        ahead = geometry[at.BLOCK_COLUMNS] * geometry[at.STRIDE_W] * geometry[at.X_W]
-    if geometry[at.LINE_STEP] == geometry[at.STRIDE_H]:
-        rows = (first_row, 1, (lines - 1) * geometry[at.STRIDE_H] + reach + 1)
-        copy_block(
-            x, start, channels, geometry, rows, (first, pitch, 1), scratch, (strip, pitch, geometry[at.STRIP_CHANNEL]),
-            ahead,
-        )  # fmt: skip
-        return
-    for line in range(lines):  # rows that no tap reads lie between the outputs
-        rows = (first_row + line * geometry[at.STRIDE_H], 1, reach + 1)
-        target = (strip + line * (reach + 1) * pitch, pitch, geometry[at.STRIP_CHANNEL])
-        copy_block(x, start, channels, geometry, rows, (first, pitch, 1), scratch, target, 0)
-
-
-@kernel
-def pack_cells(x, geometry, scratch, strip, start, h, column, lines, channels, lanes):
-    """scratch[strip + (r * PITCH + q) * lanes + c] = padded input (channel c, row r, column q of the block).
-
-    As :func:`pack_planes`, with the channels side by side: c < channels <= lanes.
-    """
-    first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
-    reach = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
-    pitch = geometry[at.PITCH]
-    step = geometry[at.LINE_STEP]
-    height, width = geometry[at.IN_H], geometry[at.IN_W]
-    for r in range((lines - 1) * step + reach + 1):
-        line = min(r // step, lines - 1)
-        row = (h + line) * geometry[at.STRIDE_H] - geometry[at.PAD_H] + r - line * step
-        xh = source_index(row, height, geometry[at.PAD_MODE])
-        y = strip + r * pitch * lanes
-        for q in range(pitch):
-            xw = source_index(first + q, width, geometry[at.PAD_MODE])
-            if start == NO_PLANE or xh < 0 or xw < 0:
-                zero_run(scratch, y, channels)
-            elif geometry[at.X_CHANNEL] == 1:
-                copy_run(x, start + xh * geometry[at.X_H] + xw * geometry[at.X_W], scratch, y, channels)
-            else:
-                for c in range(channels):
-                    source = start + xh * geometry[at.X_H] + xw * geometry[at.X_W] + c * geometry[at.X_CHANNEL]
-                    scratch[y + c] = x[source]
-            y += lanes
-
-
-@kernel
-def pack_image(x, geometry, scratch, strip, start, channels):
-    """As :func:`pack_planes` where a block is a whole image: the padding is there already, only pixels are copied."""
-    pitch = geometry[at.PITCH]
-    width = min(geometry[at.IN_W], pitch - geometry[at.PAD_W])
-    height = min(geometry[at.IN_H], geometry[at.STRIP_ROWS] - geometry[at.PAD_H])
-    first = strip + geometry[at.PAD_H] * pitch + geometry[at.PAD_W]
-    for c in range(channels):
-        source, y = start + c * geometry[at.X_CHANNEL], first + c * geometry[at.STRIP_CHANNEL]
-        for _ in range(height):
-            if geometry[at.X_W] == 1:
-                copy_run(x, source, scratch, y, width)
-            else:
-                for j in range(width):
-                    scratch[y + j] = x[source + j * geometry[at.X_W]]
-            source += geometry[at.X_H]
-            y += pitch
-
-
-@kernel
-def pack_lanes(x, rows, geometry, scratch, strip, start, h, column, lines, filters, jump, phase, valid):
-    """scratch[strip + (r * PITCH + q) * lanes + n] = padded input (row r, column q of the block) of lane n's channel.
-
-    As :func:`pack_planes`; ``start`` is the plane of lane 0's channel; ``phase`` is that lane's filter within its
-    group, and ``valid`` lanes have a filter. Every ``filters`` lanes the channel changes, by ``jump`` elements. Padding
-    is zeros; where a block is a whole image, it is there already.
-    """
-    lanes = VECTOR_BYTES // scratch.itemsize
-    height, width = geometry[at.IN_H], geometry[at.IN_W]
-    cells = geometry[at.CELLS_START]
-    if geometry[at.WHOLE] != 0 and geometry[at.X_W] == 1 and geometry[at.X_H] == width:
-        for p in range(0, height * width, lanes):
-            count = min(lanes, height * width - p)
-            gather_channels(x, start + p, jump, filters, phase, valid, count, scratch, strip, rows, cells + p)
-        return
-    first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
-    reach = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
-    pitch = geometry[at.PITCH]
-    step = geometry[at.LINE_STEP]
-    left = min(pitch, max(0, -first))
-    right = min(pitch, max(left, width - first))
-    line = 0
-    for r in range((lines - 1) * step + reach + 1):
-        if r - line * step >= step and line < lines - 1:
-            line += 1
-        row = (h + line) * geometry[at.STRIDE_H] - geometry[at.PAD_H] + r - line * step
-        y = strip + r * pitch * lanes
-        if start == NO_PLANE or row < 0 or row >= height:
-            zero_run(scratch, y, pitch * lanes)
-            continue
-        zero_run(scratch, y, left * lanes)
-        source = start + row * geometry[at.X_H] + (first + left) * geometry[at.X_W]
-        if geometry[at.X_W] == 1:
-            for q in range(left, right, lanes):
-                count = min(lanes, right - q)
-                if geometry[at.WHOLE] != 0:
-                    target, cell = strip, cells + row * width + first + q
-                else:
-                    target, cell = y, cells + q
-                gather_channels(
-                    x, source + q - left, jump, filters, phase, valid, count, scratch, target, rows, cell
-                )  # fmt: skip
-        else:
-            for q in range(left, right):
-                if filters == 1 and jump == 1:
-                    copy_run(x, source, scratch, y + q * lanes, valid)
-                else:
-                    for n in range(valid):
-                        scratch[y + q * lanes + n] = x[source + (phase + n) // filters * jump]
-                source += geometry[at.X_W]
-        zero_run(scratch, y + right * lanes, (pitch - right) * lanes)
 
 
 @kernel
@@ -362,88 +229,6 @@ def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, pan
                         scratch, strip, rows, low, table, high - low, weight, w, scratch, y, low - begin
                     )
         store_pixels(scratch, sums, weight, out, geometry, image, panel, line, column, columns, first, last)
-
-
-@kernel
-def block_position(number, geometry):
-    """Return (image, group, depth, row, column, rows, columns) of block ``number`` of pixels.
-
-    Blocks run through columns, rows, depths, images, groups of images.
-    """
-    width, height = geometry[at.BLOCK_COLUMNS], geometry[at.BLOCK_ROWS]
-    across = (geometry[at.OUT_W] + width - 1) // width
-    down = (geometry[at.OUT_H] + height - 1) // height
-    number, column = divmod(number, across)
-    number, row = divmod(number, down)
-    number, d = divmod(number, geometry[at.OUT_D])
-    image, group = divmod(number, geometry[at.GROUPS])
-    lines = min(height, geometry[at.OUT_H] - row * height)
-    columns = min(width, geometry[at.OUT_W] - column * width)
-    return image, group, d, row * height, column * width, lines, columns
-
-
-@kernel
-def pack_strip(x, geometry, scratch, strip, number, first, count, whole):
-    """Copy ``count`` channels, from ``first`` on, of the input under block ``number`` (all filters share it).
-
-    Where ``whole`` is not 0, the padding is in the strip already.
-    """
-    image, group, d, h, column, lines, _ = block_position(number, geometry)
-    start = geometry[at.X_START] + image * geometry[at.X_BATCH]
-    start += (group * geometry[at.CHANNELS] + first) * geometry[at.X_CHANNEL]
-    for kd in range(geometry[at.KERNEL_D]):
-        plane = depth_start(geometry, start, d, kd)
-        y = strip + first * geometry[at.STRIP_CHANNEL] + kd * geometry[at.STRIP_DEPTH]
-        if geometry[at.STRIP_CHANNEL] == 1:
-            pack_cells(x, geometry, scratch, y, plane, h, column, lines, count, geometry[at.CHANNELS])
-        elif whole != 0:
-            pack_image(x, geometry, scratch, y, plane, count)
-        else:
-            pack_planes(x, geometry, scratch, y, plane, h, column, lines, count)
-
-
-@kernel
-def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
-    """Copy the input under block ``number``, channel by channel of the groups to which the lanes of a panel belong."""
-    image, _, d, h, column, lines, _ = block_position(number, geometry)
-    lanes = VECTOR_BYTES // scratch.itemsize
-    group, phase = divmod(panel * lanes, geometry[at.LANE_FILTERS])
-    valid = min(lanes, geometry[at.FILTERS] - panel * lanes)
-    start = geometry[at.X_START] + image * geometry[at.X_BATCH]
-    start += group * geometry[at.CHANNELS] * geometry[at.X_CHANNEL]
-    channels, filters = geometry[at.CHANNELS], geometry[at.LANE_FILTERS]
-    # Groups that divide a vector: its channels are copied once, and spread over the lanes that read them.
-    spread = channels == filters and (filters == 2 or filters == 4 or filters == 8) and lanes % filters == 0
-    if spread:
-        channels, filters, jump = 1, 1, geometry[at.X_CHANNEL]
-    else:
-        jump = channels * geometry[at.X_CHANNEL]
-    for c in range(channels):
-        for kd in range(geometry[at.KERNEL_D]):
-            plane = depth_start(geometry, start + c * geometry[at.X_CHANNEL], d, kd)
-            y = strip + c * geometry[at.STRIP_CHANNEL] + kd * geometry[at.STRIP_DEPTH]
-            pack_lanes(x, rows, geometry, scratch, y, plane, h, column, lines, filters, jump, phase, valid)
-    if spread:
-        cells = geometry[at.KERNEL_D] * geometry[at.STRIP_DEPTH] // lanes
-        if geometry[at.LANE_FILTERS] == 2:
-            spread_groups_2(scratch, strip, cells, geometry[at.STRIP_CHANNEL])
-        elif geometry[at.LANE_FILTERS] == 4:
-            spread_groups_4(scratch, strip, cells, geometry[at.STRIP_CHANNEL])
-        else:
-            spread_groups_8(scratch, strip, cells, geometry[at.STRIP_CHANNEL])
-
-
-@kernel
-def pack_shared(part, x, geometry, scratch):
-    """Where tasks of different filters share a strip: copy part ``part`` of PARTS of the channels, of all strips.
-
-    Block b's strip starts at ``scratch[shared_start + b * STRIP]``.
-    """
-    channels = geometry[at.CHANNELS]
-    first, last = channels * part // PARTS, channels * (part + 1) // PARTS
-    for number in range(geometry[at.SHARED] // geometry[at.STRIP]):
-        strip = shared_start(scratch) + number * geometry[at.STRIP]
-        pack_strip(x, geometry, scratch, strip, number, first, last - first, 0)
 
 
 @kernel
