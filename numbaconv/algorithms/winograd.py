@@ -21,6 +21,8 @@ WEIGHT_TRANSFORM = 60
 SLOWDOWN = 1.1
 #: To start one of the 36 products: it counts where there are few channels.
 PRODUCT = 80
+#: To start a block of tiles: it counts where groups have few channels and filters.
+BLOCK = 12_000
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -56,7 +58,7 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
     products = 36 * panels * (geometry[at.CHANNELS] * TILE_ROWS * (TILE_BYTES // VECTOR_BYTES) + PRODUCT)
     transforms = geometry[at.CHANNELS] * INPUT_TRANSFORM + geometry[at.FILTERS] * OUTPUT_TRANSFORM
-    return blocks * (products + transforms) * SLOWDOWN
+    return blocks * (products + transforms + BLOCK) * SLOWDOWN
 
 
 def pack_cost(geometry: MutableSequence[int]) -> float:
