@@ -14,9 +14,10 @@ from .sharing import FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
 
 #: Output columns of one task, in register tiles: the strips of wider images would leave the cache.
 COLUMN_TILES = 16
-#: In vector multiply-adds: to start copying a row, to copy a vector of it, to store a vector of a tile that is cut off.
+#: In vector multiply-adds: to start copying a row, to copy a vector of it (of every other element), to store a vector of a tile that is cut off.
 COPY_ROW = 10
 COPY_VECTOR = 3
+STRIDED_VECTOR = 12
 #: The same for what all channels of a block share, once for each row of a strip: it makes depthwise layers slow.
 STRIP_ROW = 150
 STORE_VECTOR = 6
@@ -90,7 +91,8 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     depth = geometry[at.CHANNELS] * taps(geometry)
     products = tiles * panels * mr * vectors * depth
     copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
-    copies = copied * (lines + _halo(geometry, 1)) * (COPY_ROW + COPY_VECTOR * ceil_div(pitch, nr) * vectors)
+    vector = COPY_VECTOR if geometry[at.STRIDE_W] == 1 else STRIDED_VECTOR
+    copies = copied * (lines + _halo(geometry, 1)) * (COPY_ROW + vector * ceil_div(pitch, nr) * vectors)
     copies += copied // geometry[at.CHANNELS] * (lines + _halo(geometry, 1)) * STRIP_ROW
     cut = lines if anew and columns % nr else 0 if anew or pitch == columns else tiles
     blocked = ceil_div(geometry[at.CHANNELS], _channels(geometry))
