@@ -14,7 +14,8 @@ from .sharing import FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
 
 #: Output columns of one task, in register tiles: the strips of wider images would leave the cache.
 COLUMN_TILES = 16
-#: In vector multiply-adds: to start copying a row, to copy a vector of it (of every other element), to store a vector of a tile that is cut off.
+#: In vector multiply-adds: to start copying a row, to copy a vector of it (of every other element, or farther apart),
+#: to store a vector of a tile that is cut off.
 COPY_ROW = 10
 COPY_VECTOR = 3
 STRIDED_VECTOR = 12
