@@ -59,7 +59,8 @@ def conv2d(
         Groups of channels that do not mix; it divides C and F.
     algorithm : {"auto", "direct", "im2col", "winograd"}
         "auto" takes the one expected to be fastest, and :func:`explain` tells which and why. One that cannot serve the
-        call raises.
+        call raises. "direct" has two ways, which can be asked for: "direct_channels" has output channels in the vector
+        lanes, "direct_pixels" has pixels there.
     precision : {"exact", "standard", "fast"}
         "exact" sums products directly, never through Winograd's transforms.
     data_format : {"NCHW", "NHWC"}

@@ -1,4 +1,4 @@
-"""One host driver for each algorithm. Every driver module has the same six functions.
+"""One host driver for each algorithm, two for direct summation. Each of them has the same six functions.
 
 ``unsupported(problem)``
     None, or why the algorithm cannot serve the problem.
