@@ -80,7 +80,7 @@ def gathered(x: Array, starts: Sequence[int], sizes: Sequence[int], window: Wind
     for axis, (start, size, n) in enumerate(zip(starts, sizes, x.shape, strict=True)):
         table = sources(window.extensions[axis], n, np.arange(start, start + size))
         block = np.take(block, np.maximum(table, 0), axis)
-        outside = outside | np.expand_dims(table < 0, [other for other in range(x.ndim) if other != axis])
+        outside = outside | np.expand_dims(table < 0, tuple(other for other in range(x.ndim) if other != axis))
     block = block.astype(dtype)
     if outside.any():
         block[np.broadcast_to(outside, block.shape)] = fill
