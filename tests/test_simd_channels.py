@@ -23,7 +23,7 @@ LANEWISE = {
     (7, 2): compiled(simd_channels.run_microkernel_7_stride2),
 }
 MICROKERNELS = [*BROADCAST.values(), *LANEWISE.values()]
-gather_channels, transpose_lanes = compiled(simd_channels.gather_channels), compiled(simd_channels.transpose_lanes)
+gather_channels = compiled(simd_channels.gather_channels)
 SPREAD = {
     2: compiled(simd_channels.spread_groups_2),
     4: compiled(simd_channels.spread_groups_4),
@@ -158,6 +158,7 @@ def test_spread_groups(filters, dtype):
 
 @every_dtype
 def test_transpose_lanes(dtype):
+    """Groups of one filter: a transposition, as packed weights take it."""
     random = np.random.default_rng(0)
     lanes = lanes_of(dtype)
     for count, valid in np.ndindex(lanes, lanes):
@@ -167,7 +168,7 @@ def test_transpose_lanes(dtype):
         memory = np.concatenate([[np.nan], x.ravel()[: x.size - 3]]).astype(dtype)
         order = random.permutation(count)
         y = np.full(1 + (lanes + 2) * lanes, np.nan, dtype)
-        transpose_lanes(memory, 1, count + 3, valid, count, y, 1, lanes + 2, np.append(-1, order), 1)
+        gather_channels(memory, 1, count + 3, 1, 0, valid, count, y, 1, np.append(-1, order * (lanes + 2)), 1)
         written = y[1:].reshape(lanes, lanes + 2)
         np.testing.assert_array_equal(written[order][:, :lanes].T[:valid], x[:, :count])
         assert np.isnan(y[0])

@@ -36,6 +36,12 @@ def _lanewise(geometry: MutableSequence[int], itemsize: int) -> bool:
     return geometry[at.GROUPS] > 1 and few and geometry[at.PAD_MODE] == at.PAD_ZEROS
 
 
+def _spread(geometry: MutableSequence[int], itemsize: int) -> bool:
+    """Whether the groups of a panel, as many channels as filters, are copied once and spread over its lanes."""
+    filters = geometry[at.FILTERS]
+    return geometry[at.CHANNELS] == filters and filters in (2, 4, 8) and (VECTOR_BYTES // itemsize) % filters == 0
+
+
 def _tile(geometry: MutableSequence[int], itemsize: int) -> int:
     """Filters of a panel."""
     lanes = VECTOR_BYTES // itemsize
@@ -102,7 +108,7 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
         panels = ceil_div(geometry[at.GROUPS] * geometry[at.FILTERS], lanes)
         transposed = ceil_div(_pitch(geometry, columns), lanes)
         copies = copied * (COPY_ROW + TRANSPOSITION * transposed)
-        if geometry[at.CHANNELS] == geometry[at.FILTERS] in (2, 4, 8) and lanes % geometry[at.FILTERS] == 0:
+        if _spread(geometry, itemsize):
             copies = copies // geometry[at.CHANNELS] + copied * transposed * lanes * SPREAD
         return blocks * panels * (pixels * depth * LANEWISE + copies + squares)
     mr = _tile(geometry, itemsize)
@@ -125,6 +131,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     lines, columns = _block(geometry, itemsize)
     mr = _tile(geometry, itemsize)
     geometry[at.LANE_FILTERS] = 0
+    geometry[at.SPREAD] = int(lanewise and _spread(geometry, itemsize))
     if lanewise:
         geometry[at.LANE_FILTERS] = geometry[at.FILTERS]
         geometry[at.FILTERS] *= geometry[at.GROUPS]
@@ -191,9 +198,9 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 
     Where in a strip each run of taps of the first output lies (as many as the kernel has taps, or fewer): the longest
     runs first; then by kernel row, so that rows of padding can be left out; then by channel, depth and column. From
-    PIXELS_START on, how far each pixel of a block lies from the first. From ORDER_START on, the place of each tap
-    (c, kd, kh, kw) among the weights. For lanewise strips also: from TILES_START on, the first pixel of each tile; from
-    CELLS_START on, where the pixels of a whole image, or the columns of a row, lie in a strip.
+    PIXELS_START on, how far each pixel of a block lies from the first. From ORDER_START on, where each tap
+    (c, kd, kh, kw) lies among the weights of a panel. For lanewise strips also: from TILES_START on, the first pixel of
+    each tile; from CELLS_START on, where the pixels of a whole image, or the columns of a row, lie in a strip.
     """
     lanes = VECTOR_BYTES // itemsize
     if geometry[at.LANE_FILTERS] != 0:
@@ -219,7 +226,7 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
             runs_of_kind, taps_of_kind = np.moveaxis(runs_of_kind, 1, 3), np.moveaxis(taps_of_kind, 1, 3)
         starts.append(runs_of_kind.reshape(-1))
         order.append(taps_of_kind.reshape(-1))
-    place = np.argsort(np.concatenate(order))
+    place = np.argsort(np.concatenate(order)) * geometry[at.MR]
     table = np.zeros(place.size, np.int64)
     runs = np.concatenate(starts)
     table[: runs.size] = runs

@@ -89,10 +89,11 @@ ORDER_START: Final = 66  # direct, channels: where the order of the taps lies in
 TILES_START: Final = 67  # direct, channels: where the tiles' first pixels lie in the table of rows
 CELLS_START: Final = 68  # direct, channels: where the strip's cells of an image's pixels, or of a row, lie there
 FINITE_START: Final = 69  # direct, channels: where the packed weights say which panels are finite
+SPREAD: Final = 70  # direct, channels: 1 where a panel's channels are copied once and spread over the lanes
 RAW_START: Final = 50  # winograd: where the untransformed weights lie in the packed weights
 WEIGHT_STEP: Final = 51  # winograd: elements between two of the 36 matrices of weights
 INPUT_STEP: Final = 52  # winograd: the same of transformed tiles
-LENGTH: Final = 70
+LENGTH: Final = 71
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

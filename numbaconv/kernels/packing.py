@@ -8,7 +8,7 @@ from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import TILE_ROWS, VECTOR_BYTES
 from .simd import copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
-from .simd_channels import sum_of_zeros, transpose_lanes
+from .simd_channels import gather_channels, sum_of_zeros
 
 #: Stands for a plane of the input that lies in the padding. Real ones may start below 0, but no array reaches this far.
 NO_PLANE = -(2**62)
@@ -150,7 +150,7 @@ def pad_rows(x, line, channels, geometry, columns, y, goal, y_channel, begin, en
 def pack_panel(weight, rows, geometry, depth, group, panel, y, start):
     """Transpose a panel: y[start + k' * MR + m] = weight[group, panel * MR + m, k] for k < depth.
 
-    k' is k, and ``rows[ORDER_START + k]`` where there is such a table; then MR is whole vectors.
+    k' is k. Where there is a table at ORDER_START, MR is whole vectors, and ``rows[ORDER_START + k]`` is k' * MR.
 
     ``weight`` is (groups, filters, depth), C-contiguous and flat; filters that fill up the last panel are some values.
     """
@@ -165,8 +165,8 @@ def pack_panel(weight, rows, geometry, depth, group, panel, y, start):
             valid = max(1, min(lanes, count - m))
             source = x + min(m, count - 1) * depth
             for k in range(0, depth, lanes):
-                transpose_lanes(
-                    weight, source + k, depth, valid, min(lanes, depth - k), y, start + m, mr, rows,
+                gather_channels(
+                    weight, source + k, depth, 1, 0, valid, min(lanes, depth - k), y, start + m, rows,
                     geometry[at.ORDER_START] + k,
                 )  # fmt: skip
         return

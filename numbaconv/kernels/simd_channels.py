@@ -278,35 +278,6 @@ spread_groups_2, spread_groups_4, spread_groups_8 = (_spread(filters) for filter
 
 
 @intrinsic
-def transpose_lanes(typing_context, x, start, stride, valid, count, y, y_start, y_stride, order, first):
-    """y[y_start + order[first + j] * y_stride + m] = x[start + m * stride + j] for j < count <= lanes and m < lanes.
-
-    Rows m from ``valid`` on repeat the last valid one. Whole vectors are written, of x nothing else is read.
-    """
-    index = types.intp
-    signature = types.void(x, index, index, index, index, y, index, index, order, index)
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        x, start, stride, valid, count, y, y_start, y_stride, order, first = arguments
-        vectors = Vectors(context, builder, signature.args[0].dtype)
-        mask = vectors.first_lanes(count)
-        lines = []
-        for lane in range(vectors.lanes):
-            lines.append(vectors.load_masked(element(context, builder, signature.args[0], x, start), mask))
-            within = builder.icmp_signed("<", constant(lane + 1), valid)
-            start = builder.add(start, builder.select(within, stride, constant(0)))
-        target = element(context, builder, signature.args[5], y, y_start)
-        table = element(context, builder, signature.args[8], order, first)
-        for j, column in enumerate(_transposed(vectors, lines)):
-            with builder.if_then(builder.icmp_signed("<", constant(j), count)):
-                place = builder.mul(y_stride, builder.load(builder.gep(table, [constant(j)])))
-                vectors.store(column, builder.gep(target, [place]))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
 def sum_of_zeros(typing_context, x, start, count):
     """Return the sum of 0 * x[start + j], j < count: 0 where all are finite, else NaN. ``count`` is whole vectors."""
     signature = x.dtype(x, types.intp, types.intp)

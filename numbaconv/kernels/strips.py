@@ -193,9 +193,7 @@ def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
     start = geometry[at.X_START] + image * geometry[at.X_BATCH]
     start += group * geometry[at.CHANNELS] * geometry[at.X_CHANNEL]
     channels, filters = geometry[at.CHANNELS], geometry[at.LANE_FILTERS]
-    # Groups that divide a vector: its channels are copied once, and spread over the lanes that read them.
-    spread = channels == filters and (filters == 2 or filters == 4 or filters == 8) and lanes % filters == 0
-    if spread:
+    if geometry[at.SPREAD] != 0:
         channels, filters, jump = 1, 1, geometry[at.X_CHANNEL]
     else:
         jump = channels * geometry[at.X_CHANNEL]
@@ -204,7 +202,7 @@ def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
             plane = depth_start(geometry, start + c * geometry[at.X_CHANNEL], d, kd)
             y = strip + c * geometry[at.STRIP_CHANNEL] + kd * geometry[at.STRIP_DEPTH]
             pack_lanes(x, rows, geometry, scratch, y, plane, h, column, lines, filters, jump, phase, valid)
-    if spread:
+    if geometry[at.SPREAD] != 0:
         cells = geometry[at.KERNEL_D] * geometry[at.STRIP_DEPTH] // lanes
         if geometry[at.LANE_FILTERS] == 2:
             spread_groups_2(scratch, strip, cells, geometry[at.STRIP_CHANNEL])
