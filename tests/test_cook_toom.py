@@ -1,21 +1,26 @@
 """Winograd's matrices: they compute correlations, exactly, and the vector code multiplies by them."""
 
+import ctypes
 from fractions import Fraction
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numbaconv.algorithms.cook_toom import matrices
-from numbaconv.kernels.blocking import TILE_ROWS, VECTOR_BYTES, WINOGRAD_F4X3_POINTS
-from numbaconv.kernels.simd import winograd_input_f4x3, winograd_output_f4x3, winograd_weight_f4x3
+from numbaconv.algorithms.winograd import TILES
+from numbaconv.kernels.blocking import TILE_ROWS, VECTOR_BYTES
+from numbaconv.kernels.cook_toom import matrices
+from numbaconv.kernels.winograd_simd import Tile, input_transform, output_transform, tile_matrices, weight_transform
 
 fractions = st.fractions(-4, 4, max_denominator=8)
-LANES = VECTOR_BYTES // 8
-A, B = WINOGRAD_F4X3_POINTS
-OUTPUT, WEIGHT, INPUT = (np.array(matrix, np.float64) for matrix in matrices(4, 3, [0, A, -A, B, -B]))
+NONE = Tile(1, 1)
+#: Tiles along both axes, along one of them, and different ones.
+PAIRS = [
+    *[pair for m, r, *_ in TILES for pair in ((Tile(m, r), Tile(m, r)), (NONE, Tile(m, r)), (Tile(m, r), NONE))],
+    (Tile(4, 3), Tile(5, 4)),
+]
+tiles = pytest.mark.parametrize(("high", "wide"), PAIRS)
 
 
 def times(matrix, vector):
@@ -39,60 +44,95 @@ def test_points_refused(points):
         matrices(2, 3, points)
 
 
-@numba.njit
-def transform_input(rows, start, pitch, tails, out, out_start, out_stride):
-    winograd_input_f4x3(rows, start, pitch, tails, out, out_start, out_stride)
+@pytest.mark.parametrize(("m", "r"), [tile[:2] for tile in TILES])
+def test_tiles_correlate(m, r):
+    """The matrices of every tile that is used, exactly."""
+    output, weight, data = tile_matrices(Tile(m, r))
+    for i, j, k in np.ndindex(m, r, m + r - 1):
+        total = sum(a * g * b for a, g, b in zip(output[i], column(weight, j), column(data, k), strict=True))
+        assert total == (i + j == k)
 
 
-@numba.njit
-def transform_weight(x, x_start, y, y_start, y_stride):
-    winograd_weight_f4x3(x, x_start, y, y_start, y_stride)
+def column(matrix, number):
+    return [row[number] for row in matrix]
 
 
-@numba.njit
-def transform_output(sums, start, stride, rows, rows_start, pitch, bias, relu):
-    return winograd_output_f4x3(sums, start, stride, rows, rows_start, pitch, bias, relu)
+def call(function, *arguments):
+    """Call compiled code by its address with the addresses of arrays, and integers."""
+    values = [value.ctypes.data if isinstance(value, np.ndarray) else value for value in arguments]
+    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(values))(function)(*values)
 
 
-def test_input_transform():
-    """B^T d B of as many tiles as there are lanes."""
-    d = np.random.default_rng(0).normal(size=(LANES, 6, 6))
-    pitch = 4 * LANES + 3
-    rows = np.full(13 * pitch, np.nan)
-    for i in range(6):
-        rows[1 + i * pitch :][: 4 * LANES] = d[:, i, :4].ravel()
-        tail = rows[2 + (6 + i) * pitch :][: 4 * LANES].reshape(LANES, 4)
-        tail[:, :2] = d[:, i, 4:]
-    out = np.full(36 * (LANES + 1), np.nan)
-    transform_input(rows, 1, pitch, 2 + 6 * pitch, out, 1, LANES + 1)
-    actual = out.reshape(36, LANES + 1)[:, 1:].reshape(6, 6, LANES)
-    np.testing.assert_allclose(actual, np.einsum("ui,tij,vj->uvt", INPUT, d, INPUT), rtol=0, atol=1e-14)
-    assert np.isnan(out[:: LANES + 1]).all()
+def as_floats(tile):
+    return [np.array(matrix, np.float64) for matrix in tile_matrices(tile)]
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-14), (np.float32, 2e-7)])
-def test_weight_transform(dtype, tolerance):
-    """G g G^T of the filters of a panel."""
-    g = np.random.default_rng(1).normal(size=(3, 3, TILE_ROWS)).astype(dtype)
-    out = np.full(36 * (TILE_ROWS + 1), np.nan, dtype)
-    transform_weight(g.ravel(), 0, out, 1, TILE_ROWS + 1)
-    actual = out.reshape(36, TILE_ROWS + 1)[:, 1:].reshape(6, 6, TILE_ROWS)
-    np.testing.assert_allclose(actual, np.einsum("ui,ijm,vj->uvm", WEIGHT, g, WEIGHT), rtol=0, atol=tolerance)
-    assert np.isnan(out[:: TILE_ROWS + 1]).all()
+# Each takes a compilation: the numbers of groups take turns.
+@pytest.mark.parametrize(("high", "wide", "groups"), [(*pair, 2 ** (i % 3)) for i, pair in enumerate(PAIRS)])
+def test_input_transform(high, wide, groups):
+    """B^T d B of groups of neighbouring tiles; of the last group only as many as are asked for."""
+    lanes = VECTOR_BYTES // 4
+    if groups > lanes:
+        pytest.skip(f"{lanes} lanes are no {groups} groups")
+    width, last = lanes // groups, max(1, lanes // groups - 1)
+    random = np.random.default_rng(0)
+    region = wide.m * (width + wide.n) + 3
+    pitch = groups * region
+    cells = random.normal(size=(2, high.n, pitch)).astype(np.float32)
+    out_start, step = cells.size, 2 * lanes
+    scratch = np.concatenate([cells.reshape(-1), np.full(2 * high.n * wide.n * step, 7, np.float32)])
+    counts = [width] * (groups - 1) + [last]
+    table = np.array([[g * region, g * width, counts[g]] for g in range(groups)], np.int64)
+    function = input_transform(high, wide, groups, "float32")
+    call(function, scratch, table, 3 * groups, 3 * groups, 0, high.n * pitch, out_start, lanes, 2, pitch, step)
+    found = scratch[out_start:].reshape(2 * high.n * wide.n, 2, lanes)[: high.n * wide.n]
+    data_h, data_w = as_floats(high)[2], as_floats(wide)[2]
+    for c in range(2):
+        for g, count in enumerate(counts):
+            for t in range(count):
+                first = g * region + t * wide.m
+                expected = data_h @ cells[c, :, first : first + wide.n] @ data_w.T
+                np.testing.assert_allclose(found[:, c, g * width + t], expected.reshape(-1), rtol=0, atol=5e-4)
+    assert (found[:, :, (groups - 1) * width + last :] == 7).all()
+    assert (scratch[out_start + high.n * wide.n * step :] == 7).all()
 
 
+@tiles
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 1e-6)])
+def test_weight_transform(high, wide, dtype, tolerance):
+    """G g G^T of the filters of a panel; taps beyond the kernel's are zeros."""
+    random = np.random.default_rng(1)
+    lines, columns = max(1, high.r - 1), max(1, wide.r - 1)
+    g = random.normal(size=(2, lines, columns, TILE_ROWS)).astype(dtype)
+    out = np.full((high.n * wide.n, 3, TILE_ROWS), 7, dtype)
+    function = weight_transform(high, wide, dtype)
+    call(function, g, out, 2, g[0].size, TILE_ROWS, lines, columns, columns, 3 * TILE_ROWS)
+    whole = np.zeros((2, high.r, wide.r, TILE_ROWS))
+    whole[:, :lines, :columns] = g
+    expected = np.einsum("ui,cijm,vj->uvcm", as_floats(high)[1], whole, as_floats(wide)[1])
+    np.testing.assert_allclose(out[:, :2], expected.reshape(-1, 2, TILE_ROWS), rtol=tolerance, atol=tolerance)
+    assert (out[:, 2] == 7).all()
+
+
+@tiles
 @pytest.mark.parametrize("relu", [0, 1])
-def test_output_transform(relu):
+def test_output_transform(high, wide, relu):
     """A^T M A, the bias and the ReLU; the mask says which tiles hold numbers that are not finite."""
-    sums = np.random.default_rng(2).normal(size=(6, 6, LANES))
-    sums[2, 3, LANES - 1] = np.nan
-    pitch = 4 * LANES + 2
-    rows = np.full(4 * pitch + 1, 7.0)
-    mask = transform_output(sums.ravel(), 0, LANES, rows, 1, pitch, 0.25, relu)
-    expected = 0.25 + np.einsum("iu,uvt,jv->itj", OUTPUT, sums, OUTPUT)
+    lanes = VECTOR_BYTES // 4
+    sums = np.random.default_rng(2).normal(size=(high.n, wide.n, 2 * lanes)).astype(np.float32)
+    sums[high.n - 1, 0, lanes - 1] = np.nan
+    sums[0, wide.n - 1, lanes] = np.inf
+    pitch = 2 * wide.m * lanes + 2
+    rows, bias, mask = np.full((high.m + 1, pitch), 7, np.float32), np.float32([0.25]), np.zeros(1, np.int64)
+    function = output_transform(high, wide, "float32")
+    call(function, sums, rows, bias, mask, 2, lanes, wide.m * lanes, 2 * lanes, pitch, relu)
+    with np.errstate(invalid="ignore"):
+        expected = 0.25 + np.einsum("iu,uvt,jv->itj", as_floats(high)[0], sums, as_floats(wide)[0])
     if relu:
         expected = np.where(expected < 0, 0, expected)
-    actual = rows[1:].reshape(4, pitch)
-    np.testing.assert_allclose(actual[:, : 4 * LANES], expected.reshape(4, -1), rtol=0, atol=1e-13)
-    np.testing.assert_array_equal(actual[:, 4 * LANES :], 7)
-    assert mask == 1 << (LANES - 1)
+    tiles_found = rows[: high.m, : 2 * wide.m * lanes].reshape(high.m, 2 * lanes, wide.m)
+    whole = [t for t in range(2 * lanes) if t not in (lanes - 1, lanes)]
+    np.testing.assert_allclose(tiles_found[:, whole], expected[:, whole], rtol=2e-6, atol=2e-3)
+    assert (rows[high.m] == 7).all()
+    assert (rows[:, 2 * wide.m * lanes :] == 7).all()
+    assert mask[0] == 3 << (lanes - 1)

@@ -1,110 +1,295 @@
-"""Winograd's F(4x4, 3x3), fused over blocks of tiles. See :mod:`numbaconv.kernels.winograd`."""
+"""Winograd's F(m x m', r x r'), fused over blocks of tiles. See :mod:`numbaconv.kernels.winograd`."""
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
-from typing import Any
+from collections.abc import MutableSequence, Sequence
+from typing import Any, Final
 
 import numpy as np
 
 from ..kernels import geometry as at
-from ..kernels.blocking import BUFFERED, LINE, TILE_BYTES, TILE_ROWS, VECTOR_BYTES, WINOGRAD_F4X3_POINTS
+from ..kernels.blocking import BUFFERED, LINE, TILE_ROWS, VECTOR_BYTES
 from ..problem import ConvProblem
-from .sharing import FEWEST_SHARED, ceil_div, lay_out, use_tile
+from .sharing import FEWEST_SHARED, FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
 
-#: In vector multiply-adds: the input transform of NR tiles of one channel, the output transform of NR tiles of one
-#: filter, the transform of one 3x3 kernel. And how much longer the 36 short products take than one long one. Fitted to
-#: runs of ResNet's and VGG's layers (Zen 4).
-INPUT_TRANSFORM = 700
-OUTPUT_TRANSFORM = 500
-WEIGHT_TRANSFORM = 60
-SLOWDOWN = 1.1
-#: To start one of the 36 products: it counts where there are few channels.
-PRODUCT = 80
-#: To start a block of tiles: it counts where groups have few channels and filters.
+#: (m, r, channels, channels): F(m, r), and from how many channels of a group it keeps "auto"'s promise of 4 times plain
+#: float32's RMS error on normal data: along one axis, and along both. 0: never. The first tile keeps it always.
+#: docs/accuracy.md has the measurements.
+TILES: Final = (
+    (2, 3, 1, 1),
+    (4, 3, 1, 3),
+    (3, 4, 1, 2),
+    (2, 5, 1, 2),
+    (4, 5, 8, 0),
+    (5, 4, 8, 0),
+    (2, 7, 8, 0),
+)
+#: Longer kernels would be cut into many pieces, whose transformed weights take 4 times their memory.
+LONGEST: Final = 12
+#: In vector multiply-adds, for one place of a vector of tiles: to transform the input of one channel, and to transform
+#: and store the output of one filter; and for each shuffle that takes a column of tiles apart, or puts it together. To
+#: copy a vector of the input. Fitted, like what follows, to runs of some twenty layers with each tile (Zen 4).
+INPUT_POINT = 7.0
+INPUT_SHUFFLE = 2.0
+OUTPUT_POINT = 6.0
+COPY_VECTOR = 4
+#: To transform the weights of one filter and channel, for each place, 0.47 to 0.51. Larger arrays than malloc keeps are
+#: new memory in every call: 512 x 512 kernels took 1.7, and two threads gained less.
+WEIGHT_POINT = 0.5
+FRESH_BYTES = 2**25
+FRESH = 0.45
+#: To start a product: it counts where there are few channels. To start a block of tiles, or a run of them.
+PRODUCT = 40
 BLOCK = 12_000
+RUN = 150
+#: To read a byte of weights once more than the caches hold, beyond what the products hide.
+STREAM = 0.08
+CACHED_BYTES = 2**22
+#: How much longer all of it takes than the parts do by themselves.
+SLOWDOWN = 1.08
+#: Elements of transformed tiles that all threads may share.
+SHARED_ELEMENTS = 2**22
 
 
 def unsupported(problem: ConvProblem) -> str | None:
-    """Why not: Winograd serves two-dimensional 3x3 kernels of stride and dilation 1, in floating-point numbers."""
+    """Why not: Winograd serves kernels of stride 1 in one or two dimensions, in floating-point numbers."""
     if problem.dtype.kind != "f":
         return f"winograd's transforms have fractions, which {problem.dtype} does not"
-    if problem.ndim != 2:
-        return f"winograd needs 2 spatial dimensions, this problem has {problem.ndim}"
-    if problem.kernel_size != (3, 3):
-        return "winograd needs a 3x3 kernel, this one is {}x{}".format(*problem.kernel_size)
-    if problem.stride != (1, 1):
+    if problem.ndim > 2:
+        return f"winograd needs 1 or 2 spatial dimensions, this problem has {problem.ndim}"
+    if max(problem.kernel_size) == 1:
+        return "winograd saves nothing where the kernel has one tap"
+    if max(problem.kernel_size) > LONGEST:
+        size = "x".join(map(str, problem.kernel_size))
+        return f"winograd needs a kernel of at most {LONGEST} taps along each axis, this one is {size}"
+    if set(problem.stride) != {1}:
         return f"winograd needs stride 1, this one is {problem.stride}"
-    if problem.dilation != (1, 1):
-        return f"winograd needs dilation 1, this one is {problem.dilation}"
     return None
 
 
-def points() -> tuple[float, ...]:
-    """The finite interpolation points, in the order of the transforms' rows."""
-    a, b = WINOGRAD_F4X3_POINTS
-    return (0.0, a, -a, b, -b)
+def _fits(geometry: MutableSequence[int], number: int) -> bool:
+    """Whether a tile may be used: it must be accurate enough, and not be for longer kernels."""
+    _, r, one_axis, two_axes = TILES[number]
+    high, wide = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
+    least = two_axes if high > 1 and wide > 1 else one_axis
+    if r > max(high, wide, 3):
+        return False
+    if geometry[at.LENIENCY] == at.TILES_ALL:
+        return True
+    # The fewer taps a kernel has, the smaller the error of a plain loop: F(4x4, 3x3) reached 4.5 times it with 3
+    # channels and kernels of 2x2.
+    shortest = min(high if high > 1 else wide, wide if wide > 1 else high)
+    channels = geometry[at.CHANNELS] if shortest >= r else geometry[at.CHANNELS] // 4
+    return least > 0 and (geometry[at.LENIENCY] == at.TILES_STANDARD or channels >= least or number == 0)
 
 
-def _blocks(geometry: MutableSequence[int], itemsize: int) -> int:
-    """Blocks of NR tiles; the tiles of all images are numbered through."""
-    tiles = geometry[at.BATCH] * ceil_div(geometry[at.OUT_H], 4) * ceil_div(geometry[at.OUT_W], 4)
-    return ceil_div(tiles, TILE_BYTES // itemsize)
+def _set_tile(geometry: MutableSequence[int], itemsize: int, number: int) -> None:
+    """Fill the slots that follow from the tile, which serves every axis with more than one tap."""
+    for axis in range(2):
+        m, r = (TILES[number][0], TILES[number][1]) if geometry[at.KERNEL_H + axis] > 1 else (1, 1)
+        phase = ceil_div(geometry[at.OUT_H + axis], geometry[at.DILATION_H + axis])
+        geometry[at.TILE_H + axis] = m
+        geometry[at.TAPS_H + axis] = r
+        geometry[at.PIECES_H + axis] = ceil_div(geometry[at.KERNEL_H + axis], r)
+        geometry[at.DOWN + axis] = ceil_div(phase, m)
+    lanes = VECTOR_BYTES // itemsize
+    # Neighbouring tiles fill a vector, or half of one, or a quarter.
+    across = geometry[at.ACROSS]
+    groups = 1
+    while groups < 4 and across <= lanes // (2 * groups) and 2 * groups <= lanes:
+        groups *= 2
+    geometry[at.RUN_GROUPS] = groups
+
+
+def _points(geometry: MutableSequence[int]) -> int:
+    """Places of a transformed tile."""
+    high = geometry[at.TILE_H] + geometry[at.TAPS_H] - 1
+    return high * (geometry[at.TILE_W] + geometry[at.TAPS_W] - 1)
+
+
+def _tiles(geometry: MutableSequence[int]) -> int:
+    """Tiles of all images and phases, numbered through."""
+    phases = geometry[at.DILATION_H] * geometry[at.DILATION_W]
+    return geometry[at.BATCH] * phases * geometry[at.DOWN] * geometry[at.ACROSS]
+
+
+def _columns(geometry: MutableSequence[int], itemsize: int) -> int:
+    """NR, the tiles of a block: two vectors, or one where there are no more."""
+    lanes = VECTOR_BYTES // itemsize
+    return lanes if _tiles(geometry) <= lanes else 2 * lanes
+
+
+def _depth(geometry: MutableSequence[int]) -> int:
+    """Products that are summed at each place: one for each channel and piece of the kernel."""
+    return geometry[at.CHANNELS] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
+
+
+def _runs(geometry: MutableSequence[int], nr: int) -> int:
+    """Runs of neighbouring tiles that a block may have."""
+    return min(nr, ceil_div(nr - 1, geometry[at.ACROSS]) + 1)
+
+
+def _shared(geometry: MutableSequence[int], itemsize: int) -> bool:
+    """Whether all tasks share the transformed tiles: where there are few blocks for the threads."""
+    nr = _columns(geometry, itemsize)
+    blocks = geometry[at.GROUPS] * ceil_div(_tiles(geometry), nr)
+    return blocks < FEWEST_TASKS and blocks * _points(geometry) * _depth(geometry) * nr <= SHARED_ELEMENTS
+
+
+def _shuffles(m: int) -> int:
+    """Shuffles of each vector that take m columns apart, or put them together."""
+    shuffles = 0
+    while m % 2 == 0:
+        m //= 2
+        shuffles += 1
+    return shuffles + m - 1
+
+
+def _tile_cost(geometry: MutableSequence[int], itemsize: int) -> float:
+    """:func:`cost` with the tile that has been set."""
+    lanes = VECTOR_BYTES // itemsize
+    nr = _columns(geometry, itemsize)
+    tiles, points, depth = _tiles(geometry), _points(geometry), _depth(geometry)
+    blocks = ceil_div(tiles, nr)
+    panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
+    rest = tiles - (blocks - 1) * nr
+    if VECTOR_BYTES == 64:
+        width = (blocks - 1) * nr / lanes + ceil_div(2 * rest, lanes) / 2
+    else:
+        width = float(ceil_div(tiles, lanes))
+    products = points * panels * (width * depth * TILE_ROWS + blocks * PRODUCT)
+    runs = ceil_div(tiles, geometry[at.ACROSS])
+    group = lanes // geometry[at.RUN_GROUPS]
+    vectors = runs * ceil_div(geometry[at.ACROSS], group) / geometry[at.RUN_GROUPS]
+    lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
+    row = geometry[at.TILE_W] * geometry[at.ACROSS] + geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
+    copies = lines * ceil_div(row, lanes) * COPY_VECTOR
+    if geometry[at.DILATION_W] > 1:
+        copies = lines * row
+    shuffles = _shuffles(geometry[at.TILE_W])
+    transforms = depth * points * vectors * (INPUT_POINT + INPUT_SHUFFLE * shuffles)
+    transforms += geometry[at.CHANNELS] * runs * copies
+    outputs = width * points * (OUTPUT_POINT + shuffles) + runs * geometry[at.TILE_H] * 4
+    if geometry[at.DILATION_W] > 1:
+        outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W]
+    transforms += geometry[at.FILTERS] * outputs
+    weights = points * panels * depth * TILE_ROWS * itemsize
+    if weights * geometry[at.GROUPS] > CACHED_BYTES:
+        products += weights * STREAM * (1 if _shared(geometry, itemsize) else blocks)
+    return geometry[at.GROUPS] * (products + transforms + blocks * BLOCK + runs * RUN) * SLOWDOWN
+
+
+def _pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
+    """:func:`pack_cost` with the tile that has been set."""
+    places = float(geometry[at.GROUPS] * geometry[at.FILTERS] * _depth(geometry) * _points(geometry))
+    fresh = places * itemsize * FRESH if places * itemsize > FRESH_BYTES else 0.0
+    return places * WEIGHT_POINT + fresh
+
+
+def _choose(geometry: MutableSequence[int], itemsize: int) -> None:
+    """Set the allowed tile of the least cost."""
+    best, chosen = np.inf, -1
+    for number in range(len(TILES)):
+        if _fits(geometry, number):
+            _set_tile(geometry, itemsize, number)
+            total = _tile_cost(geometry, itemsize)
+            if geometry[at.REPACKED] != 0:
+                total += _pack_cost(geometry, itemsize)
+            if total < best:
+                best, chosen = total, number
+    _set_tile(geometry, itemsize, chosen)
+    geometry[at.TRANSFORM] = 1 + chosen
 
 
 def cost(geometry: MutableSequence[int], itemsize: int) -> float:
-    """36 products of whole register tiles for every block of NR tiles, and the transforms."""
-    blocks = geometry[at.GROUPS] * _blocks(geometry, itemsize)
-    panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
-    products = 36 * panels * (geometry[at.CHANNELS] * TILE_ROWS * (TILE_BYTES // VECTOR_BYTES) + PRODUCT)
-    transforms = geometry[at.CHANNELS] * INPUT_TRANSFORM + geometry[at.FILTERS] * OUTPUT_TRANSFORM
-    return blocks * (products + transforms + BLOCK) * SLOWDOWN
+    """Products of whole vectors of tiles, and the transforms; of the cheapest tile."""
+    _choose(geometry, itemsize)
+    return _tile_cost(geometry, itemsize)
 
 
-def pack_cost(geometry: MutableSequence[int]) -> float:
-    """The transforms of all kernels."""
-    return float(geometry[at.GROUPS] * geometry[at.FILTERS] * geometry[at.CHANNELS] * WEIGHT_TRANSFORM)
+def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
+    """The transforms of all kernels, by the cheapest tile."""
+    _choose(geometry, itemsize)
+    return _pack_cost(geometry, itemsize)
 
 
 def block(geometry: MutableSequence[int], itemsize: int) -> None:
-    """Make a task of one block of NR tiles."""
-    use_tile(geometry, TILE_ROWS, TILE_BYTES // itemsize)
-    nr = geometry[at.NR]
-    channels = geometry[at.CHANNELS]
+    """Make a task of one block of NR tiles or, where all tasks share them, of some panels of filters."""
+    _choose(geometry, itemsize)
+    nr = _columns(geometry, itemsize)
+    lanes = VECTOR_BYTES // itemsize
+    use_tile(geometry, TILE_ROWS, nr)
+    points, depth = _points(geometry), _depth(geometry)
+    runs = _runs(geometry, nr)
+    longest = min(nr, geometry[at.ACROSS])
+    group = lanes // geometry[at.RUN_GROUPS]
     panels = geometry[at.GROUPS] * geometry[at.PANELS]
-    geometry[at.CHANNEL_BLOCK] = channels
-    geometry[at.PITCH] = 4 * nr
-    # Without the odd line, the 36 places that a transform writes to are often 4 KiB apart, and share one set of the L1
-    # cache: transforming 512 x 512 kernels took 16 cycles for each weight then, and takes 10 now, most of them for new
-    # memory; 256 x 256 take 2.2 (Zen 4).
-    geometry[at.WEIGHT_STEP] = channels * TILE_ROWS + LINE
-    geometry[at.INPUT_STEP] = channels * nr + LINE
-    weights = panels * 36 * geometry[at.WEIGHT_STEP]
-    blocks = geometry[at.GROUPS] * _blocks(geometry, itemsize)
-    transformed = 36 * geometry[at.INPUT_STEP]
-    buffers = 36 * TILE_ROWS * nr + 12 * BUFFERED * geometry[at.PITCH]
-    lay_out(geometry, blocks, transformed + buffers, weights)
-    if geometry[at.PANEL_SPLIT] > 1:
-        lay_out(geometry, blocks, buffers, weights, FEWEST_SHARED)
+    m, reach = geometry[at.TILE_W], geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
+    lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
+    # A transform reads all lanes of a group of tiles, and as many columns as whole multiples of m.
+    width = max(m * ceil_div(longest, group) * group + ceil_div(geometry[at.TAPS_W] - 1, m) * m + reach, m * nr)
+    geometry[at.CHANNEL_BLOCK] = geometry[at.CHANNELS]
+    geometry[at.PITCH] = ceil_div(width, LINE) * LINE
+    geometry[at.RUN_STEP] = lines * geometry[at.PITCH]
+    # Without the odd lines, what a transform writes, and what lies in neighbouring channels, is often 4 KiB apart and
+    # shares one set of the L1 cache: transforming 512 x 512 kernels took 16 cycles for each weight then, and takes 10
+    # now, most of them for new memory; 256 x 256 take 2.2 (Zen 4).
+    geometry[at.GATHERED_STEP] = runs * geometry[at.RUN_STEP] + LINE
+    geometry[at.WEIGHT_STEP] = depth * TILE_ROWS + LINE
+    geometry[at.INPUT_STEP] = depth * nr + LINE
+    weights = panels * points * geometry[at.WEIGHT_STEP]
+    transformed = points * geometry[at.INPUT_STEP]
+    sums = points * TILE_ROWS * nr
+    gathered = max(BUFFERED * geometry[at.GATHERED_STEP], geometry[at.TILE_H] * geometry[at.PITCH])
+    integers = max(3 * (nr + 4), TILE_ROWS + 4 * nr)
+    cells = (geometry[at.TILE_H] + geometry[at.KERNEL_H] - 1) * (m + geometry[at.KERNEL_W] - 1)
+    geometry[at.GATHERED_START] = sums
+    geometry[at.TABLE_START] = sums + gathered
+    geometry[at.PLAIN_START] = geometry[at.TABLE_START] + ceil_div(integers * 8 // itemsize, LINE) * LINE
+    own = geometry[at.PLAIN_START] + cells * geometry[at.CHANNELS] * nr
+    blocks = geometry[at.GROUPS] * ceil_div(_tiles(geometry), nr)
+    if _shared(geometry, itemsize):
+        lay_out(geometry, geometry[at.GROUPS], own, weights, FEWEST_SHARED)
         geometry[at.SHARED] = blocks * transformed
-    # Behind the bias lie the weights as they were: tiles with NaN or infinite sums are summed directly.
+        geometry[at.TILE_START] = own
+    else:
+        lay_out(geometry, blocks, own + transformed, weights, 1)
+        geometry[at.SHARED] = 0
+        geometry[at.TILE_START] = own
+    # Behind the bias lie the weights as they were, for what is summed directly.
     geometry[at.RAW_START] = geometry[at.PACKED]
-    geometry[at.PACKED] += panels * TILE_ROWS * channels * 9
+    geometry[at.PACKED] += panels * TILE_ROWS * geometry[at.CHANNELS] * taps(geometry)
+    geometry[at.FUNCTIONS] = depth + geometry[at.CHANNELS] * taps(geometry)
 
 
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Row c of each of the 36 matrices starts at c * NR."""
-    return np.arange(geometry[at.CHANNELS], dtype=np.int64) * geometry[at.NR]
+    """Row k of a transformed block, k * NR; the rows of untransformed tiles by (c, kh, kw); addresses of functions."""
+    from ..kernels import winograd_simd as simd
+
+    nr = geometry[at.NR]
+    sizes = (geometry[at.CHANNELS], geometry[at.KERNEL_H], geometry[at.KERNEL_W])
+    c, h, w = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
+    width = geometry[at.TILE_W] + geometry[at.KERNEL_W] - 1
+    plain = ((h * width + w) * geometry[at.CHANNELS] + c) * nr
+    high, wide = (simd.Tile(geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))
+    dtype = f"float{8 * itemsize}"
+    functions = [
+        simd.input_transform(high, wide, geometry[at.RUN_GROUPS], dtype),
+        simd.weight_transform(high, wide, dtype),
+        simd.output_transform(high, wide, dtype),
+    ]
+    return np.concatenate([np.arange(_depth(geometry), dtype=np.int64) * nr, plain.reshape(-1), functions])
 
 
-def kernels() -> tuple[Any, ...]:
-    """The functions (pack serially, pack in parallel, run serially, run in parallel, pack and run serially)."""
+def name(geometry: MutableSequence[int]) -> str:
+    """The chosen tile as the literature writes it."""
+    tile, kernel = ("{}x{}".format(*(geometry[slot + axis] for axis in range(2))) for slot in (at.TILE_H, at.TAPS_H))
+    pieces = geometry[at.PIECES_H] * geometry[at.PIECES_W]
+    return f"F({tile}, {kernel})" + (f" on {pieces} pieces of the kernel" if pieces > 1 else "")
+
+
+def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
+    """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
     from ..kernels import winograd
 
-    return (
-        winograd.winograd_weights_serial,
-        winograd.winograd_weights_parallel,
-        winograd.winograd_serial,
-        winograd.winograd_parallel,
-        winograd.winograd_once,
-    )
+    return winograd.winograd_weights, winograd.winograd_tasks

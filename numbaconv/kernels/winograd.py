@@ -1,263 +1,439 @@
-"""Winograd convolution F(4x4, 3x3): 36 multiplications for 16 outputs of a 3x3 kernel instead of 144.
+"""Winograd convolution F(m x m', r x r'): (m + r - 1)(m' + r' - 1) multiplications for m m' outputs, not m m' r r'.
 
-Y = A^T [ sum over c of (G g G^T) * (B^T d B) ] A for each 4x4 tile of the output, with * elementwise (Lavin & Gray,
-"Fast algorithms for convolutional neural networks", CVPR 2016). The elementwise products of many tiles are 36 matrix
-products.
+Y = A^T [ sum over c of (G g G^T) * (B^T d B) ] A for each tile of m x m' outputs, with * elementwise (Lavin & Gray,
+"Fast algorithms for convolutional neural networks", CVPR 2016). The elementwise products of many tiles are one matrix
+product for each of the (m + r - 1)(m' + r' - 1) places in a transformed tile.
+
+- A larger kernel is cut into pieces of r x r' taps, which are further channels: their tiles begin r, 2 r, ... cells on.
+- Dilation d makes d separate images of every d-th row: phases. The same goes for columns.
+- F(1, 1) along an axis leaves it alone: that is how kernels of one row or of one column are served.
 
 A block of NR tiles goes through all three steps in a thread's scratch: nothing the size of the image is ever stored.
+A transform spreads NaN and infinity over its tile, and overflows before direct summation does: where a sum of a
+block is not finite, its tiles are summed directly, by the same microkernel.
 """
 
 from __future__ import annotations
 
-from numba import prange
-
-from ..runtime import kernel, parallel_kernel
+from ..runtime import kernel
 from . import geometry as at
 from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES
-from .gemm import finished
-from .packing import copy_block, pack_bias, pack_panel, source_index
+from .packing import copy_block, pack_bias, pack_panel
 from .simd import (
+    copy_between,
     copy_lanes,
     gemm_microkernel,
-    reset_counters,
-    winograd_input_f4x3,
-    winograd_output_f4x3,
-    winograd_weight_f4x3,
+    gemm_microkernel_half,
+    gemm_microkernel_narrow,
 )
 from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_start
+from .winograd_simd import address_of, call_function, integer_at, put_integer
+
+#: Where the functions' addresses follow one another in the table of rows.
+INPUT, WEIGHT, OUTPUT = 0, 1, 2
+#: Half a vector is worth a microkernel of its own where it takes half the time: on Zen 4 with AVX-512.
+HALVES = VECTOR_BYTES == 64
 
 
 @kernel
-def winograd_weights_serial(slot, slots, weight, bias, packed, rows, geometry):
-    """Transform the 3x3 kernels g of thread ``slot`` to U = G g G^T, laid out as 36 matrices for the microkernel.
+def points(geometry):
+    """How many places a transformed tile has, and so how many products there are."""
+    high = geometry[at.TILE_H] + geometry[at.TAPS_H] - 1
+    return high * (geometry[at.TILE_W] + geometry[at.TAPS_W] - 1)
 
-    packed[((g * PANELS + p) * 36 + u) * WEIGHT_STEP + c * MR + m] = U_u of filter p * MR + m and channel c of group g,
-    zeros beyond the last filter; then the bias (see ``pack_bias``); then, from RAW_START on, the weights, packed as by
-    ``pack_weights_serial``.
+
+@kernel
+def winograd_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
+    """Transform the kernels g of thread ``slot`` to U = G g G^T, laid out as matrices for the microkernel.
+
+    packed[((g * PANELS + p) * points + u) * WEIGHT_STEP + k * MR + m] = U_u of filter p * MR + m of group g and k over
+    (piece, channel), zeros beyond the last filter; then the bias (see ``pack_bias``); then, from RAW_START on, the
+    weights, packed as by ``pack_weights``.
     """
     panels = geometry[at.PANELS]
     channels = geometry[at.CHANNELS]
+    kernel_h, kernel_w = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
+    taps_h, taps_w = geometry[at.TAPS_H], geometry[at.TAPS_W]
     step = geometry[at.WEIGHT_STEP]
+    depth = channels * kernel_h * kernel_w
     every = geometry[at.GROUPS] * panels
     for number in range(every * slot // slots, every * (slot + 1) // slots):
         group, panel = divmod(number, panels)
-        raw = geometry[at.RAW_START] + number * channels * 9 * TILE_ROWS
-        pack_panel(weight, rows, geometry, channels * 9, group, panel, packed, raw)
-        for c in range(channels):
-            target = number * 36 * step + c * TILE_ROWS
-            winograd_weight_f4x3(packed, raw + c * 9 * TILE_ROWS, packed, target, step)
+        raw = geometry[at.RAW_START] + number * depth * TILE_ROWS
+        pack_panel(weight, rows, geometry, depth, group, panel, packed, raw)
+        target = number * points(geometry) * step
+        for h in range(0, kernel_h, taps_h):
+            for w in range(0, kernel_w, taps_w):
+                call_function(
+                    rows[geometry[at.FUNCTIONS] + WEIGHT],
+                    (
+                        address_of(packed, raw + (h * kernel_w + w) * TILE_ROWS), address_of(packed, target), channels,
+                        kernel_h * kernel_w * TILE_ROWS, TILE_ROWS, kernel_h - h, kernel_w - w, kernel_w, step,
+                    ),
+                )  # fmt: skip
+                target += channels * TILE_ROWS
     if slot == 0:
         pack_bias(bias, packed, geometry)
 
 
-@parallel_kernel
-def winograd_weights_parallel(slots, weight, bias, packed, rows, geometry):
-    """:func:`winograd_weights_serial` on ``slots`` threads."""
-    for slot in prange(slots):
-        winograd_weights_serial(slot, slots, weight, bias, packed, rows, geometry)
+@kernel
+def tile_count(geometry):
+    """Tiles of all images and phases."""
+    phases = geometry[at.DILATION_H] * geometry[at.DILATION_W]
+    return geometry[at.BATCH] * phases * geometry[at.DOWN] * geometry[at.ACROSS]
 
 
 @kernel
 def tile_run(tile, last, geometry):
-    """Return the tiles from ``tile`` to ``last`` in one row of one image: (image, tile row, first column, how many).
+    """Return the tiles from ``tile`` to ``last`` that are in one row: (image, output row, output column, how many).
 
-    Tiles are numbered through the rows of an image and through the images of the batch.
+    The row and the column are those of the first tile's first output; the next output of a tile is one dilation on.
+    Tiles are numbered through the rows of a phase, the phases of an image and the images of the batch.
     """
-    across = (geometry[at.OUT_W] + 3) // 4
-    down = (geometry[at.OUT_H] + 3) // 4
-    rest, column = divmod(tile, across)
-    image, row = divmod(rest, down)
-    return image, row, column, min(last - tile, across - column)
+    rest, column = divmod(tile, geometry[at.ACROSS])
+    rest, row = divmod(rest, geometry[at.DOWN])
+    rest, right = divmod(rest, geometry[at.DILATION_W])
+    image, below = divmod(rest, geometry[at.DILATION_H])
+    h = below + row * geometry[at.TILE_H] * geometry[at.DILATION_H]
+    w = right + column * geometry[at.TILE_W] * geometry[at.DILATION_W]
+    return image, h, w, min(last - tile, geometry[at.ACROSS] - column)
 
 
 @kernel
-def winograd_pack(x, geometry, scratch, block, buffer, group, tile, last, begin, end):
-    """scratch[block + u * INPUT_STEP + c * NR + t] = element u of B^T d B of tile ``tile`` + t, channel c of a group.
+def winograd_gather(x, geometry, scratch, buffer, group, tile, last, first_channel, some):
+    """Copy what is under the tiles from ``tile`` to ``last`` in ``some`` channels of a group.
 
-    For begin <= c < end. ``buffer`` is room in scratch for BUFFERED channels: of each 6 rows of the tiles' first four
-    columns and 6 of their last two, PITCH elements a row.
+    scratch[buffer + c * GATHERED_STEP + run * RUN_STEP + i * PITCH + j] = row i and column j under the run of tiles,
+    both counted in dilations from the first tile's first cell.
+    """
+    pitch = geometry[at.PITCH]
+    lanes = VECTOR_BYTES // scratch.itemsize
+    step_h, step_w = geometry[at.DILATION_H], geometry[at.DILATION_W]
+    lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
+    beyond = geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
+    size = geometry[at.IN_W]
+    plain = geometry[at.X_W] == 1 and step_w == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS
+    while tile < last:
+        image, h, w, count = tile_run(tile, last, geometry)
+        start = geometry[at.X_START] + image * geometry[at.X_BATCH]
+        start += (group * geometry[at.CHANNELS] + first_channel) * geometry[at.X_CHANNEL]
+        h -= geometry[at.PAD_H]
+        w -= geometry[at.PAD_W]
+        columns = geometry[at.TILE_W] * count + beyond
+        if plain:
+            for j in range(0, columns, lanes):
+                low, high = -(w + j), size - (w + j)
+                for i in range(lines):
+                    row = h + i * step_h
+                    inside = 0 <= row < geometry[at.IN_H]
+                    source = start + (row * geometry[at.X_H] if inside else 0) + w + j
+                    target = buffer + i * pitch + j
+                    for _ in range(some):
+                        copy_between(x, source, scratch, target, low, high if inside else 0)
+                        source += geometry[at.X_CHANNEL]
+                        target += geometry[at.GATHERED_STEP]
+        else:
+            copy_block(
+                x, start, some, geometry, (h, step_h, lines), (w, columns, step_w), scratch,
+                (buffer, pitch, geometry[at.GATHERED_STEP]), 0,
+            )  # fmt: skip
+        buffer += geometry[at.RUN_STEP]
+        tile += count
+
+
+@kernel
+def tabulate(geometry, table, lanes, tile, last):
+    """Cut the tiles from ``tile`` to ``last`` into groups of neighbours for the input transform; how many integers.
+
+    The table holds (where a group's cells lie among those gathered, its first tile, how many) for whole vectors of
+    groups: the last group is repeated.
+    """
+    width = lanes // geometry[at.RUN_GROUPS]
+    first, region, entry = tile, 0, 0
+    while tile < last:
+        _, _, _, count = tile_run(tile, last, geometry)
+        for t in range(0, count, width):
+            put_integer(table, entry, region + t * geometry[at.TILE_W])
+            put_integer(table, entry + 1, tile - first + t)
+            put_integer(table, entry + 2, min(width, count - t))
+            entry += 3
+        region += geometry[at.RUN_STEP]
+        tile += count
+    while entry % (3 * geometry[at.RUN_GROUPS]) != 0:
+        for slot in range(3):
+            put_integer(table, entry + slot, integer_at(table, entry + slot - 3))
+        entry += 3
+    return entry
+
+
+@kernel
+def winograd_pack(x, rows, geometry, scratch, block, own, group, tile, last, begin, end):
+    """scratch[block + u * INPUT_STEP + k * NR + t] = place u of B^T d B of tile ``tile`` + t, k over (piece, channel).
+
+    For channels begin <= c < end of a group. ``own`` is where the thread's sums start, with room for all else behind.
     """
     nr = geometry[at.NR]
     lanes = VECTOR_BYTES // scratch.itemsize
     channels = geometry[at.CHANNELS]
     pitch = geometry[at.PITCH]
-    for first_channel in range(begin, end, BUFFERED):
-        some = min(BUFFERED, end - first_channel)
-        done = tile
-        while done < last:
-            image, row, column, count = tile_run(done, last, geometry)
-            start = geometry[at.X_START] + image * geometry[at.X_BATCH]
-            start += (group * channels + first_channel) * geometry[at.X_CHANNEL]
-            first = 4 * column - geometry[at.PAD_W]
-            y = buffer + 4 * (done - tile)
-            rows = (4 * row - geometry[at.PAD_H], 1, 6)
-            for part in range(2):
-                copy_block(
-                    x, start, some, geometry, rows, (first + 4 * part, 4 * count, 1), scratch,
-                    (y + 6 * part * pitch, pitch, 12 * pitch), 4 * geometry[at.X_H],
+    buffer = own + geometry[at.GATHERED_START]
+    table = address_of(scratch, own + geometry[at.TABLE_START])
+    entries = tabulate(geometry, table, lanes, tile, last)
+    for c in range(begin, end, BUFFERED):
+        some = min(BUFFERED, end - c)
+        winograd_gather(x, geometry, scratch, buffer, group, tile, last, c, some)
+        target = block + c * nr
+        for h in range(geometry[at.PIECES_H]):
+            for w in range(geometry[at.PIECES_W]):
+                source = buffer + h * geometry[at.TAPS_H] * pitch + w * geometry[at.TAPS_W]
+                call_function(
+                    rows[geometry[at.FUNCTIONS] + INPUT],
+                    (
+                        address_of(scratch, 0), table, entries, 3 * geometry[at.RUN_GROUPS], source,
+                        geometry[at.GATHERED_STEP], target, nr, some, pitch, geometry[at.INPUT_STEP],
+                    ),
                 )  # fmt: skip
-            done += count
-        for c in range(some):
-            rows = buffer + c * 12 * pitch
-            target = block + (first_channel + c) * nr
-            for t in range(0, last - tile, lanes):
-                winograd_input_f4x3(
-                    scratch, rows + 4 * t, pitch, rows + 6 * pitch + 4 * t, scratch, target + t, geometry[at.INPUT_STEP]
-                )
+                target += channels * nr
 
 
 @kernel
-def winograd_store(x, weight, out, geometry, scratch, buffer, group, row, tile, last, spoiled):
-    """Copy the 4 rows of outputs of filter ``row`` of a group from ``buffer`` to ``out``, cut off at the image's edges.
+def winograd_multiply(weight, scratch, block, sums, rows, geometry, matrices, tiles, out):
+    """scratch[sums + (u * MR + m) * NR + t] = sum over k of U_u[m, k] * V_u[k, t], for each place u and t < ``tiles``.
 
-    A tile whose bit is set in ``spoiled`` has sums that are NaN or infinite and is computed again by
-    :func:`direct_pixel`: the transforms spread such values over a tile, and overflow before direct summation does.
+    A block with few tiles in its last vector is multiplied by narrower microkernels: more sums than wanted are written.
     """
+    nr = geometry[at.NR]
+    lanes = VECTOR_BYTES // scratch.itemsize
+    depth = geometry[at.CHANNELS] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
+    for u in range(points(geometry)):
+        a = (matrices + u) * geometry[at.WEIGHT_STEP]
+        b = block + u * geometry[at.INPUT_STEP]
+        c = sums + u * TILE_ROWS * nr
+        left = tiles
+        if left > lanes and (not HALVES or left > lanes + lanes // 2):
+            gemm_microkernel(weight, a, scratch, b, rows, depth, out, c, nr, 1, 0, 0, at.FINISH_NOTHING)
+            left = 0
+        elif left > lanes // 2 or not HALVES:
+            gemm_microkernel_narrow(weight, a, scratch, b, rows, depth, out, c, nr, 1, 0, 0, at.FINISH_NOTHING)
+            left -= lanes
+            b += lanes
+            c += lanes
+        if left > 0:
+            gemm_microkernel_half(weight, a, scratch, b, rows, depth, out, c, nr, 1, 0, 0, at.FINISH_NOTHING)
+
+
+@kernel
+def tabulate_runs(geometry, table, tile, last):
+    """Note where the outputs of each run of tiles from ``tile`` to ``last`` lie; return how many runs there are.
+
+    The table holds (the first output of channel 0, rows, columns, columns of whole tiles). Working them out takes
+    divisions, more of them for one filter than storing its outputs takes time.
+    """
+    high, wide = geometry[at.TILE_H], geometry[at.TILE_W]
+    runs = 0
+    while tile < last:
+        image, h, w, count = tile_run(tile, last, geometry)
+        start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
+        start += h * geometry[at.OUT_STRIDE_H] + w * geometry[at.OUT_STRIDE_W]
+        put_integer(table, 4 * runs, start)
+        put_integer(table, 4 * runs + 1, min(high, -((h - geometry[at.OUT_H]) // geometry[at.DILATION_H])))
+        put_integer(table, 4 * runs + 2, min(wide * count, -((w - geometry[at.OUT_W]) // geometry[at.DILATION_W])))
+        put_integer(table, 4 * runs + 3, wide * count)
+        runs += 1
+        tile += count
+    return runs
+
+
+@kernel
+def winograd_store(out, geometry, scratch, buffer, channel, table, runs):
+    """Copy the outputs of a filter from ``buffer`` to ``out[channel]``, cut off at the image's edges."""
     pitch = geometry[at.PITCH]
     lanes = VECTOR_BYTES // out.itemsize
-    step = geometry[at.OUT_STRIDE_W]
-    channel = group * geometry[at.FILTERS] + row
-    first = tile
-    while tile < last:
-        image, tile_row, column, count = tile_run(tile, last, geometry)
-        columns = min(4 * count, geometry[at.OUT_W] - 4 * column)
-        start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + channel * geometry[at.OUT_CHANNEL]
-        for i in range(min(4, geometry[at.OUT_H] - 4 * tile_row)):
-            h = 4 * tile_row + i
-            y = start + h * geometry[at.OUT_STRIDE_H] + 4 * column * step
-            source = buffer + i * pitch + 4 * (tile - first)
+    step_h = geometry[at.DILATION_H] * geometry[at.OUT_STRIDE_H]
+    step = geometry[at.DILATION_W] * geometry[at.OUT_STRIDE_W]
+    for run in range(runs):
+        columns = integer_at(table, 4 * run + 2)
+        for i in range(integer_at(table, 4 * run + 1)):
+            y = channel + integer_at(table, 4 * run) + i * step_h
+            source = buffer + i * pitch
             if step == 1:
                 for j in range(0, columns, lanes):
                     copy_lanes(scratch, source + j, out, y + j, columns - j)
             else:
                 for j in range(columns):
                     out[y + j * step] = scratch[source + j]
-            for j in range(columns if spoiled != 0 else 0):
-                if (spoiled >> (tile - first + j // 4)) & 1:
-                    direct_pixel(x, weight, out, y + j * step, geometry, image, group, row, h, 4 * column + j)
-        tile += count
+        buffer += integer_at(table, 4 * run + 3)
 
 
 @kernel
-def direct_pixel(x, weight, out, target, geometry, image, group, row, h, w):
-    """out[target] = output (image, filter ``row`` of a group, h, w), summed one product after the other.
+def spread_plain(x, geometry, scratch, own, group, tile, last):
+    """scratch[plain + ((i * width + j) * channels + c) * NR + t] = cell (i, j) under tile ``tile`` + t, channel c.
 
-    ``weight`` is packed by :func:`winograd_weights_serial`; its untransformed part is read.
-    """
-    channels = geometry[at.CHANNELS]
-    mode = geometry[at.PAD_MODE]
-    panel, m = divmod(row, TILE_ROWS)
-    tap = geometry[at.RAW_START] + (group * geometry[at.PANELS] + panel) * channels * 9 * TILE_ROWS + m
-    bias = weight[geometry[at.BIAS_START] + group * geometry[at.PANELS] * TILE_ROWS + row]
-    zero = out.dtype.type(0)
-    total = zero
-    for c in range(channels):
-        start = geometry[at.X_START] + image * geometry[at.X_BATCH] + (group * channels + c) * geometry[at.X_CHANNEL]
-        for kh in range(3):
-            xh = source_index(h - geometry[at.PAD_H] + kh, geometry[at.IN_H], mode)
-            for kw in range(3):
-                xw = source_index(w - geometry[at.PAD_W] + kw, geometry[at.IN_W], mode)
-                value = x[start + xh * geometry[at.X_H] + xw * geometry[at.X_W]] if xh >= 0 and xw >= 0 else zero
-                total += value * weight[tap]
-                tap += TILE_ROWS
-    out[target] = finished(total, bias, geometry[at.FINISH])
-
-
-@kernel
-def winograd_shared(part, x, geometry, scratch, buffer):
-    """Where several tasks share a block of tiles: transform part ``part`` of PARTS of the channels, of all blocks.
-
-    Block b of group g is the matrices from ``scratch[shared_start + (g * blocks + b) * 36 * INPUT_STEP]`` on.
+    The cells are those that the tile's outputs read, ``width`` = TILE_W + KERNEL_W - 1 in a row.
     """
     nr = geometry[at.NR]
     channels = geometry[at.CHANNELS]
-    tiles = geometry[at.BATCH] * ((geometry[at.OUT_H] + 3) // 4) * ((geometry[at.OUT_W] + 3) // 4)
+    height, width = geometry[at.TILE_H] + geometry[at.KERNEL_H] - 1, geometry[at.TILE_W] + geometry[at.KERNEL_W] - 1
+    buffer = own + geometry[at.GATHERED_START]
+    for first in range(0, channels, BUFFERED):
+        some = min(BUFFERED, channels - first)
+        winograd_gather(x, geometry, scratch, buffer, group, tile, last, first, some)
+        source, done = buffer, tile
+        while done < last:
+            _, _, _, count = tile_run(done, last, geometry)
+            for i in range(height):
+                for j in range(width):
+                    for c in range(some):
+                        y = own + geometry[at.PLAIN_START] + ((i * width + j) * channels + first + c) * nr + done - tile
+                        cell = source + c * geometry[at.GATHERED_STEP] + i * geometry[at.PITCH] + j
+                        for t in range(count):
+                            scratch[y + t] = scratch[cell + t * geometry[at.TILE_W]]
+            source += geometry[at.RUN_STEP]
+            done += count
+
+
+@kernel
+def sum_directly(weight, out, rows, geometry, scratch, own, table, group, panel, tile, last):
+    """Compute the outputs of a panel's spoiled tiles by direct summation, from what :func:`spread_plain` wrote.
+
+    Integer m of the table has bit t set where tile ``tile`` + t of the panel's filter m is spoiled.
+    """
+    nr = geometry[at.NR]
+    channels = geometry[at.CHANNELS]
+    width = geometry[at.TILE_W] + geometry[at.KERNEL_W] - 1
+    depth = channels * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    number = group * geometry[at.PANELS] + panel
+    a = geometry[at.RAW_START] + number * depth * TILE_ROWS
+    bias = geometry[at.BIAS_START] + number * TILE_ROWS
+    taps = rows[channels * geometry[at.PIECES_H] * geometry[at.PIECES_W] :]
+    spare = own + geometry[at.TILE_START]
+    wide = nr > VECTOR_BYTES // scratch.itemsize
+    step_h, step_w = geometry[at.DILATION_H], geometry[at.DILATION_W]
+    for i in range(geometry[at.TILE_H]):
+        for j in range(geometry[at.TILE_W]):
+            b = own + geometry[at.PLAIN_START] + (i * width + j) * channels * nr
+            if wide:
+                gemm_microkernel(
+                    weight, a, scratch, b, taps, depth, out, spare, nr, 1, 0, bias, geometry[at.FINISH]
+                )  # fmt: skip
+            else:
+                gemm_microkernel_narrow(
+                    weight, a, scratch, b, taps, depth, out, spare, nr, 1, 0, bias, geometry[at.FINISH]
+                )  # fmt: skip
+            for t in range(last - tile):
+                image, h, w, _ = tile_run(tile + t, last, geometry)
+                h += i * step_h
+                w += j * step_w
+                if h >= geometry[at.OUT_H] or w >= geometry[at.OUT_W]:
+                    continue
+                y = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
+                y += h * geometry[at.OUT_STRIDE_H] + w * geometry[at.OUT_STRIDE_W]
+                y += (group * geometry[at.FILTERS] + panel * TILE_ROWS) * geometry[at.OUT_CHANNEL]
+                for m in range(min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)):
+                    if (integer_at(table, m) >> t) & 1:
+                        out[y + m * geometry[at.OUT_CHANNEL]] = scratch[spare + m * nr + t]
+
+
+@kernel
+def winograd_panel(weight, out, rows, geometry, scratch, block, own, group, panel, tile, last):
+    """Compute the outputs of one panel of filters for a block of tiles; return whether one of them is spoiled."""
+    nr = geometry[at.NR]
+    lanes = VECTOR_BYTES // out.itemsize
+    buffer = own + geometry[at.GATHERED_START]
+    table = address_of(scratch, own + geometry[at.TABLE_START])
+    relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
+    number = group * geometry[at.PANELS] + panel
+    tiles = last - tile
+    runs = table + 8 * TILE_ROWS
+    count = tabulate_runs(geometry, runs, tile, last)
+    winograd_multiply(weight, scratch, block, own, rows, geometry, number * points(geometry), tiles, out)
+    spoiled = 0
+    for m in range(min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)):
+        mask = table + 8 * m
+        call_function(
+            rows[geometry[at.FUNCTIONS] + OUTPUT],
+            (
+                address_of(scratch, own + m * nr), address_of(scratch, buffer),
+                address_of(weight, geometry[at.BIAS_START] + number * TILE_ROWS + m), mask,
+                (tiles + lanes - 1) // lanes, lanes, lanes * geometry[at.TILE_W],
+                TILE_ROWS * nr, geometry[at.PITCH], relu,
+            ),
+        )  # fmt: skip
+        channel = group * geometry[at.FILTERS] + panel * TILE_ROWS + m
+        winograd_store(out, geometry, scratch, buffer, channel * geometry[at.OUT_CHANNEL], runs, count)
+        put_integer(mask, 0, integer_at(mask, 0) & ((1 << tiles) - 1))
+        spoiled |= integer_at(mask, 0)
+    return spoiled != 0
+
+
+@kernel
+def winograd_shared(part, x, rows, geometry, scratch, own):
+    """Where all tasks share all blocks of tiles: transform part ``part`` of PARTS of the channels, of every block.
+
+    Block b of group g is the matrices from ``scratch[shared_start + (g * blocks + b) * points * INPUT_STEP]`` on.
+    """
+    nr = geometry[at.NR]
+    channels = geometry[at.CHANNELS]
+    tiles = tile_count(geometry)
     blocks = (tiles + nr - 1) // nr
     begin, end = channels * part // PARTS, channels * (part + 1) // PARTS
     for number in range(geometry[at.GROUPS] * blocks):
-        group, tile = divmod(number, blocks)
-        block = shared_start(scratch) + number * 36 * geometry[at.INPUT_STEP]
-        last = min(tiles, (tile + 1) * nr)
-        winograd_pack(x, geometry, scratch, block, buffer, group, tile * nr, last, begin, end)
+        group, block = divmod(number, blocks)
+        start = shared_start(scratch) + number * points(geometry) * geometry[at.INPUT_STEP]
+        last = min(tiles, (block + 1) * nr)
+        winograd_pack(x, rows, geometry, scratch, start, own, group, block * nr, last, begin, end)
 
 
 @kernel
-def winograd_tasks(slot, x, weight, out, rows, geometry, scratch):
-    """Compute tasks as long as there are any, on thread ``slot``: each NR tiles of 4x4 outputs x some filters.
+def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """Compute tasks as long as there are any, on thread ``slot``.
 
-    The arguments are those of every algorithm's kernel; ``weight`` is packed by :func:`winograd_weights_serial`,
-    ``rows[k]`` is k * NR. A thread's scratch holds the transformed tiles, 36 x INPUT_STEP; then the sums of one panel,
-    36 x MR x NR; then 12 rows of PITCH elements, where image rows are gathered before the first transform and collected
-    after the last one.
+    A task is one block of tiles and all filters or, where the blocks are transformed for all tasks together, some
+    panels of filters and all blocks of a group. The arguments are those of every algorithm's kernel; ``weight`` is
+    packed by :func:`winograd_weights`. ``rows`` holds k * NR for every k; where the taps of direct summation lie
+    among untransformed tiles; the addresses of the transforms. A thread's scratch holds the transformed block, unless
+    that is shared, points x INPUT_STEP; then the sums of one panel, points x MR x NR, and what the starts in
+    ``geometry`` name.
     """
     nr = geometry[at.NR]
-    lanes = VECTOR_BYTES // out.itemsize
-    channels = geometry[at.CHANNELS]
-    filters = geometry[at.FILTERS]
     panels = geometry[at.PANELS]
     split = geometry[at.PANEL_SPLIT]
-    pitch = geometry[at.PITCH]
-    relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
-    tiles = geometry[at.BATCH] * ((geometry[at.OUT_H] + 3) // 4) * ((geometry[at.OUT_W] + 3) // 4)
+    shared = geometry[at.SHARED] != 0
+    size = points(geometry) * geometry[at.INPUT_STEP]
+    tiles = tile_count(geometry)
     blocks = (tiles + nr - 1) // nr
-    block = own_start(slot, geometry, scratch)
-    input_step, weight_step = geometry[at.INPUT_STEP], geometry[at.WEIGHT_STEP]
-    sums = block if geometry[at.SHARED] != 0 else block + 36 * input_step
-    buffer = sums + 36 * TILE_ROWS * nr
-    if geometry[at.SHARED] != 0:
+    own = own_start(slot, geometry, scratch)
+    block = own
+    if shared:
         part = next_part(scratch)
         while part < PARTS:
-            winograd_shared(part, x, geometry, scratch, buffer)
+            winograd_shared(part, x, rows, geometry, scratch, own)
             part_done(scratch)
             part = next_part(scratch)
+    else:
+        own += size
     task = next_task(scratch)
     while task < geometry[at.TASKS]:
-        rest, part = divmod(task, split)
-        group, number = divmod(rest, blocks)
-        tile = number * nr
-        last = min(tiles, tile + nr)
-        if geometry[at.SHARED] != 0:
-            block = shared_start(scratch) + rest * 36 * input_step
+        first, end, group, part = 0, blocks, 0, 0
+        if shared:
+            group, part = divmod(task, split)
         else:
-            winograd_pack(x, geometry, scratch, block, buffer, group, tile, last, 0, channels)
+            group, first = divmod(task, blocks)
+            end = first + 1
+            winograd_pack(
+                x, rows, geometry, scratch, block, own, group, first * nr, min(tiles, end * nr), 0,
+                geometry[at.CHANNELS],
+            )  # fmt: skip
+        plain = -1
         for panel in range(panels * part // split, panels * (part + 1) // split):
-            matrices = (group * panels + panel) * 36
-            for u in range(36):
-                gemm_microkernel(
-                    weight, (matrices + u) * weight_step, scratch, block + u * input_step, rows,
-                    channels, out, sums + u * TILE_ROWS * nr, nr, 1, 0, 0, at.FINISH_NOTHING,
-                )  # fmt: skip
-            for m in range(min(TILE_ROWS, filters - panel * TILE_ROWS)):
-                bias = weight[geometry[at.BIAS_START] + (group * panels + panel) * TILE_ROWS + m]
-                spoiled = 0
-                for t in range(0, last - tile, lanes):
-                    mask = winograd_output_f4x3(
-                        scratch, sums + m * nr + t, TILE_ROWS * nr, scratch, buffer + 4 * t, pitch, bias, relu
-                    )
-                    spoiled |= mask << t
-                winograd_store(
-                    x, weight, out, geometry, scratch, buffer, group, panel * TILE_ROWS + m, tile, last, spoiled
-                )
+            for number in range(first, end):
+                tile, last = number * nr, min(tiles, (number + 1) * nr)
+                if shared:
+                    block = shared_start(scratch) + (group * blocks + number) * size
+                if winograd_panel(weight, out, rows, geometry, scratch, block, own, group, panel, tile, last):
+                    if plain != number:
+                        plain = number
+                        spread_plain(x, geometry, scratch, own, group, tile, last)
+                    table = address_of(scratch, own + geometry[at.TABLE_START])
+                    sum_directly(weight, out, rows, geometry, scratch, own, table, group, panel, tile, last)
         task = next_task(scratch)
-
-
-@kernel
-def winograd_serial(slot, slots, x, weight, out, rows, geometry, scratch):
-    """All tasks on one thread; see :func:`winograd_tasks`."""
-    reset_counters(scratch)
-    winograd_tasks(slot, x, weight, out, rows, geometry, scratch)
-
-
-@kernel
-def winograd_once(weight, bias, packed, x, out, rows, geometry, scratch):
-    """Lay out the weights and do all tasks, on one thread."""
-    winograd_weights_serial(0, 1, weight, bias, packed, rows, geometry)
-    winograd_serial(0, 1, x, packed, out, rows, geometry, scratch)
-
-
-@parallel_kernel
-def winograd_parallel(slots, x, weight, out, rows, geometry, scratch):
-    """All tasks on ``slots`` threads; which thread computes a value does not change it."""
-    reset_counters(scratch)
-    for slot in prange(slots):
-        winograd_tasks(slot, x, weight, out, rows, geometry, scratch)

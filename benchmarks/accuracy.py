@@ -1,0 +1,98 @@
+"""How accurate Winograd's tiles are: their errors on normal data, in the table of docs/accuracy.md.
+
+    python benchmarks/accuracy.py                       # print the table; a few minutes
+    python benchmarks/accuracy.py --write docs/accuracy.md
+
+Every tile convolves normal data with kernels of its own size, of one row and square ones. Errors are those against
+sums in numpy.longdouble (80 bits where the CPU has them).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+import numbaconv as nc
+from numbaconv import execute
+from numbaconv.algorithms import winograd
+
+CHANNELS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512)
+DTYPES = ("float32", "float64")
+FILTERS = 8
+OUTPUTS = 36
+BEGIN, END = "<!-- the table: python benchmarks/accuracy.py --write docs/accuracy.md -->", "<!-- end of the table -->"
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@contextlib.contextmanager
+def only(tile: tuple[int, ...]) -> Iterator[None]:
+    """Let Winograd's algorithm have this tile alone."""
+    with mock.patch.object(winograd, "TILES", (tile,)):
+        execute._calls.clear()
+        yield
+    execute._calls.clear()
+
+
+def errors(m: int, r: int, both: bool, dtype: str, channels: int) -> tuple[float, float]:
+    """(RMS error beside a plain loop's in ``dtype``, the largest error by eps * max|tile| * sum|w|)."""
+    random = np.random.default_rng(channels)
+    kernel = (r, r) if both else (1, r)
+    size = [OUTPUTS + k - 1 for k in kernel]
+    x = random.normal(size=(channels, *size)).astype(dtype)
+    w = random.normal(size=(FILTERS, channels, *kernel)).astype(dtype)
+    shape = (FILTERS, OUTPUTS, OUTPUTS)
+    exact, loop = np.zeros(shape, np.longdouble), np.zeros(shape, dtype)
+    for c, i, j in np.ndindex(channels, *kernel):
+        seen, tap = x[c, i : i + OUTPUTS, j : j + OUTPUTS], w[:, c, i, j, None, None]
+        exact += seen.astype(np.longdouble) * tap
+        loop += seen * tap
+    error = np.abs(nc.conv2d(x, w, algorithm="winograd", precision="fast") - exact).astype(float)
+    plain = np.abs(loop - exact).astype(float)
+    inputs = [m + r - 1 if k > 1 else 1 for k in kernel]
+    largest = np.lib.stride_tricks.sliding_window_view(np.abs(x).max(0), inputs)
+    steps = [m if k > 1 else 1 for k in kernel]
+    largest = largest[:: steps[0], :: steps[1]].max((-2, -1))
+    largest = largest.repeat(steps[0], 0).repeat(steps[1], 1)[:OUTPUTS, :OUTPUTS]
+    part = error[:, : largest.shape[0], : largest.shape[1]] / (largest * np.abs(w).sum((1, 2, 3))[:, None, None])
+    return float(np.sqrt((error**2).mean() / (plain**2).mean())), float(part.max() / np.finfo(dtype).eps)
+
+
+def table() -> list[str]:
+    """The lines of the table."""
+    lines = [
+        "| tile | dtype | " + " | ".join(f"{channels}" for channels in CHANNELS) + " | largest |",
+        "|---|---|" + "---|" * (len(CHANNELS) + 1),
+    ]
+    for both in (False, True):
+        for tile in winograd.TILES:
+            m, r = tile[:2]
+            for dtype in DTYPES:
+                with only(tile):
+                    found = [errors(m, r, both, dtype, channels) for channels in CHANNELS]
+                name = f"F({m}x{m}, {r}x{r})" if both else f"F({m}, {r})"
+                ratios = " | ".join(f"{ratio:.2f}" for ratio, _ in found)
+                lines.append(f"| {name} | {dtype} | {ratios} | {max(c for _, c in found):.1f} |")
+                print(lines[-1], flush=True)
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="put the table into this file")
+    given = parser.parse_args()
+    lines = "\n".join(table())
+    if given.write:
+        text = given.write.read_text(encoding="utf-8")
+        before, after = text.split(BEGIN)[0], text.split(END)[1]
+        given.write.write_text(f"{before}{BEGIN}\n\n{lines}\n\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

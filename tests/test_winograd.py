@@ -1,0 +1,107 @@
+"""Every tile of Winograd's algorithm: against the reference, at every tail, and how accurate it is."""
+
+import contextlib
+from unittest import mock
+
+import numpy as np
+import pytest
+from accuracy import assert_accurate, winograd_bound
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive import scipy_reference
+from strategies import DTYPES, conv_problems
+
+import numbaconv as nc
+from numbaconv import execute
+from numbaconv.algorithms import winograd
+from numbaconv.kernels.blocking import VECTOR_BYTES
+
+every_tile = pytest.mark.parametrize("tile", winograd.TILES, ids=lambda tile: "F({},{})".format(*tile[:2]))
+#: Tiles in a row, and rows of them, around a quarter, a half and a whole vector of them, and a block.
+LANES = VECTOR_BYTES // 4
+ACROSS = sorted(
+    {1, 2, LANES // 4, LANES // 4 + 1, LANES // 2, LANES // 2 + 1, LANES - 1, LANES, LANES + 1, 2 * LANES + 3}
+)
+
+
+@contextlib.contextmanager
+def only(tile):
+    """Let the algorithm have this tile alone, whatever its accuracy."""
+    with mock.patch.object(winograd, "TILES", (tile,)):
+        execute._calls.clear()
+        yield
+    execute._calls.clear()
+
+
+@every_tile
+@pytest.mark.parametrize("shape", ["both", "row", "column"])
+def test_every_tile_at_every_tail(tile, shape):
+    """Images whose last tiles, vectors and blocks are cut off; some NaN, whose tiles are summed directly."""
+    m, r = tile[:2]
+    random = np.random.default_rng(m * r)
+    kernel = {"both": (r, r), "row": (1, r), "column": (r, 1)}[shape]
+    with only(tile):
+        for number, across in enumerate(ACROSS):
+            width = across * (m if kernel[1] > 1 else 1) - int(random.integers(0, 2))
+            height = int(random.integers(1, 3 * m))
+            padding = [(k // 2, k - 1 - k // 2) for k in kernel]
+            x = random.normal(size=(1 + number % 2, 3, height, max(1, width))).astype(np.float32)
+            w = random.normal(size=(9, 3, *kernel)).astype(np.float32)
+            arguments = {"padding": padding, "dilation": 1, "groups": 1, "padding_mode": "zeros", "data_format": "NCHW"}
+            arguments |= {"stride": 1, "activation": None}
+            out = nc.conv2d(x, w, algorithm="winograd", precision="fast", **arguments)
+            bound = winograd_bound(x, w, None, np.float32, arguments, "fast")
+            assert (np.abs(out - scipy_reference(x, w, padding=padding)) <= bound).all()
+            x.flat[int(random.integers(x.size))] = np.nan
+            spoiled = nc.conv2d(x, w, algorithm="winograd", precision="fast", **arguments)
+            np.testing.assert_array_equal(np.isnan(spoiled), np.isnan(scipy_reference(x, w, padding=padding)))
+            kept = ~np.isnan(spoiled)
+            assert (np.abs(spoiled - out)[kept] <= 2 * bound[kept]).all()
+
+
+@settings(max_examples=50)
+@given(
+    case=conv_problems(winograd=True),
+    spikes=st.lists(
+        st.tuples(st.sampled_from((1e4, -1e6, 1e10, 1e-10)), st.booleans(), st.integers(0, 10**6)), max_size=4
+    ),
+)
+def test_error_is_small_beside_the_tile(case, spikes):
+    """|error| <= c * eps * max|tile| * sum|w| on any data."""
+    x, w, b = case.arrays()
+    for value, weight, where in spikes:
+        array = w if weight else x
+        if array.size:
+            array.flat[where % array.size] = value
+    assert_accurate("winograd", case.convolve(x, w, b, algorithm="winograd"), x, w, b, case.arguments)
+
+
+def rms_ratio(kernel, channels, dtype, **options):
+    """The RMS error beside a plain loop's in ``dtype``, on normal data."""
+    random = np.random.default_rng(channels)
+    shape = (24, 24)
+    x = random.normal(size=(channels, *[n + k - 1 for n, k in zip(shape, kernel, strict=True)])).astype(dtype)
+    w = random.normal(size=(32, channels, *kernel)).astype(dtype)
+    exact, loop = np.zeros((32, *shape), np.longdouble), np.zeros((32, *shape), dtype)
+    for c, i, j in np.ndindex(channels, *kernel):
+        seen, tap = x[c, i : i + shape[0], j : j + shape[1]], w[:, c, i, j, None, None]
+        exact += seen.astype(np.longdouble) * tap
+        loop += seen * tap
+    return np.std(nc.conv2d(x, w, **options) - exact) / np.std(loop - exact)
+
+
+@every_tile
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("both", [False, True])
+def test_tiles_of_auto_are_accurate(tile, dtype, both):
+    """Within 4 times of a plain loop's RMS error, from as many channels on as the table says; kernels of every size."""
+    m, r, one_axis, two_axes = tile
+    least = two_axes if both else one_axis
+    if least == 0:
+        assert rms_ratio((r, r) if both else (1, r), 8, dtype, algorithm="winograd", precision="fast") < 15
+        return
+    with only(tile):
+        for k in sorted({max(2, r - (r == 3)), r, min(r + 1, 12)}):
+            kernel = (k, k) if both else (1, k)
+            channels = least if k >= r or (m, r) == (2, 3) else 4 * least
+            assert rms_ratio(kernel, channels, dtype, algorithm="winograd") <= 4, kernel
