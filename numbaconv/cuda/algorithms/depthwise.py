@@ -1,0 +1,46 @@
+"""Convolutions of single channels, and images. See :mod:`numbaconv.cuda.kernels.depthwise`."""
+
+from __future__ import annotations
+
+from ..job import CELLS_32, Device, Job, too_large
+from ..kernels import depthwise as kernels
+
+FLOATS = ("float32", "float16", "bfloat16")
+#: Filters of a channel beyond which each input cell would be read too often; a guess, not measured.
+MOST_FILTERS = 4
+#: Output rows from which a thread computes 8 of them, else 4; a guess, not measured.
+TALL = 64
+
+
+def unsupported(job: Job, device: Device) -> str | None:
+    """Why not: it takes groups of one channel, in floats of 32 or 16 bits, with zeros around."""
+    problem = job.problem
+    if problem.group_channels != 1:
+        return f"depthwise takes groups of one channel, these have {problem.group_channels}"
+    for name, view in {"input": job.x, "weight": job.w, "bias": job.bias, "output": job.out}.items():
+        if view is not None and view.dtype.name not in FLOATS:
+            return f"depthwise sums in float32, the {name} is {view.dtype}"
+    if not job.zeros_outside:
+        return "depthwise needs zeros around the input"
+    if job.outputs > CELLS_32 or job.w.reach > CELLS_32:
+        return "depthwise counts outputs in 32 bits"
+    why = too_large(job)
+    return None if why is None else f"depthwise: {why}"
+
+
+def unsuited(job: Job, precision: str) -> str | None:
+    """Why "auto" does not take it."""
+    if job.problem.group_filters > MOST_FILTERS:
+        return f"every cell would be read for each of {job.problem.group_filters} filters"
+    return None
+
+
+def run(job: Job, device: Device) -> None:
+    """One launch."""
+    height = job.out.shape[4]
+    rows = 8 if height >= TALL else 4
+    threads = job.outputs // height * -(-height // rows)
+    device.launch(
+        kernels.convolve(rows), (-(-threads // kernels.THREADS),), kernels.THREADS,
+        job.x.memory, job.w.memory, job.bias_memory, job.out.memory, job.unsigned(),
+    )  # fmt: skip

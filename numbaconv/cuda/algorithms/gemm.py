@@ -1,0 +1,67 @@
+"""Implicit GEMM in float32. See :mod:`numbaconv.cuda.kernels.gemm`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..job import Device, Job, too_large
+from ..kernels import gemm as kernels
+from ..packing import aligned, copy, tap_table, taps_of
+from ..views import Memory, dense
+
+#: Filters of a group from which a tile of 64 is worth its products; a guess, not measured.
+FEWEST_FILTERS = 8
+#: Most blocks in the second and the third dimension of a grid.
+MOST_BLOCKS = 65535
+SINGLE = np.dtype(np.float32)
+
+
+def unsupported(job: Job, device: Device) -> str | None:
+    """Why not: it reads and writes float32, with zeros around the input."""
+    arrays = {"input": job.x, "weight": job.w, "bias": job.bias, "output": job.out}
+    for name, view in arrays.items():
+        if view is not None and view.dtype != SINGLE:
+            return f"gemm is written for float32, the {name} is {view.dtype}"
+    if job.problem.depth == 0:
+        return "there is nothing to sum"
+    if not job.zeros_outside:
+        return f"gemm needs zeros around the input, this padding is {job.problem.padding_mode}"
+    if job.problem.groups > MOST_BLOCKS:
+        return f"gemm takes at most {MOST_BLOCKS} groups, this problem has {job.problem.groups}"
+    why = too_large(job)
+    return None if why is None else f"gemm: {why}"
+
+
+def unsuited(job: Job, precision: str) -> str | None:
+    """Why "auto" does not take it."""
+    if job.problem.group_filters < FEWEST_FILTERS:
+        return f"a tile of 64 filters would be mostly empty with {job.problem.group_filters} in a group"
+    return None
+
+
+def run(job: Job, device: Device) -> None:
+    """Pack the weights and multiply."""
+    problem = job.problem
+    depth, filters = problem.depth, problem.group_filters
+    pitch = -(-filters // 4) * 4
+    packed = device.empty(problem.groups * depth * pitch, SINGLE)
+    source = job.w.ordered((0, 3, 4, 5, 2, 1))
+    copy(source, dense(packed, (*source.shape[:-1], pitch)), device)
+    multiply(job, packed, pitch, device)
+
+
+def multiply(job: Job, packed: Memory, pitch: int, device: Device) -> None:
+    """The product with weights that are packed as (groups, taps, channels, pitch); the job's own are not read."""
+    problem = job.problem
+    depth, filters = problem.depth, problem.group_filters
+    kernel, dilation = taps_of(job)
+    rows = -(-depth // kernels.DEPTH) * kernels.DEPTH + kernels.DEPTH
+    table = tap_table(kernel, dilation, job.x.strides[2:], problem.group_channels, 1, rows)
+    vectors = job.x.strides[2] == 1 and problem.group_channels % 4 == 0 and aligned(job.x, 4)
+    tile = 8 if filters > 64 else 4
+    grid = (-(-problem.batch * problem.pixels // kernels.PIXELS), -(-filters // (16 * tile)), problem.groups)
+    device.launch(
+        kernels.convolve(tile, vectors), grid, kernels.THREADS,
+        job.x.memory, packed, job.bias_memory, job.out.memory, device.kept(table), np.uint32(depth), np.uint32(pitch),
+        job.unsigned(),
+    )  # fmt: skip

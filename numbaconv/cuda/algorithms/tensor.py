@@ -1,0 +1,102 @@
+"""Implicit GEMM on tensor cores. See :mod:`numbaconv.cuda.kernels.tensor`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+
+from ..job import Device, Job, too_large
+from ..kernels import tensor as kernels
+from ..packing import aligned, copy, tap_table, taps_of
+from ..views import View, dense
+
+KINDS: Final = {"float16": "f16", "bfloat16": "bf16", "float32": "tf32"}
+#: The first devices with the instructions for TF32, bfloat16 and asynchronous copies.
+CAPABILITY = (8, 0)
+#: Channels and filters of a group from which its tiles are worth their products; guesses, not measured.
+FEWEST_CHANNELS = 4
+FEWEST_FILTERS = 8
+MOST_BLOCKS = 65535
+CHUNK = 16
+
+
+def unsupported(job: Job, device: Device) -> str | None:
+    """Why not: it multiplies numbers of the result's dtype, one of three, with zeros around the input."""
+    if device.capability < CAPABILITY:
+        return "tensor cores need compute capability {}.{}, this device has {}.{}".format(
+            *CAPABILITY, *device.capability
+        )
+    dtype = job.problem.dtype
+    if dtype.name not in KINDS:
+        return f"tensor cores multiply float16, bfloat16 and TF32, not {dtype}"
+    for name, view in {"input": job.x, "weight": job.w}.items():
+        if view.dtype != dtype:
+            return f"the {name} is {view.dtype}, the result {dtype}"
+    if job.bias is not None and job.bias.dtype.name not in KINDS:
+        return f"the bias is {job.bias.dtype}"
+    if job.problem.depth == 0:
+        return "there is nothing to sum"
+    if not job.zeros_outside:
+        return f"tensor needs zeros around the input, this padding is {job.problem.padding_mode}"
+    if job.problem.groups > MOST_BLOCKS:
+        return f"tensor takes at most {MOST_BLOCKS} groups, this problem has {job.problem.groups}"
+    why = too_large(job)
+    return None if why is None else f"tensor: {why}"
+
+
+def imprecise(job: Job, precision: str) -> str | None:
+    """Why the precision asked for rules it out."""
+    if job.problem.dtype == np.float32 and precision != "fast":
+        return f"TF32 rounds factors to 10 bits, which precision={precision!r} does not allow; 'fast' does"
+    return None
+
+
+def unsuited(job: Job, precision: str) -> str | None:
+    """Why "auto" does not take it."""
+    problem = job.problem
+    if problem.group_channels < FEWEST_CHANNELS or problem.group_filters < FEWEST_FILTERS:
+        return (
+            f"its tiles would be mostly empty with {problem.group_channels} channels, {problem.group_filters} filters"
+        )
+    return None
+
+
+def _chunked(view: View, step: int) -> View:
+    """A view with the channels side by side, (batch, groups, channels, ...), counted in chunks."""
+    strides = [stride // step for stride in view.strides]
+    strides[2] = 1
+    shape = (*view.shape[:2], view.shape[2] // step, *view.shape[3:])
+    return View(view.memory, view.start // step, shape, tuple(strides))
+
+
+def run(job: Job, device: Device) -> None:
+    """Pack the weights, bring the input into order where it is not, and multiply."""
+    problem, dtype = job.problem, job.problem.dtype
+    step = CHUNK // dtype.itemsize
+    x = job.x
+    channels = -(-problem.group_channels // step) * step
+    if x.strides[2] != 1 or channels != problem.group_channels or not aligned(x, step):
+        batch, groups, _, *size = x.shape
+        order = (0, 3, 4, 5, 1, 2)  # channels last
+        shape = (batch, groups, channels, *size)
+        x = dense(device.empty(batch * groups * channels * int(np.prod(size)), dtype), shape, order)
+        copy(job.x.ordered(order), x.ordered(order), device)
+    source = job.w.ordered((0, 1, 3, 4, 5, 2))
+    shape = (*source.shape[:-1], channels)
+    packed = device.empty(int(np.prod(shape)), dtype)
+    copy(source, dense(packed, shape), device)
+    x = _chunked(x, step)
+    kernel, dilation = taps_of(job)
+    chunks = problem.taps * channels // step
+    rows = (-(-chunks // kernels.CHUNKS) + kernels.STAGES) * kernels.CHUNKS
+    table = tap_table(kernel, dilation, x.strides[2:], channels // step, 1, rows)
+    grid = (
+        -(-problem.batch * problem.pixels // kernels.TILE), -(-problem.group_filters // kernels.TILE), problem.groups,
+    )  # fmt: skip
+    device.launch(
+        kernels.convolve(KINDS[dtype.name]), grid, kernels.THREADS,
+        x.memory, packed, job.bias_memory, job.out.memory, device.kept(table), np.uint32(chunks),
+        dataclasses.replace(job, x=x).unsigned(),
+    )  # fmt: skip

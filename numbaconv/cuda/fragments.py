@@ -1,0 +1,103 @@
+"""Macros of the tensor cores' kernel. Memory is counted in chunks of 16 bytes, which makes all dtypes alike.
+
+Shared memory holds stages of 128 rows of 4 chunks, rows of pixels in one array and rows of filters in another. Chunk c
+of row r lies at place c ^ (r // 2 % 4) of its row: the eight rows that ldmatrix reads at once, and the two that a
+quarter of a warp writes, have no bank of shared memory in common.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .macros import _inside, _relu, pixel
+
+CHUNKS = 4
+ROWS = 128
+STAGE = ROWS * CHUNKS
+
+
+def _place(row: Any, chunk: Any) -> Any:
+    return row * CHUNKS + (chunk ^ ((row >> 1) & 3))
+
+
+def fetch(
+    ops: Any, x_tile: Any, w_tile: Any, x: Any, w: Any, table: Any, k: Any, chunks: Any, stage: Any, row: Any,
+    starts: list[Any], positions: list[Any], size: list[Any], w_starts: list[Any], known: list[Any],
+) -> None:  # fmt: skip
+    """Start to copy chunk k of two rows of pixels and of two rows of filters, 64 rows apart, to a stage.
+
+    The table's rows are those of :func:`.macros.gather`, counted in chunks.
+    """
+    further, *tap = ops.load4(table, k * 4)
+    column = k & (CHUNKS - 1)
+    for i in range(2):
+        inside = _inside(positions[3 * i : 3 * i + 3], tap, size)
+        place = stage + _place(row + ROWS // 2 * i, column)
+        ops.copy_chunk(x_tile, place, x, ops.select(inside, starts[i] + further, 0), inside)
+    for i in range(2):
+        inside = (k < chunks) & (ops.integer(0) < known[i])
+        place = stage + _place(row + ROWS // 2 * i, column)
+        ops.copy_chunk(w_tile, place, w, ops.select(inside, w_starts[i] + k, 0), inside)
+    ops.commit()
+
+
+def wait(ops: Any, *, groups: int) -> None:
+    """Until no more than this many stages are on their way."""
+    ops.wait(groups)
+
+
+def product(
+    ops: Any, sums: list[Any], x_tile: Any, w_tile: Any, stage: Any, x_row: Any, w_row: Any, lane: Any, *, kind: str
+) -> list[Any]:
+    """A warp's sums of 64 pixels and 32 filters over one stage: 4 x 4 products of 16 x 8, in two halves of 2 chunks."""
+    sums = list(sums)
+    for half in range(0, CHUNKS, 2):
+
+        def x_chunk(lane: Any, half: int = half, first: Any = 0) -> Any:
+            row = x_row + first + (lane & 15)
+            return stage + _place(row, (lane >> 4) + half)
+
+        def w_chunk(lane: Any, half: int = half, first: Any = 0) -> Any:
+            row = w_row + first + (lane & 7) + (lane >> 4) * 8
+            return stage + _place(row, ((lane >> 3) & 1) + half)
+
+        def at(chunk_of: Any, first: int) -> Any:
+            return lambda lane: chunk_of(lane, first=first)
+
+        rows = [ops.rounded(ops.matrices(x_tile, at(x_chunk, 16 * i), lane), kind) for i in range(4)]
+        pairs = [ops.rounded(ops.matrices(w_tile, at(w_chunk, 16 * j), lane), kind) for j in range(2)]
+        for i in range(4):
+            for j in range(4):
+                first = 16 * i + 4 * j
+                columns = pairs[j // 2][2 * (j % 2) : 2 * (j % 2) + 2]
+                sums[first : first + 4] = ops.multiply(kind, rows[i], columns, sums[first : first + 4], lane)
+    return sums
+
+
+def write_fragments(
+    ops: Any, sums: list[Any], out: Any, bias: Any, first_filter: Any, first_pixel: Any, lane: Any, filters: Any,
+    pixels: Any, sizes: list[Any], strides: list[Any], offsets: list[Any], options: list[Any],
+) -> None:  # fmt: skip
+    """Write a warp's sums; arguments as :func:`.macros.write_tile`'s, the firsts being the warp's."""
+    has_bias, relu = options
+    columns = []
+    for j in range(4):
+        for side in range(2):
+            f = first_filter + (lane & 3) * 2 + (8 * j + side)
+            known = f < filters
+            with_bias = known & (ops.integer(0) < has_bias)
+            offset = ops.load(bias, ops.select(with_bias, offsets[1] + f * offsets[2], 0))
+            columns.append((known, f * strides[1], ops.select(with_bias, offset, 0.0)))
+    for i in range(4):
+        for lower in range(2):
+            index = first_pixel + (lane >> 2) + (16 * i + 8 * lower)
+            image, *position = pixel(ops, index, *sizes)
+            place = offsets[0] + image * strides[0]
+            for coordinate, stride in zip(position, strides[2:], strict=True):
+                place = place + coordinate * stride
+            exists = index < pixels
+            for j in range(4):
+                for side in range(2):
+                    known, further, offset = columns[2 * j + side]
+                    value = _relu(ops, sums[16 * i + 4 * j + 2 * lower + side] + offset, relu)
+                    ops.store_if(exists & known, out, place + further, value)

@@ -1,0 +1,226 @@
+"""Compiles the GPU path's kernels without a GPU, and reads from the machine code what they take.
+
+``compile_one`` runs in a process of its own pool: Numba, NVVM, ptxas and cuobjdump, as for a device of a compute
+capability. Nothing runs.
+"""
+
+import ctypes
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from typing import NamedTuple
+
+import numpy as np
+
+#: A100, RTX 30, H100, B200, RTX 50.
+CAPABILITIES = ((8, 0), (8, 6), (9, 0), (10, 0), (12, 0))
+SLOTS = ("uint32", 52)
+LONG = ("int64", 6)
+
+
+def memory(name):
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return "memory", np.dtype(ml_dtypes.bfloat16)
+    return "memory", np.dtype(name)
+
+
+def scalar(name):
+    return "scalar", np.dtype(name)
+
+
+class Expected(NamedTuple):
+    """A kernel: how to get it, its arguments, the most registers, and how many of some instructions it has at least."""
+
+    kernel: tuple
+    arguments: tuple
+    registers: int
+    instructions: dict
+
+
+def direct(dtype, sums, registers):
+    arguments = (*[memory(dtype)] * 4, *[scalar(sums)] * 2, ("int64", 52))
+    return Expected(("direct", "convolve"), arguments, registers, {})
+
+
+def gemm(rows, vectors):
+    arguments = (*[memory("float32")] * 4, memory("int32"), *[scalar("uint32")] * 2, SLOTS)
+    # A step of 8 rows: rows * 8 * 8 products; per row, rows / 4 + 2 loads of four from shared memory.
+    instructions = {"FFMA": 64 * rows, "LDS.128": 8 * (rows // 4 + 2)}
+    if vectors:
+        instructions["LDG.E.128"] = 6  # twice: taps, channels, weights
+    return Expected(("gemm", "convolve", rows, vectors), arguments, 128 if rows == 8 else 80, instructions)
+
+
+def depthwise(rows, dtype):
+    return Expected(("depthwise", "convolve", rows), (*[memory(dtype)] * 4, SLOTS), 80, {"FFMA": 2 * rows})
+
+
+def tensor(kind, dtype):
+    arguments = (*[memory(dtype)] * 4, memory("int32"), scalar("uint32"), SLOTS)
+    # Two halves of a stage: 4 x 4 products, 4 + 2 loads of fragments; three stages are fetched at two places.
+    instructions = {"HMMA": 32, "LDSM": 12, "LDGSTS": 8}
+    return Expected(("tensor", "convolve", kind), arguments, 128, instructions)
+
+
+def winograd(m, name, arguments, registers):
+    return Expected(("winograd", "transforms_of", m, name), arguments, registers, {})
+
+
+def transforms(m, registers):
+    f32, u32 = memory("float32"), scalar("uint32")
+    return {
+        f"winograd {m} weight": winograd(m, "weight", (f32, f32, u32, u32, SLOTS), registers),
+        f"winograd {m} input": winograd(m, "input", (f32, f32, *[u32] * 4, SLOTS), registers),
+        f"winograd {m} output": winograd(m, "output", (f32, f32, f32, *[u32] * 3, SLOTS), registers),
+    }
+
+
+def copy(source, target):
+    arguments = (
+        memory(source),
+        memory(target),
+        scalar("float32"),
+        LONG,
+        scalar("int64"),
+        LONG,
+        scalar("int64"),
+        LONG,
+        LONG,
+    )
+    return Expected(("copy", "copy"), arguments, 64, {})
+
+
+KERNELS = {
+    "direct float32": direct("float32", "float32", 96),
+    "direct float64": direct("float64", "float64", 96),
+    "direct uint8": direct("uint8", "int64", 96),
+    "direct int64": direct("int64", "int64", 96),
+    "direct bool": direct("bool", "int64", 96),
+    "direct complex64": direct("complex64", "complex64", 96),
+    "direct complex128": direct("complex128", "complex128", 112),
+    "direct float16": direct("float16", "float32", 96),
+    "direct bfloat16": direct("bfloat16", "float32", 96),
+    "copy float32": copy("float32", "float32"),
+    "copy bfloat16": copy("bfloat16", "bfloat16"),
+    "gemm 8": gemm(8, False),
+    "gemm 8 vectors": gemm(8, True),
+    "gemm 4": gemm(4, False),
+    "gemm 4 vectors": gemm(4, True),
+    "depthwise 4": depthwise(4, "float32"),
+    "depthwise 8": depthwise(8, "float32"),
+    "depthwise 4 float16": depthwise(4, "float16"),
+    "tensor float16": tensor("f16", "float16"),
+    "tensor bfloat16": tensor("bf16", "bfloat16"),
+    "tensor TF32": tensor("tf32", "float32"),
+    **transforms(2, 64),
+    **transforms(4, 104),
+}
+
+
+def tools():
+    """The folder of ptxas, cuobjdump and nvdisasm, from NVIDIA's wheels or the PATH; None where one is missing."""
+    names = ("ptxas", "cuobjdump", "nvdisasm")
+    folders = sorted(pathlib.Path(sysconfig.get_path("purelib"), "nvidia").glob("*/bin"))
+    for folder in folders:
+        if all((folder / name).exists() for name in names):
+            return str(folder)
+    found = shutil.which("ptxas")
+    return str(pathlib.Path(found).parent) if found and all(map(shutil.which, names)) else None
+
+
+def kernel_of(path):
+    """A kernel from its module's name, its name, the arguments of its factory, and what of the result it is."""
+    import importlib
+
+    module, name, *arguments = path
+    found = getattr(importlib.import_module(f"numbaconv.cuda.kernels.{module}"), name)
+    if module == "winograd":
+        return getattr(found(arguments[0]), arguments[1])
+    return found(*arguments) if arguments else found
+
+
+def parameters(types):
+    """The bytes of each parameter that numba-cuda hands to the driver for arguments of these types."""
+    from numba.cuda.dispatcher import _Kernel
+
+    class Prepared:
+        extensions = ()
+        _prepare_args = _Kernel._prepare_args
+
+    sizes = []
+    for kind in types:
+        prepared = []
+        value = (1,) * len(kind) if hasattr(kind, "count") else 1
+        Prepared()._prepare_args(kind, value, None, [], prepared)
+        sizes += [8 if isinstance(each, int) else ctypes.sizeof(each) for each in prepared]
+    return sizes
+
+
+def compile_one(name, capability):
+    """(name, capability, what ptxas and cuobjdump say of the kernel)."""
+    import numba.cuda.dispatcher
+    from numba import cuda
+
+    from numbaconv.cuda.launch import launch_bounds, signature_of
+
+    class Device:
+        compute_capability = capability
+
+    # Device functions are compiled for the current device: this one stands in for it.
+    numba.cuda.dispatcher.get_current_device = lambda: Device
+    expected = KERNELS[name]
+    kernel = kernel_of(expected.kernel)
+    signature = signature_of(expected.arguments)
+    code, _ = cuda.compile_ptx(kernel, signature, cc=capability, launch_bounds=launch_bounds(kernel, capability))
+    folder, architecture = tools(), "sm_{}{}".format(*capability)
+    environment = {**os.environ, "PATH": os.pathsep.join([folder, os.environ["PATH"]])}
+    with tempfile.TemporaryDirectory() as work:
+        source, binary = pathlib.Path(work, "kernel.ptx"), pathlib.Path(work, "kernel.cubin")
+        source.write_text(code)
+        done = subprocess.run(
+            [pathlib.Path(folder, "ptxas"), "-v", f"-arch={architecture}", source, "-o", binary],
+            capture_output=True, text=True, check=False, env=environment,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{name} for {architecture}: {done.stderr}")
+        listing = subprocess.run(
+            [pathlib.Path(folder, "cuobjdump"), "-sass", binary],
+            capture_output=True, text=True, check=True, env=environment,
+        ).stdout  # fmt: skip
+    prepared, declared = parameters(signature.args), re.findall(r"^\s*\.param \.[a-z](\d+) ", code, re.MULTILINE)
+    report = done.stderr
+    measured = {
+        "parameters": prepared == [int(bits) // 8 for bits in declared],
+        "stack": int(re.search(r"(\d+) bytes stack frame", report)[1]),
+        "spills": sum(map(int, re.findall(r"(\d+) bytes spill", report))),
+        "registers": int(re.search(r"Used (\d+) registers", report)[1]),
+        "shared": int(match[1]) if (match := re.search(r"(\d+) bytes smem", report)) else 0,
+        "local": len(re.findall(r"\b(?:LDL|STL)\b", listing)),
+    }
+    for instruction in ("FFMA", "LDS.128", "LDG.E.128", "HMMA", "LDSM", "LDGSTS"):
+        measured[instruction] = len(re.findall(rf"\b{re.escape(instruction)}\b", listing))
+    return name, capability, measured
+
+
+def attempt(name, capability):
+    """:func:`compile_one`, or what went wrong, so that one kernel does not hide the others."""
+    try:
+        return compile_one(name, capability)
+    except Exception as error:
+        return name, capability, {"error": f"{type(error).__name__}: {error}"}
+
+
+def table(results):
+    """What was measured, as a table in Markdown."""
+    lines = ["| kernel | " + " | ".join("sm_{}{}".format(*each) for each in CAPABILITIES) + " |"]
+    lines.append("|---" * (1 + len(CAPABILITIES)) + "|")
+    for name in KERNELS:
+        cells = [str(results[name, each].get("registers", "-")) for each in CAPABILITIES]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
