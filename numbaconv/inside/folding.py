@@ -1,0 +1,99 @@
+"""Transposed convolutions without Python by windows that are added up, as :mod:`numbaconv.input_adjoint` has it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba.extending import register_jitable
+
+from ..input_adjoint import APART_BYTES, FILTERS_FOLDED, PIXELS_FOLDED
+from ..planner import ALGORITHMS, PARALLEL_PACKING
+from . import slots
+from .convolution import keep, thread_count
+from .linking import Memory, call_kernel, pointer, vector_at
+from .memory import copy_cells, copy_numbers, count_of, dense_strides, extent, fits, is_dense
+from .parts import shape_of
+from .slots import GIVEN
+
+convolve = pointer("numbaconv_convolve")
+AUTO = ALGORITHMS.index("auto")
+
+
+@register_jitable
+def folding_pays(p):
+    """As :func:`numbaconv.input_adjoint._folding_pays`."""
+    given = p[GIVEN] * p[GIVEN + 1] * p[GIVEN + 2]
+    taps = p[slots.KERNEL] * p[slots.KERNEL + 1] * p[slots.KERNEL + 2]
+    pixels, filters, channels = p[slots.BATCH] * given, p[slots.FILTERS], p[slots.CHANNELS]
+    if p[slots.ALGORITHM] != AUTO or p[slots.LAST] != 0 or p[slots.GROUPS] > 1:
+        return False
+    if taps == 1 or pixels == 0 or filters == 0:
+        return False
+    overlapping = False
+    for axis in range(3):
+        overlapping = overlapping or p[slots.KERNEL + axis] != p[slots.STEP + axis]
+    few = pixels <= PIXELS_FOLDED * filters or channels <= FILTERS_FOLDED
+    return overlapping and few and channels * taps * given <= APART_BYTES // p[slots.BYTES]
+
+
+@register_jitable
+def fold(p, shape, w_shape):
+    """As :func:`numbaconv.input_adjoint._fold`; ``shape`` is the result's."""
+    width, batch, channels = p[slots.BYTES], p[slots.BATCH], p[slots.CHANNELS]
+    windows = count_of(w_shape[1:])
+    given = p[GIVEN] * p[GIVEN + 1] * p[GIVEN + 2]
+    w_copy = b_copy = result = np.empty(0, np.uint8)
+    weight, filter_step = p[slots.W], p[slots.W + 1]
+    if not is_dense(w_shape[1:], p[slots.W + 2 : slots.W + 6], width):
+        w_copy = np.empty(count_of(w_shape) * width, np.uint8)
+        dense = dense_strides(w_shape, width)
+        copy_cells(width, w_shape, weight, p[slots.W + 1 : slots.W + 6], w_copy.ctypes.data, dense)
+        weight, filter_step = w_copy.ctypes.data, dense[0]
+    bias, count = p[slots.B], channels if p[slots.B] != 0 else 0
+    if bias != 0 and (bias % width != 0 or p[slots.B + 1] != width):
+        b_copy = np.empty(channels * width, np.uint8)
+        copy_cells(width, np.full(1, channels), bias, np.full(1, p[slots.B + 1]), b_copy.ctypes.data, np.full(1, width))
+        bias = b_copy.ctypes.data
+    out, strides = p[slots.X], p[slots.X + 1 : slots.X + 6].copy()
+    apart = not fits(out, strides, width)
+    if apart:
+        result = np.empty(count_of(shape) * width, np.uint8)
+        out, strides = result.ctypes.data, dense_strides(shape, width)
+    whole, first_cell = extent(out, shape, strides, width)
+    table = np.empty((3, 7), np.int64)
+    q = p[: slots.PROBLEM].copy()
+    q[slots.CHANNELS], q[slots.FILTERS] = p[slots.FILTERS], windows
+    q[slots.RELU] = q[slots.B] = q[slots.B + 1] = 0
+    for axis in range(3):
+        table[axis, 0], table[axis, 1] = p[slots.KERNEL + axis], p[GIVEN + axis]
+        table[axis, 2], table[axis, 3] = p[slots.STEP + axis], p[slots.DILATION + axis]
+        table[axis, 4], table[axis, 5] = p[slots.BEFORE + axis], p[slots.SIZE + axis]
+        table[axis, 6] = strides[2 + axis] // width
+        q[slots.SIZE + axis] = q[slots.OUT + axis] = p[GIVEN + axis]
+        q[slots.KERNEL + axis] = q[slots.STEP + axis] = q[slots.DILATION + axis] = 1
+        q[slots.BEFORE + axis] = q[slots.AFTER + axis] = 0
+    q[slots.W], q[slots.W + 1], q[slots.W + 2] = weight, width, filter_step
+    q[slots.W + 3] = q[slots.W + 4] = q[slots.W + 5] = 0
+    kernels = vector_at(p[slots.KERNELS], slots.KERNELS_LENGTH)
+    images = min(batch, max(1, APART_BYTES // (windows * given * width)))
+    columns = np.empty(images * windows * given * width, np.uint8)
+    bias_memory = Memory(bias, count, width)
+    for first in range(0, batch, images):
+        some = min(images, batch - first)
+        q[slots.BATCH] = some
+        q[slots.X] = p[slots.Y] + first * p[slots.Y + 1]
+        q[slots.Y] = columns.ctypes.data
+        made = shape_of(some, windows, p[GIVEN], p[GIVEN + 1], p[GIVEN + 2])
+        copy_numbers(p[slots.Y + 1 : slots.Y + 6], q, slots.X + 1)  # the call may have changed them
+        copy_numbers(dense_strides(made, width), q, slots.Y + 1)
+        call_kernel(convolve(), (q.ctypes.data,))
+        start = first_cell + first * (strides[0] // width)
+        planes = (some, channels, start, strides[0] // width, strides[1] // width, p[slots.RELU])
+        columns_memory = Memory(columns.ctypes.data, count_of(made), width)
+        threads = thread_count() if count_of(made) >= PARALLEL_PACKING else 1
+        if threads == 1:
+            call_kernel(kernels[slots.FOLD_SERIAL], (0, 1, columns_memory, bias_memory, whole, planes, table))
+        else:
+            call_kernel(kernels[slots.FOLD_PARALLEL], (threads, columns_memory, bias_memory, whole, planes, table))
+    if apart:
+        copy_cells(width, shape, out, strides, p[slots.X], p[slots.X + 1 : slots.X + 6])
+    keep(w_copy, b_copy, result, columns, q, q, q)

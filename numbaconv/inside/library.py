@@ -1,0 +1,125 @@
+"""What the symbols of :mod:`numbaconv.inside.linking` stand for: made when compiled code first needs them."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from numba import types
+from numba.extending import register_jitable
+
+from .. import runtime, store
+from ..algorithms import direct_channels, direct_pixels, im2col, image, sharing
+from ..execute import functions
+from ..kernels import arrange, blocking, tasks
+from ..kernels import geometry as at
+from ..planner import CANDIDATES
+from .linking import define, define_table, need
+
+#: Host functions by their names: where they are, and which other ones they call. Each takes one address.
+HOSTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "convolve": ("convolution", ()),
+    "conv_shape": ("layers", ()),
+    "conv_run": ("layers", ("convolve",)),
+    "input_adjoint": ("adjoints", ("convolve",)),
+    "weight_adjoint": ("adjoints", ("convolve",)),
+    "adjoint_in_parts": ("adjoints", ("input_adjoint",)),
+    "weight_in_parts": ("adjoints", ("weight_adjoint",)),
+    "transposed_shape": ("gradients", ()),
+    "transposed_run": ("gradients", ("input_adjoint", "adjoint_in_parts")),
+    "gradient_shape": ("gradients", ()),
+    "gradient_run": ("gradients", ("input_adjoint", "adjoint_in_parts", "weight_adjoint", "weight_in_parts")),
+    "window": ("windows", ()),
+    "slide_direct": ("windows", ()),
+    "signal_shape": ("filters", ()),
+    "signal_run": ("filters", ("window", "slide_direct")),
+    "ndimage_shape": ("filters", ()),
+    "ndimage_run": ("filters", ("window", "slide_direct")),
+}
+
+
+def make(kind: str, details: tuple[str, ...]) -> None:
+    """Compile, or load from the cache, what a need is for, and define its symbol."""
+    makers: dict[str, Callable[..., None]] = {"host": _host, "kernels": _kernels, "functions": _functions}
+    makers[kind](*details)
+
+
+def host_symbol(name: str) -> str:
+    """The symbol of a host function."""
+    return f"numbaconv_{name}"
+
+
+def kernels_symbol(dtype: str) -> str:
+    """The symbol of the table of a dtype's convolution kernels."""
+    return f"numbaconv_kernels_{dtype}"
+
+
+@functools.cache
+def _share_drivers() -> None:
+    """Let Numba compile the drivers' functions where they are called."""
+    for module in (sharing, direct_channels, direct_pixels, im2col, image, blocking):
+        for name, function in vars(module).items():
+            if (
+                inspect.isfunction(function)
+                and function.__module__ == module.__name__
+                and name not in ("unsupported", "rows", "kernels")
+            ):
+                register_jitable(function)
+
+
+def _host(name: str) -> None:
+    _share_drivers()
+    module_name, called = HOSTS[name]
+    for other in called:  # a symbol must be defined before code that uses it is loaded
+        need("host", other)()
+    module = importlib.import_module(f".{module_name}", __package__)
+    define(host_symbol(name), runtime.address(getattr(module, name), (types.intp,)))
+
+
+def _kernels(dtype: str) -> None:
+    kind = getattr(types, dtype)
+    number = types.intp
+    read, write = types.Array(kind, 1, "C", readonly=True), types.Array(kind, 1, "C")
+    table = types.Array(types.int64, 1, "C", readonly=True)
+    run = (number, read, read, write, table, table, write)  # as numbaconv.execute calls them
+    fold = (read, read, write, types.UniTuple(number, 6), types.Array(types.int64, 2, "C"))
+    words = [
+        runtime.address(tasks.run_serial, (number, number, *run)), runtime.address(tasks.run_parallel, (number, *run)),
+        runtime.address(arrange.fold_serial, (number, number, *fold)),
+        runtime.address(arrange.fold_parallel, (number, *fold)),
+    ]  # fmt: skip
+    for candidate in CANDIDATES:
+        for filters in (0, 1):
+            geometry = [0] * at.LENGTH
+            geometry[at.LANE_FILTERS] = filters
+            # Winograd's transforms are compiled for the tile that a problem has: not without Python.
+            words += (0, 0) if candidate == "winograd" else functions(candidate, geometry, dtype)
+    machine = store.machine()
+    words += [struct.unpack("q", struct.pack("d", machine.factor(candidate)))[0] for candidate in CANDIDATES]
+    define_table(kernels_symbol(dtype), words)
+
+
+def functions_symbol(x: str, sums: str, rule: str, y: str) -> str:
+    """The symbol of the table of the functions that sum windows over ``x`` in ``sums`` and store the sums as ``y``.
+
+    ``rule`` is the dtype of the sums or, where products are rounded before they are added, "int8".
+    """
+    return f"numbaconv_functions_{x}_{sums}_{rule}_{y}"
+
+
+def _functions(x: str, sums: str, rule: str, y: str) -> None:
+    serial, parallel, task, block, convert = image.kernels()
+    number, addresses = types.intp, types.Array(types.int64, 1, "C")
+    table = [
+        runtime.native(task, (*[f"{sums}*"] * 3, *["int64*"] * 3)),
+        runtime.native(block, (f"{sums}*", f"{rule}*")),
+        runtime.native(convert, (f"{x}*", f"{sums}*")),
+        runtime.native(convert, (f"{sums}*", f"{y}*")),
+        runtime.address(serial, (number, number, addresses)),
+        runtime.address(parallel, (number, addresses)),
+    ]
+    define_table(functions_symbol(x, sums, rule, y), table)

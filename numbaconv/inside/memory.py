@@ -1,0 +1,139 @@
+"""Arrays by their addresses: strided copies of elements of any size, and what of memory an array covers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba.extending import register_jitable
+
+from .linking import Memory, load, store
+
+
+@register_jitable
+def copy_element(width, source, target):
+    """Copy ``width`` bytes: 1, 2, 4, 8 or 16."""
+    if width == 4:
+        store(target, load(source, np.int32(0)))
+    elif width == 8:
+        store(target, load(source, np.int64(0)))
+    elif width == 16:
+        store(target, load(source, np.int64(0)))
+        store(target + 8, load(source + 8, np.int64(0)))
+    elif width == 2:
+        store(target, load(source, np.int16(0)))
+    else:
+        store(target, load(source, np.int8(0)))
+
+
+@register_jitable
+def copy_run(width, count, source, source_step, target, target_step):
+    """Copy ``count`` elements of ``width`` bytes; steps are in bytes."""
+    if width == 4:
+        for i in range(count):
+            store(target + i * target_step, load(source + i * source_step, np.int32(0)))
+    elif width == 8:
+        for i in range(count):
+            store(target + i * target_step, load(source + i * source_step, np.int64(0)))
+    else:
+        for i in range(count):
+            copy_element(width, source + i * source_step, target + i * target_step)
+
+
+@register_jitable
+def copy_cells(width, shape, source, source_strides, target, target_strides):
+    """target[i] = source[i] for every index of ``shape``, one dimension at least; strides are in bytes."""
+    last = len(shape) - 1
+    for size in shape:
+        if size == 0:
+            return
+    index = np.zeros(len(shape), np.int64)
+    while True:
+        copy_run(width, shape[last], source, source_strides[last], target, target_strides[last])
+        axis = last - 1
+        while axis >= 0:
+            index[axis] += 1
+            source += source_strides[axis]
+            target += target_strides[axis]
+            if index[axis] < shape[axis]:
+                break
+            source -= shape[axis] * source_strides[axis]
+            target -= shape[axis] * target_strides[axis]
+            index[axis] = 0
+            axis -= 1
+        if axis < 0:
+            return
+
+
+@register_jitable
+def dense_strides(shape, width):
+    """Strides in bytes of a C-contiguous array."""
+    strides = np.empty(len(shape), np.int64)
+    step = width
+    for axis in range(len(shape) - 1, -1, -1):
+        strides[axis] = step
+        step *= shape[axis]
+    return strides
+
+
+@register_jitable
+def copy_numbers(numbers, target, first):
+    """Write numbers to target[first:]. Numba's own assignment to a slice takes a second to compile."""
+    for i in range(len(numbers)):
+        target[first + i] = numbers[i]
+
+
+@register_jitable
+def is_dense(shape, strides, width):
+    """Whether an array is C-contiguous."""
+    step = width
+    for axis in range(len(shape) - 1, -1, -1):
+        if shape[axis] != 1 and strides[axis] != step:
+            return False
+        step *= shape[axis]
+    return True
+
+
+@register_jitable
+def fits(address, strides, width):
+    """Whether strides are whole elements, and these aligned."""
+    if address % width != 0:
+        return False
+    whole = True
+    for stride in strides:  # Numba has no all()
+        whole = whole and stride % width == 0
+    return whole
+
+
+@register_jitable
+def extent(address, shape, strides, width):
+    """All memory from the lowest to the highest element, which must not be none, and where element 0 lies in it."""
+    start, reach = 0, 0
+    for axis in range(len(shape)):
+        span = (shape[axis] - 1) * strides[axis]
+        if span < 0:
+            start -= span
+            reach -= span
+        else:
+            reach += span
+    return Memory(address - start, reach // width + 1, width), start // width
+
+
+@register_jitable
+def count_of(shape):
+    """How many elements there are."""
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+@register_jitable
+def overlap(a, a_shape, a_strides, a_width, b, b_shape, b_strides, b_width):
+    """Whether two arrays' extents share memory."""
+    if count_of(a_shape) == 0 or count_of(b_shape) == 0:
+        return False
+    first, _ = extent(a, a_shape, a_strides, 1)
+    second, _ = extent(b, b_shape, b_strides, 1)
+    return (
+        first.address < second.address + second.elements - 1 + b_width
+        and second.address < first.address + first.elements - 1 + a_width
+    )

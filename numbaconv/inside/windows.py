@@ -1,0 +1,454 @@
+"""Sliding windows without Python: what :mod:`numbaconv.filtering` and :mod:`numbaconv.algorithms.image` do.
+
+The same layout of memory and the same kernels, so the same bits. Of :mod:`numbaconv.choosing`'s ways, direct summation
+and outer products (one of them, not sums of several) are here; transforms are not, since no FFT can be called without
+Python.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba.extending import register_jitable
+
+from ..algorithms import image
+from ..algorithms.separable import TOLERANCE
+from ..algorithms.windows import EXTENSIONS
+from ..choosing import PASS_PRODUCTS, PRODUCT_NS, ROW_FACTOR, SEARCH_NS
+from ..filtering import SERIAL_PRODUCTS
+from ..kernels import image_geometry as at
+from ..kernels.blocking import LINE, VECTOR_BYTES
+from ..runtime import host
+from . import slots
+from .convolution import thread_count
+from .linking import call_kernel, load, pointer, store, vector_at
+from .memory import copy_cells, count_of, dense_strides, fits
+from .parts import negate
+
+FILL, NEAREST, SYMMETRIC, MIRROR, WRAP = range(5)
+assert EXTENSIONS == ("fill", "nearest", "symmetric", "mirror", "wrap")  # noqa: S101
+
+MOST = slots.MOST_DIMENSIONS
+
+# A window problem: sizes for each dimension, arrays, numbers.
+NDIM = 0
+IN = 1
+KERNEL = IN + MOST
+OUT = KERNEL + MOST
+PAD = OUT + MOST
+EXTENSION = PAD + MOST
+X = EXTENSION + MOST  # address, and strides in bytes
+Y = X + 1 + MOST
+TAPS = Y + 1 + MOST  # address of the taps in the dtype of the sums: the real parts, then the imaginary ones
+FLIPPED = TAPS + 1  # 1 where the last tap comes first
+COMPLEX_X, COMPLEX_TAPS, COMPLEX_Y = FLIPPED + 1, FLIPPED + 2, FLIPPED + 3
+SUMS_BYTES, SUMS_FLOAT = FLIPPED + 4, FLIPPED + 5
+X_BYTES, X_FLOAT = FLIPPED + 6, FLIPPED + 7  # of a part
+Y_BYTES, Y_FLOAT = FLIPPED + 8, FLIPPED + 9
+FUSED = FLIPPED + 10  # 0 where products are rounded before they are added
+FUNCTIONS = FLIPPED + 11  # the address of the table of the four functions that the kernels call
+WIDE = FLIPPED + 12  # the same for sums in float64, or 0
+EXACT = FLIPPED + 13  # address of the taps in float64 where outer products may serve, or 0
+EPSILON = FLIPPED + 14  # bits of the epsilon of the taps' dtype
+FILL_REAL, FILL_IMAG = FLIPPED + 15, FLIPPED + 16  # bits of two numbers: of floats in float64, else integers
+WINDOW = FLIPPED + 17
+
+#: The functions in their table, and the kernels behind them.
+TASKS_FUNCTION, BLOCK_FUNCTION, LOAD_FUNCTION, STORE_FUNCTION, RUN_SERIAL, RUN_PARALLEL = range(6)
+FUNCTIONS_LENGTH = 6
+
+PRODUCT_F4, PRODUCT_F8, PRODUCT_I2, PRODUCT_I4, PRODUCT_I8 = (
+    PRODUCT_NS[np.dtype(name)] for name in ("float32", "float64", "int16", "int32", "int64")
+)
+EPSILON_F8 = float(np.finfo(np.float64).eps)
+
+slide_once = pointer("numbaconv_slide")
+
+
+@register_jitable
+def source(extension, size, position):
+    """As :func:`numbaconv.algorithms.windows.sources`."""
+    if extension == FILL:
+        return position if 0 <= position < size else -1
+    if extension == NEAREST:
+        return min(max(position, 0), size - 1)
+    if extension == WRAP:
+        return position % size
+    if extension == MIRROR:
+        period = max(1, 2 * size - 2)
+        position = position % period
+        return position if position < size else period - position
+    position = position % (2 * size)
+    return position if position < size else 2 * size - 1 - position
+
+
+@register_jitable
+def order_of_axes(v, n, strides, in_order):
+    """As :func:`numbaconv.algorithms.image.order_of_axes`."""
+    columns = -1
+    for axis in range(n):
+        if abs(strides[axis]) == 1 and v[OUT + axis] >= VECTOR_BYTES // 2:
+            columns = axis
+    if columns < 0:
+        columns = 0
+        for axis in range(n):
+            if v[OUT + axis] >= v[OUT + columns]:
+                columns = axis
+    rows = -1
+    for axis in range(n):
+        if axis == columns:
+            continue
+        if (
+            rows < 0
+            or v[KERNEL + axis] > v[KERNEL + rows]
+            or (v[KERNEL + axis] == v[KERNEL + rows] and v[OUT + axis] >= v[OUT + rows])
+        ):
+            rows = axis
+    order = np.empty(n, np.int64)
+    count = 0
+    for axis in range(n):
+        if axis != columns and axis != rows:
+            order[count] = axis
+            count += 1
+    order[n - 2], order[n - 1] = rows, columns
+    if not in_order:
+        return order
+    last, sorted_ = -1, True
+    for i in range(n):
+        if v[KERNEL + order[i]] > 1:
+            sorted_ = sorted_ and order[i] > last
+            last = order[i]
+    if not sorted_:
+        count = 0
+        for axis in range(n):
+            if v[KERNEL + axis] == 1:
+                order[count] = axis
+                count += 1
+        for axis in range(n):
+            if v[KERNEL + axis] > 1:
+                order[count] = axis
+                count += 1
+    return order
+
+
+@register_jitable
+def product(v, slot, first, last):
+    """The product of some sizes."""
+    result = 1
+    for axis in range(first, last):
+        result *= v[slot + axis]
+    return result
+
+
+@register_jitable
+def bring_forward(v):
+    """A sequence becomes an image of one row."""
+    for slot in (IN, KERNEL, OUT):
+        v[slot + 1] = v[slot]
+        v[slot] = 1
+    for slot in (PAD, X + 1, Y + 1):
+        v[slot + 1] = v[slot]
+        v[slot] = 0
+    v[EXTENSION + 1] = v[EXTENSION]
+    v[EXTENSION] = FILL
+    v[NDIM] = 2
+
+
+@register_jitable
+def slide(v, rank, columns, rows):
+    """As :func:`numbaconv.filtering.slide`: compute a window problem; rank 1 has the factors of the taps."""
+    if v[NDIM] == 1:
+        bring_forward(v)
+    n = v[NDIM]
+    width, x_width, y_width = v[SUMS_BYTES], v[X_BYTES], v[Y_BYTES]
+    x_shape, y_shape, kernel = v[IN : IN + n], v[OUT : OUT + n], v[KERNEL : KERNEL + n]
+    x, x_bytes = v[X], v[X + 1 : X + 1 + n]
+    x_copy = y_copy = np.empty(0, np.uint8)
+    if not fits(x, x_bytes, x_width):
+        whole = x_width * (1 + v[COMPLEX_X])
+        x_copy = np.empty(count_of(x_shape) * whole, np.uint8)
+        dense = dense_strides(x_shape, whole)
+        copy_cells(whole, x_shape, x, x_bytes, x_copy.ctypes.data, dense)
+        x, x_bytes = x_copy.ctypes.data, dense
+    y, y_bytes = v[Y], v[Y + 1 : Y + 1 + n]
+    apart = not fits(y, y_bytes, y_width)
+    if apart:
+        whole = y_width * (1 + v[COMPLEX_Y])
+        y_copy = np.empty(count_of(y_shape) * whole, np.uint8)
+        y, y_bytes = y_copy.ctypes.data, dense_strides(y_shape, whole)
+    y_strides = y_bytes // y_width
+    order = order_of_axes(v, n, y_strides, v[FUSED] == 0)
+    taps = count_of(kernel)
+    complex_x, complex_taps = v[COMPLEX_X] != 0, v[COMPLEX_TAPS] != 0
+    terms, filters, each = np.zeros(12, np.int64), 1, 1
+    if complex_x and complex_taps:  # planes of weights: real, imaginary, -imaginary
+        filters, each = 2, 2
+        terms[3], terms[4], terms[5] = 1, 2 * taps, 1
+        terms[7] = taps
+        terms[9], terms[11] = 1, 1
+    elif complex_x:
+        filters = 2
+        terms[3], terms[5] = 1, 1
+    elif complex_taps:
+        filters = 2
+        terms[4] = taps
+    outer = n - 2
+    geometry = np.zeros(at.OUTER + at.OUTER_LENGTH * outer, np.int64)
+    row, column = order[n - 2], order[n - 1]
+    for i in range(2):
+        axis = order[outer + i]
+        geometry[at.IN_H + i] = v[IN + axis]
+        geometry[at.KERNEL_H + i] = v[KERNEL + axis]
+        geometry[at.OUT_H + i] = v[OUT + axis]
+        geometry[at.PAD_H + i] = v[PAD + axis]
+        geometry[at.X_H + i] = x_bytes[axis] // x_width
+        geometry[at.OUT_STRIDE_H + i] = y_strides[axis]
+    geometry[at.PLANES] = geometry[at.OUTER_TAPS] = 1
+    geometry[at.OUTER_COUNT] = outer
+    geometry[at.FILTERS], geometry[at.TERMS] = filters, each
+    same = x_width == width and v[X_FLOAT] == v[SUMS_FLOAT]
+    stored = y_width == width and v[Y_FLOAT] == v[SUMS_FLOAT]
+    geometry[at.READ_INPUT] = int(same and geometry[at.X_W] == 1)
+    geometry[at.WRITE_OUT] = int(stored and geometry[at.OUT_STRIDE_W] == 1)
+    geometry[at.RANK] = rank
+    geometry[at.FACTORS] = v[KERNEL + row] * v[KERNEL + column]
+    lengths = 1
+    for axis in range(n):
+        lengths += max(0, v[PAD + axis]) + after(v, axis)
+    margins = np.zeros(lengths, np.int64)
+    length = 0
+    for i in range(n):
+        axis = order[i]
+        if i < outer:
+            slot = at.OUTER + at.OUTER_LENGTH * i
+            geometry[slot + at.SIZE] = v[OUT + axis]
+            geometry[slot + at.TAPS] = v[KERNEL + axis]
+            geometry[slot + at.IN_SIZE] = v[IN + axis]
+            geometry[slot + at.PAD] = v[PAD + axis]
+            geometry[slot + at.X_STRIDE] = x_bytes[axis] // x_width
+            geometry[slot + at.OUT_STRIDE] = y_strides[axis]
+            geometry[slot + at.MARGIN] = length
+            geometry[at.PLANES] *= v[OUT + axis]
+            geometry[at.OUTER_TAPS] *= v[KERNEL + axis]
+        else:
+            geometry[at.MARGIN_H + i - outer] = length
+        for position in range(-v[PAD + axis], 0):
+            margins[length] = source(v[EXTENSION + axis], v[IN + axis], position)
+            length += 1
+        for position in range(v[IN + axis], v[IN + axis] + after(v, axis)):
+            margins[length] = source(v[EXTENSION + axis], v[IN + axis], position)
+            length += 1
+    geometry[at.X_BYTES], geometry[at.OUT_BYTES] = x_width, y_width
+    image.block(geometry, width)
+    products = count_of(y_shape) * taps * filters * each
+    threads = thread_count() if products >= SERIAL_PRODUCTS and geometry[at.TASKS] > 1 else 1
+    planes = 3 if complex_x and complex_taps else 2 if complex_taps else 1
+    factors = rank * (v[KERNEL + row] + v[KERNEL + column])
+    weights = -(-(planes * taps + factors) // LINE) * LINE
+    buffer = np.empty((weights + LINE + threads * geometry[at.SCRATCH]) * width, np.uint8)
+    first = buffer.ctypes.data
+    copy_taps(v, n, order, first)
+    if planes == 3:
+        for i in range(taps * width):
+            store(first + 2 * taps * width + i, load(first + taps * width + i, np.uint8(0)))
+        negate(width, first + 2 * taps * width, taps, width)
+    place = first + planes * taps * width
+    if rank:
+        for factor in (columns, rows):
+            for i in range(len(factor)):
+                put(v, place, factor[i])
+                place += width
+    fills = first + weights * width
+    if v[SUMS_FLOAT] != 0:
+        put(v, fills, load(v[FILL_REAL:].ctypes.data, np.float64(0)))
+        put(v, fills + width, load(v[FILL_IMAG:].ctypes.data, np.float64(0)))
+    else:
+        put_integer(v, fills, v[FILL_REAL])
+        put_integer(v, fills + width, 0)
+    functions = vector_at(v[FUNCTIONS], FUNCTIONS_LENGTH)
+    addresses = np.empty(12, np.int64)
+    addresses[0], addresses[1] = functions[TASKS_FUNCTION], first
+    addresses[2], addresses[3] = fills + LINE * width, fills
+    addresses[4], addresses[5], addresses[6] = margins.ctypes.data, terms.ctypes.data, geometry.ctypes.data
+    addresses[7], addresses[8], addresses[9] = x, y, functions[BLOCK_FUNCTION]
+    addresses[10], addresses[11] = functions[LOAD_FUNCTION], functions[STORE_FUNCTION]
+    if threads == 1:
+        call_kernel(functions[RUN_SERIAL], (0, 1, addresses))
+    else:
+        call_kernel(functions[RUN_PARALLEL], (threads, addresses))
+    if apart:
+        whole = y_width * (1 + v[COMPLEX_Y])
+        copy_cells(whole, y_shape, y, y_bytes, v[Y], v[Y + 1 : Y + 1 + n])
+    # All that was passed on by its address lives until here.
+    return x_copy.size + y_copy.size + buffer.size + margins.size + terms.size + geometry.size
+
+
+@register_jitable
+def after(v, axis):
+    """As :meth:`numbaconv.algorithms.windows.Window.after`."""
+    return max(0, v[OUT + axis] + v[KERNEL + axis] - 1 - v[PAD + axis] - v[IN + axis])
+
+
+@register_jitable
+def copy_taps(v, n, order, first):
+    """The planes of taps, their dimensions in the kernels' order."""
+    width = v[SUMS_BYTES]
+    kernel = v[KERNEL : KERNEL + n]
+    taps = count_of(kernel)
+    strides = dense_strides(kernel, width)
+    shape, steps = np.empty(n, np.int64), np.empty(n, np.int64)
+    for i in range(n):
+        shape[i] = kernel[order[i]]
+        steps[i] = -strides[order[i]] if v[FLIPPED] != 0 else strides[order[i]]
+    start = v[TAPS] + ((taps - 1) * width if v[FLIPPED] != 0 else 0)
+    dense = dense_strides(shape, width)
+    for plane in range(1 + v[COMPLEX_TAPS]):
+        copy_cells(width, shape, start + plane * taps * width, steps, first + plane * taps * width, dense)
+
+
+@register_jitable
+def put(v, place, value):
+    """Write a float in the dtype of the sums."""
+    if v[SUMS_BYTES] == 4:
+        store(place, np.float32(value))
+    else:
+        store(place, np.float64(value))
+
+
+@register_jitable
+def put_integer(v, place, value):
+    """Write an integer in the dtype of the sums."""
+    if v[SUMS_BYTES] == 2:
+        store(place, np.int16(value))
+    elif v[SUMS_BYTES] == 4:
+        store(place, np.int32(value))
+    else:
+        store(place, np.int64(value))
+
+
+# ------------------------------------------------------------------------------------------------------------- choice
+
+
+@register_jitable
+def product_ns(width, floats):
+    """As :data:`numbaconv.choosing.PRODUCT_NS`."""
+    if floats != 0:
+        return PRODUCT_F4 if width == 4 else PRODUCT_F8
+    return PRODUCT_I2 if width == 2 else PRODUCT_I4 if width == 4 else PRODUCT_I8
+
+
+@register_jitable
+def direct_cost(v, parts):
+    """As :func:`numbaconv.choosing.direct_cost`."""
+    n = v[NDIM]
+    ones = 0
+    for axis in range(n):
+        ones += v[KERNEL + axis] == 1
+    products = float(product(v, OUT, 0, n)) * product(v, KERNEL, 0, n)
+    factor = ROW_FACTOR if ones >= n - 1 else 1.0
+    return products * parts * factor * product_ns(v[SUMS_BYTES], v[SUMS_FLOAT])
+
+
+@register_jitable
+def tap_at(v, i, j):
+    """A tap of the window's kernel in float64."""
+    place = i * v[KERNEL + 1] + j
+    if v[FLIPPED] != 0:
+        place = v[KERNEL] * v[KERNEL + 1] - 1 - place
+    return load(v[EXACT] + 8 * place, np.float64(0))
+
+
+@register_jitable
+def factors(v, single, columns, rows):
+    """As :func:`numbaconv.algorithms.separable.factors` for one term: whether it fits; fill columns and rows.
+
+    ``single``: the factors are rounded to float32.
+    """
+    epsilon = load(v[EPSILON:].ctypes.data, np.float64(0))
+    height, width = v[KERNEL], v[KERNEL + 1]
+    largest, row, column, total = -1.0, 0, 0, 0.0
+    for i in range(height):
+        for j in range(width):
+            size = abs(tap_at(v, i, j))
+            total += size
+            if size > largest:
+                largest, row, column = size, i, j
+    pivot = tap_at(v, row, column)
+    if not np.isfinite(total) or pivot == 0:
+        return False
+    for i in range(height):
+        columns[i] = tap_at(v, i, column)
+        if single:
+            columns[i] = np.float64(np.float32(columns[i]))
+    for j in range(width):
+        rows[j] = tap_at(v, row, j) / pivot
+        if single:
+            rows[j] = np.float64(np.float32(rows[j]))
+    for i in range(height):
+        for j in range(width):
+            tap = tap_at(v, i, j)
+            if not abs(columns[i] * rows[j] - tap) <= TOLERANCE * epsilon * abs(tap):
+                return False
+    return True
+
+
+@register_jitable
+def choose(v, columns, rows):
+    """How to compute a window problem: 0 as it is, 1 by an outer product, 2 by one in float64."""
+    parts = (1 + v[COMPLEX_X]) * (1 + v[COMPLEX_TAPS])
+    direct = direct_cost(v, parts)
+    if direct <= SEARCH_NS or v[NDIM] != 2 or v[EXACT] == 0 or parts > 1:
+        return 0
+    height, width = v[KERNEL], v[KERNEL + 1]
+    if min(height, width) < 2:
+        return 0
+    size, sides = height * width, height + width
+    least = direct * (sides + PASS_PRODUCTS) / size
+    if direct - least < SEARCH_NS:
+        return 0
+    way = 0
+    if factors(v, v[SUMS_BYTES] == 4, columns, rows):
+        way = 1
+    elif v[SUMS_BYTES] == 4 and v[WIDE] != 0 and direct - 4 * least > SEARCH_NS + 30 * size * min(height, width):
+        way = 2 if factors(v, False, columns, rows) else 0
+    if way == 0:
+        return 0
+    pixels = float(product(v, OUT, 0, 2))
+    cost = pixels * (sides + PASS_PRODUCTS) * ROW_FACTOR * product_ns(4 if v[SUMS_BYTES] == 4 and way == 1 else 8, 1)
+    return way if cost < direct else 0
+
+
+@register_jitable
+def compute(v):
+    """Compute a window problem in the way that is expected to be fastest."""
+    size = v[KERNEL] + (v[KERNEL + 1] if v[NDIM] > 1 else 0)
+    columns, rows = np.empty(size, np.float64), np.empty(size, np.float64)
+    way = choose(v, columns, rows)
+    if way == 0:
+        return slide(v, 0, columns, rows)
+    columns, rows = columns[: v[KERNEL]], rows[: v[KERNEL + 1]]
+    wide = np.empty(0, np.float64)
+    if way == 2:
+        v[SUMS_BYTES], v[FUNCTIONS], v[FUSED] = 8, v[WIDE], 1
+        v[TAPS] = v[EXACT]
+    elif v[FUSED] == 0:
+        v[FUSED] = 1
+        v[FUNCTIONS] = v[WIDE]
+    # The kernels' order of axes may exchange rows and columns.
+    strides = v[Y + 1 : Y + 3] // v[Y_BYTES]
+    order = order_of_axes(v, 2, strides, False)
+    if order[0] == 0:
+        return slide(v, 1, columns, rows) + wide.size
+    return slide(v, 1, rows, columns) + wide.size
+
+
+@host
+def window(place):
+    """:func:`compute`, compiled once."""
+    compute(vector_at(place, WINDOW))
+
+
+@host
+def slide_direct(place):
+    """:func:`slide` of all taps, compiled once."""
+    nothing = np.empty(0, np.float64)
+    slide(vector_at(place, WINDOW), 0, nothing, nothing)
