@@ -1,7 +1,13 @@
 # Everyday commands. `make PYTHON=.venv/bin/python test` takes another interpreter.
 PYTHON ?= python
 
-.PHONY: help test torch lint types format wheel ci
+# asv measures commits in environments of its own; HERE=1: the commit that is checked out, in this interpreter (torch
+# takes part where it is installed). BENCH is a regular expression of what to run.
+ASV = $(PYTHON) -m asv --config benchmarks/asv.conf.json
+BENCH ?= .
+BASE ?= main
+
+.PHONY: help test torch lint types format wheel ci bench compare dashboard performance
 
 help:
 	@echo "test    the tests"
@@ -11,6 +17,10 @@ help:
 	@echo "format  ruff format"
 	@echo "wheel   build the wheel and the source distribution"
 	@echo "ci      what CI runs, in a fresh virtual environment"
+	@echo "bench        measure this commit with asv, 25 minutes; BENCH=Layers: some of it; HERE=1: this interpreter"
+	@echo "compare      BASE=main beside this commit: what got slower or faster"
+	@echo "dashboard    publish what was measured and serve it at http://127.0.0.1:8080"
+	@echo "performance  docs/performance.md from new measurements, 12 minutes"
 
 test:
 	$(PYTHON) -m pytest
@@ -34,3 +44,17 @@ wheel:
 
 ci:
 	bash .ci/run
+
+bench:
+	@$(ASV) machine --yes >/dev/null
+	$(ASV) run --show-stderr --bench '$(BENCH)' $(if $(HERE),--environment existing:same --set-commit-hash HEAD,HEAD^!)
+
+compare:
+	@$(ASV) machine --yes >/dev/null
+	$(ASV) continuous --factor 1.15 --bench '$(BENCH).*track_(time_over|beyond|compiled)' $(BASE) HEAD
+
+dashboard:
+	$(PYTHON) benchmarks/dashboard.py
+
+performance:
+	$(PYTHON) benchmarks/performance.py

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 import extras
 import family
 import numba
-from numba.core.errors import NumbaError
+from peak import fma_peak
 from peers import OURS_LAYER, OURS_PLAIN, PEERS, Settings, cpu_count, select, session, versions
 from report import (
     Run,
@@ -102,17 +102,10 @@ def machine() -> dict[str, str]:
     }
 
 
-def measure_peaks(peaks: dict[int, float], dtype: str, threads: int) -> str | None:
-    """Raise the FMA peak on one thread and on all to what is measured now, or say why it is not known."""
-    try:
-        from peak import fma_peak
-
-        for count in sorted({1, threads}):
-            peaks[count] = max(peaks.get(count, 0.0), fma_peak(dtype, count))
-    except (ImportError, KeyError, TypeError, NumbaError) as error:
-        reason = str(error).strip().splitlines()[0]
-        return f"FMA peak not measured, benchmarks/peak.py does not know this microkernel: {reason}"
-    return None
+def measure_peaks(peaks: dict[int, float], dtype: str, threads: int) -> None:
+    """Raise the FMA peak on one thread and on all to what is measured now."""
+    for count in sorted({1, threads}):
+        peaks[count] = max(peaks.get(count, 0.0), fma_peak(dtype, count))
 
 
 def chosen_layers(suites: Sequence[str], text: str) -> list[tuple[str, Layer]]:
@@ -189,8 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     extra_modes = given.memory or given.overhead or given.scaling
     with session(contestants, settings):
         peaks: dict[int, float] = {}
-        unknown = measure_peaks(peaks, given.dtype, given.threads)
-        notes = [*([unknown] if unknown else []), *skipped, *busy()]
+        measure_peaks(peaks, given.dtype, given.threads)
+        notes = [*skipped, *busy()]
         notes.append(
             f"results pass within {direct:.0e} of the largest float64 output, our Winograd's within {winograd:.0e}"
         )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib.util
 import json
 import math
 import pathlib
@@ -43,35 +44,40 @@ SCIPY_PRODUCT = {DIRECT: 4e-9, "scipy.ndimage.convolve": 1.5e-9}
 
 
 def contestants(image: np.ndarray, kernel: np.ndarray, threads: int) -> dict[str, Callable[[], Any]]:
-    """The calls; each returns the convolution's central part."""
-    import cv2
+    """The calls of what is installed; each returns the convolution's central part."""
     import scipy.ndimage
     import scipy.signal
-    import torch
 
     from numbaconv import signal
 
-    cv2.setNumThreads(threads)
-    torch.set_num_threads(threads)
     result = np.result_type(image, kernel)
     flipped = np.ascontiguousarray(kernel[::-1, ::-1])
-    depth = cv2.CV_32F if result == np.float32 else cv2.CV_64F
-    weight = torch.from_numpy(flipped)[None, None]
-    pad = kernel.shape[0] // 2
-
-    def with_torch() -> Any:
-        x = torch.from_numpy(image)[None, None]
-        with torch.inference_mode():
-            return torch.nn.functional.conv2d(x.to(weight.dtype), weight, padding=pad)[0, 0].numpy()
-
-    return {
+    calls: dict[str, Callable[[], Any]] = {
         OURS: lambda: signal.convolve2d(image, kernel, "same"),
         DIRECT: lambda: scipy.signal.convolve2d(image, kernel, "same"),
         "scipy.signal.oaconvolve": lambda: scipy.signal.oaconvolve(image, kernel, "same"),
         "scipy.ndimage.convolve": lambda: scipy.ndimage.convolve(image, kernel, result, mode="constant"),
-        "cv2.filter2D": lambda: cv2.filter2D(image, depth, flipped, borderType=cv2.BORDER_CONSTANT),
-        "torch.conv2d": with_torch,
     }
+    if importlib.util.find_spec("cv2"):
+        import cv2
+
+        cv2.setNumThreads(threads)
+        depth = cv2.CV_32F if result == np.float32 else cv2.CV_64F
+        calls["cv2.filter2D"] = lambda: cv2.filter2D(image, depth, flipped, borderType=cv2.BORDER_CONSTANT)
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        torch.set_num_threads(threads)
+        weight = torch.from_numpy(flipped)[None, None]
+        pad = kernel.shape[0] // 2
+
+        def with_torch() -> Any:
+            x = torch.from_numpy(image)[None, None]
+            with torch.inference_mode():
+                return torch.nn.functional.conv2d(x.to(weight.dtype), weight, padding=pad)[0, 0].numpy()
+
+        calls["torch.conv2d"] = with_torch
+    return calls
 
 
 def sequence_contestants(sequence: np.ndarray, kernel: np.ndarray) -> dict[str, Callable[[], Any]]:
@@ -131,16 +137,22 @@ def normal(random: np.random.Generator, shape: tuple[int, ...], dtype: str) -> n
     return random.standard_normal(shape).astype(dtype)
 
 
-def run_case(size: str, taps: int, kind: str, dtype: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Check and time every contestant of one case."""
-    import scipy.signal
-
+def image_case(size: str, taps: int, kind: str, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """An image and a kernel."""
     random = np.random.default_rng(0)
     kernel_dtype = "float64" if dtype == "float64" else "float32"
     image = normal(random, SIZES[size], dtype)
     kernel = normal(random, (taps, taps), kernel_dtype)
     if kind == "separable":
         kernel = np.outer(kernel[0], kernel[-1])
+    return image, kernel
+
+
+def run_case(size: str, taps: int, kind: str, dtype: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Check and time every contestant of one case."""
+    import scipy.signal
+
+    image, kernel = image_case(size, taps, kind, dtype)
     calls = contestants(image, kernel, given.threads)
     products = image.size * kernel.size
     out = {name for name, cost in SCIPY_PRODUCT.items() if products * cost > given.limit}
@@ -148,7 +160,7 @@ def run_case(size: str, taps: int, kind: str, dtype: str, given: argparse.Namesp
     expected = scipy.signal.oaconvolve(image.astype(np.float64), kernel.astype(np.float64), "same")
     largest, wrong = np.abs(expected).max(), []
     for name in [name for name in calls if name not in SCIPY_PRODUCT]:
-        if not np.abs(calls[name]() - expected).max() <= TOLERANCE[kernel_dtype] * largest:
+        if not np.abs(calls[name]() - expected).max() <= TOLERANCE[kernel.dtype.name] * largest:
             wrong.append(name)
     samples = measure({name: call for name, call in calls.items() if name not in wrong}, given.rounds, given.seconds)
     return {

@@ -82,6 +82,19 @@ def scaling(
     return Table(f"{threads} threads over one, minimum times" + meanwhile.remark(), columns, rows, left=3)
 
 
+def memory_of(name: str, where: Layer, settings: Settings) -> dict[str, Any]:
+    """What one call of a contestant takes in a fresh process, in bytes, and as a share of input and output."""
+    question = json.dumps([name, dataclasses.asdict(where), settings._asdict()])
+    command = [sys.executable, str(pathlib.Path(__file__)), question]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if answer.returncode:
+        raise RuntimeError((answer.stderr.strip().splitlines()[-1:] or [f"exit status {answer.returncode}"])[0])
+    found: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+    found["beyond"] = found["peak"] - found["output"]
+    found["share"] = found["beyond"] / (found["input"] + found["output"])
+    return found
+
+
 def memory(contestants: list[Contestant], settings: Settings) -> Table:
     """Peak memory of one call in a fresh process, beyond input and output, on a large image and one twice as large."""
     rows = []
@@ -89,16 +102,12 @@ def memory(contestants: list[Contestant], settings: Settings) -> Table:
         if item.name not in (OURS_PLAIN, OURS_LAYER, "torch", "torch layer"):
             continue
         for where in MEMORY_LAYERS:
-            question = json.dumps([item.name, dataclasses.asdict(where), settings._asdict()])
-            command = [sys.executable, str(pathlib.Path(__file__)), question]
-            answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-            if answer.returncode:
-                reason = answer.stderr.strip().splitlines()[-1:] or [f"exit status {answer.returncode}"]
-                rows.append([item.name, str(where), f"failed: {reason[0]}", "-", "-", "-", "-", "-"])
+            try:
+                found = memory_of(item.name, where, settings)
+            except RuntimeError as reason:
+                rows.append([item.name, str(where), f"failed: {reason}", "-", "-", "-", "-", "-"])
                 continue
-            found = json.loads(answer.stdout.splitlines()[-1])
-            beyond = found["peak"] - found["output"]
-            share = beyond / (found["input"] + found["output"])
+            beyond, share = found["beyond"], found["share"]
             sizes = [f"{found[name] / MIB:.1f}" for name in ("input", "output", "peak")]
             rows.append([item.name, str(where), found["algorithm"], *sizes, f"{beyond / MIB:.1f}", f"{share:.1%}"])
     columns = [

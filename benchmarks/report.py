@@ -260,7 +260,7 @@ def heading(run: Run) -> list[str]:
     ]
     if run.peaks:
         peaks = ", ".join(f"{peak / 1e9:.1f} GFLOP/s on {threads(count)}" for count, peak in run.peaks.items())
-        lines.append(f"FMA peak (numbaconv's microkernel in the L1 cache): {peaks}")
+        lines.append(f"FMA peak (nothing but multiply-adds in registers): {peaks}")
     return lines + run.notes
 
 
@@ -274,7 +274,8 @@ def write_markdown(run: Run, path: pathlib.Path) -> None:
     path.write_text("\n".join(parts), encoding="utf-8")
 
 
-def write_json(run: Run, path: pathlib.Path) -> None:
+def document(run: Run) -> dict[str, Any]:
+    """All that is known of a run, as JSON holds it."""
     results: list[dict[str, Any]] = []
     for result in run.results:
         record: dict[str, Any] = {
@@ -292,12 +293,15 @@ def write_json(run: Run, path: pathlib.Path) -> None:
         }
         results.append(record)
     summary = summary_table(run)
-    document = {
+    return {
         "machine": run.machine, "versions": run.versions, "settings": run.settings._asdict(), "peaks": run.peaks,
         "notes": run.notes, "summary": [dict(zip(summary.columns, row, strict=True)) for row in summary.rows],
         "results": results,
     }  # fmt: skip
-    path.write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def write_json(run: Run, path: pathlib.Path) -> None:
+    path.write_text(json.dumps(document(run), indent=1), encoding="utf-8")
 
 
 def write_png(run: Run, path: pathlib.Path, statistic: str = "min") -> None:

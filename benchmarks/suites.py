@@ -231,11 +231,30 @@ def _mixed() -> tuple[Layer, ...]:
     )
 
 
+def _winograd() -> tuple[Layer, ...]:
+    """Beside the networks' 3x3 layers, what Winograd's algorithm serves: larger, flat and dilated kernels, batches."""
+    return distinct(
+        (
+            layer("5x5", 48, 28, 128, 5),
+            layer("7x7", 64, 56, 64, 7),
+            layer("dilated", 256, 28, 256, 3, dilation=2),
+            layer("dilated", 512, 28, 512, 3, dilation=4),
+            layer("1x7", 128, 17, 128, (1, 7)),
+            layer("7x1", 128, 17, 128, (7, 1)),
+            layer("batch", 64, 56, 64, 3, batch=16),
+            layer("batch", 128, 28, 128, 3, batch=16),
+            layer("batch", 256, 14, 256, 3, batch=32),
+            layer("batch", 512, 7, 512, 3, batch=32),
+        )
+    )
+
+
 SUITES: Final[dict[str, tuple[Layer, ...]]] = {
     "vgg16": _vgg16(),
     "resnet50": _resnet50(),
     "depthwise": _depthwise(),
     "mixed": _mixed(),
+    "winograd": _winograd(),
 }
 #: The smallest call: nearly all of its time is overhead.
 OVERHEAD: Final = layer("overhead", 1, 8, 1, 3)

@@ -41,6 +41,7 @@ class Runner:
 
     call: Callable[[], Any]
     before: Callable[[], Any] | None = None
+    clock: Callable[[], float] = time.perf_counter
     repeats: int = 1
     estimate: float = math.inf
     samples: list[float] = dataclasses.field(default_factory=list)
@@ -58,14 +59,14 @@ class Runner:
         if self.before is not None:
             self.before()
         for _ in range(3):
-            start = time.perf_counter()
+            start = self.clock()
             self.call()
-            self.estimate = min(self.estimate, time.perf_counter() - start)
+            self.estimate = min(self.estimate, self.clock() - start)
         self.repeats = max(1, math.ceil(SAMPLE / self.estimate))
 
     def turn(self) -> None:
         """Rest, wake up, and take the samples of one turn."""
-        call, repeats = self.call, range(self.repeats)
+        call, repeats, clock = self.call, range(self.repeats), self.clock
         if self.before is not None:
             self.before()
         time.sleep(PAUSE)
@@ -75,10 +76,10 @@ class Runner:
         while time.perf_counter() < end:
             call()
         for _ in range(SAMPLES):
-            start = time.perf_counter()
+            start = clock()
             for _ in repeats:
                 call()
-            self.samples.append((time.perf_counter() - start) / self.repeats)
+            self.samples.append((clock() - start) / self.repeats)
 
 
 def measure(runners: list[Runner], rounds: int, seconds: float) -> None:
@@ -127,14 +128,15 @@ class Others:
 
 
 def _others_cpu_seconds() -> float | None:
-    """CPU seconds that all other processes have used since the machine started; None where Linux's /proc is not."""
+    """CPU seconds that processes other than this and its children have used; None where Linux's /proc is not."""
     try:
         with pathlib.Path("/proc/stat").open() as file:
             user, nice, system, _idle, _waiting, irq, softirq, steal, *_ = map(int, file.readline().split()[1:])
     except (OSError, ValueError):
         return None
     own = os.times()
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - own.user - own.system
+    mine = own.user + own.system + own.children_user + own.children_system
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - mine
 
 
 # ------------------------------------------------------------------------------------------------ checking

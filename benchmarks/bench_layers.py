@@ -1,0 +1,56 @@
+"""Layers of networks: ``nc.Conv2d`` beside prepared peers, ``nc.conv2d`` beside plain calls."""
+
+from __future__ import annotations
+
+from peers import OURS_LAYER, OURS_PLAIN, make_arrays
+from ratios import Compared, Roofed, Work, check, contestant, moved, unfolded_sums
+from suites import SUITES
+from timing import TOLERANCES, reference
+
+#: Layers of ``suites.py``, a few for each way a layer can be computed: what regresses shows in one of them.
+LAYERS = {
+    f"{suite}: {name} {sizes}": next(item for item in SUITES[suite] if (item.name, str(item)) == (name, sizes))
+    for suite, name, sizes in (
+        ("vgg16", "conv1_1", "3x224x224 -> 64 3x3"),
+        ("vgg16", "conv3_2", "256x56x56 -> 256 3x3"),
+        ("vgg16", "conv5_1", "512x14x14 -> 512 3x3"),
+        ("resnet50", "conv1", "3x224x224 -> 64 7x7 s2"),
+        ("resnet50", "stage1.1.reduce", "64x56x56 -> 64 1x1"),
+        ("resnet50", "stage3.1.3x3", "256x28x28 -> 256 3x3 s2"),
+        ("resnet50", "stage4.1.expand", "512x7x7 -> 2048 1x1"),
+        ("depthwise", "mobilenetv2", "96x112x112 -> 96 3x3 s2 depthwise"),
+        ("depthwise", "convnext-t", "96x56x56 -> 96 7x7 depthwise"),
+        ("mixed", "5x5", "64x56x56 -> 64 5x5"),
+        ("mixed", "dilated context", "64x56x56 -> 64 3x3 d2"),
+        ("mixed", "resnext", "256x28x28 -> 256 3x3 g32"),
+    )
+}
+
+
+class Layers(Compared, Roofed):
+    """``time_call`` and the roofline are of the layer object, whose weights are laid out before."""
+
+    param_names = ("layer",)
+    params = (list(LAYERS),)
+
+    def prepare(self, problem: str) -> Work:
+        layer = LAYERS[problem]
+        arrays = make_arrays(layer, "float32")
+        ready, plain = contestant(OURS_LAYER, layer, arrays), contestant(OURS_PLAIN, layer, arrays)
+        expected = reference(layer, arrays)
+        for ours in (ready, plain):
+            check(ours.call(), expected, TOLERANCES["float32"][ours.algorithm == "winograd"])
+        windows = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        return Work(
+            ready.call,
+            layer.flops,
+            moved(layer),
+            peers={
+                "scipy": lambda: (plain.call, unfolded_sums(arrays.x, arrays.weight, *windows)),
+                "torch": lambda: (plain.call, contestant("torch", layer, arrays).call),
+                "onnxruntime": lambda: (ready.call, contestant("ONNX Runtime", layer, arrays).call),
+            },
+        )
+
+    def track_time_over_onnxruntime(self, _problem: str) -> float:
+        return self.over("onnxruntime")
