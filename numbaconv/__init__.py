@@ -1,6 +1,7 @@
 """The fastest convolution that ``pip install`` can give a NumPy user: written in Python, compiled by Numba."""
 
-from . import grad, ndimage, nn, signal
+from . import grad, ndimage, nn, numba_ext, signal
+from .environment import show_config, threads, warmup
 from .functional import (
     conv1d,
     conv2d,
@@ -13,8 +14,11 @@ from .patches import fold, unfold
 from .planner import Plan
 from .problem import ConvProblem
 from .transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .tuning import tune
 
 __version__ = "0.1.0"
+
+numba_ext.register()
 
 __all__ = [
     "Conv2d",
@@ -33,6 +37,10 @@ __all__ = [
     "grad",
     "ndimage",
     "nn",
+    "show_config",
     "signal",
+    "threads",
+    "tune",
     "unfold",
+    "warmup",
 ]

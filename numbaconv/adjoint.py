@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, as_array, check_real, result_array, result_dtype
-from .execute import How, Options
+from .execute import CALLS_KEPT, How, Options, part_of_key
 from .input_adjoint import Packs, input_adjoint
 from .planner import check_names
 from .problem import ConvProblem, conv_problem, shape_argument
@@ -53,13 +53,20 @@ def transposed_of(
     ndim: int, x: Any, w: Any, b: Any, options: Options, output_padding: Any, dtype: np.dtype[Any]
 ) -> ConvProblem:
     """The convolution whose adjoint is asked for."""
-    check_names(options.algorithm, options.precision)
-    check_real(options.activation, dtype)
-    return transposed_problem(
-        ndim, x.shape, w.shape, None if b is None else b.shape, stride=options.stride, padding=options.padding,
-        output_padding=output_padding, groups=options.groups, dilation=options.dilation,
-        data_format=options.data_format, padding_mode=options.padding_mode, activation=options.activation, dtype=dtype,
-    )  # fmt: skip
+    bias_shape = None if b is None else b.shape
+    key = (ndim, x.shape, w.shape, bias_shape, part_of_key(options), part_of_key(output_padding), dtype)
+    problem = _problems.get(key)
+    if problem is None:
+        check_names(options.algorithm, options.precision)
+        check_real(options.activation, dtype)
+        problem = transposed_problem(
+            ndim, x.shape, w.shape, bias_shape, stride=options.stride, padding=options.padding,
+            output_padding=output_padding, groups=options.groups, dilation=options.dilation,
+            data_format=options.data_format, padding_mode=options.padding_mode, activation=options.activation,
+            dtype=dtype,
+        )  # fmt: skip
+        _remember(key, problem)
+    return problem
 
 
 def transposed_size(ndim: int, input: Any, weight: Array, options: Options) -> tuple[int, ...]:
@@ -101,6 +108,11 @@ def forward_problem(
     ndim: int, input_size: Any, weight_size: Any, grad_output: Any, options: Options, dtype: np.dtype[Any]
 ) -> tuple[ConvProblem, bool]:
     """The convolution whose gradient is asked for, and whether its input has no batch."""
+    shape = tuple(grad_output.shape)
+    key = (ndim, part_of_key(input_size), part_of_key(weight_size), shape, part_of_key(options), dtype)
+    known = _problems.get(key)
+    if known is not None:
+        return known, len(shape) == ndim + 1
     check_names(options.algorithm, options.precision)
     input_shape, weight_shape = shape_argument("input_size", input_size), shape_argument("weight_size", weight_size)
     unbatched = len(input_shape) == ndim + 1
@@ -109,11 +121,22 @@ def forward_problem(
         padding=options.padding, dilation=options.dilation, groups=options.groups, data_format=options.data_format,
         dtype=dtype,
     )  # fmt: skip
-    shape = problem.output_shape[1:] if unbatched else problem.output_shape
-    if tuple(grad_output.shape) != shape:
+    expected = problem.output_shape[1:] if unbatched else problem.output_shape
+    if shape != expected:
         raise ValueError(
-            f"grad_output must have the convolution's output shape {shape}, which follows from input size "
+            f"grad_output must have the convolution's output shape {expected}, which follows from input size "
             f"{input_shape}, weight size {weight_shape}, stride {problem.stride}, padding {problem.padding} and "
-            f"dilation {problem.dilation}; got {tuple(grad_output.shape)}"
+            f"dilation {problem.dilation}; got {shape}"
         )
+    _remember(key, problem)
     return problem, unbatched
+
+
+#: Problems by all that they follow from: describing one takes longer than a small convolution.
+_problems: dict[Any, ConvProblem] = {}
+
+
+def _remember(key: Any, problem: ConvProblem) -> None:
+    if len(_problems) >= CALLS_KEPT:
+        _problems.clear()
+    _problems[key] = problem

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -71,7 +71,7 @@ def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return SINGLE if dtype.name in ("float16", "bfloat16") else dtype
 
 
-def result_dtype(arrays: dict[str, Array | None], dtype: Any) -> np.dtype[Any]:
+def result_dtype(arrays: Mapping[str, Any], dtype: Any) -> np.dtype[Any]:
     """The dtype of accumulation and result: ``dtype``, or NumPy's promotion of the arrays' dtypes."""
     present = {name: array for name, array in arrays.items() if array is not None}
     described = ", ".join(f"{name} is {array.dtype}" for name, array in present.items())

@@ -19,7 +19,7 @@ from .arrays import Array, result_dtype
 from .execute import How, Options
 from .input_adjoint import input_adjoint
 from .problem import DATA_FORMATS, ConvProblem
-from .tensors import to_array, to_tensor
+from .tensors import numpy_dtype, to_array, to_tensor
 from .weight_adjoint import weight_adjoint
 
 #: The arguments of the trilinear form.
@@ -61,6 +61,10 @@ class _Without(torch.autograd.Function):  # type: ignore[misc] # torch has no ty
         """Compute, and keep what the derivatives need."""
         context.form, context.slot = form, slot
         context.save_for_backward(a, b)
+        if a.is_cuda:
+            from .cuda import engine
+
+            return engine.form(form.problem, form.how, slot, a, b)
         return to_tensor(form.without(slot, to_array(slot, a), to_array(slot, b)))
 
     @staticmethod
@@ -96,7 +100,7 @@ def _padded(x: Any, problem: ConvProblem) -> Any:
     modes: Any = {"replicate": "edge", "circular": "wrap"}
     mode = modes.get(problem.padding_mode, problem.padding_mode)
     for axis, (size, pair) in enumerate(zip(problem.input_size, problem.padding, strict=True)):
-        indices = torch.from_numpy(np.pad(np.arange(size), pair, mode=mode))
+        indices = torch.from_numpy(np.pad(np.arange(size), pair, mode=mode)).to(x.device)
         x = x.index_select(axis + (1 if problem.channels_last else 2), indices)
     return x
 
@@ -106,8 +110,8 @@ def _how(options: Options) -> How:
 
 
 def _dtype(arrays: dict[str, Any], dtype: Any) -> np.dtype[Any]:
-    plain = {name: None if tensor is None else to_array(name, tensor) for name, tensor in arrays.items()}
-    return result_dtype(plain, dtype)
+    dtypes = {name: numpy_dtype(name, tensor) for name, tensor in arrays.items() if tensor is not None}
+    return result_dtype({name: np.empty(0, each) for name, each in dtypes.items()}, dtype)
 
 
 def convolve(ndim: int, input: Any, weight: Any, bias: Any, options: Options, dtype: Any) -> Any:

@@ -7,11 +7,12 @@ planning and the layout of memory, so that a small convolution costs little more
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from . import runtime
+from . import runtime, store
 from .arrays import (
     Array,
     as_array,
@@ -74,8 +75,8 @@ class Executable:
     parallel_packing: bool
     layout: Any  # equal where packed weights are laid out alike: it depends on the input's size, too
     no_bias: Array
-    pack_serial: Any
-    pack_parallel: Any
+    pack: int  # addresses of functions
+    tasks: int
     run_serial: Any
     run_parallel: Any
     run_once: Any
@@ -84,15 +85,17 @@ class Executable:
         """The weights and the bias in the order in which the kernel reads them."""
         packed = np.empty(self.packed_elements, self.dtype)
         threads = runtime.thread_count() if self.parallel_packing else 1
-        arguments = (*self._parameters(weight, bias), packed, self.rows, self.geometry)
-        runtime.launch(self.pack_parallel, self.pack_serial, threads, arguments)
+        counters = np.empty(2 * LINE, self.dtype)  # of tasks; here each thread's share is fixed
+        arguments = (self.pack, *self._parameters(weight, bias), packed, self.rows, self.geometry, counters)
+        runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
+        packed.flags.writeable = False  # as the kernels' inputs are: it is part of their type
         return packed
 
     def run(self, x: Array, packed: Array, out: Array) -> None:
         """Compute every element of ``out``; x and out have the strides that the executable was made for."""
         threads = runtime.thread_count() if self.parallel else 1
         scratch = np.empty(self.shared + threads * self.scratch, self.dtype)
-        arguments = (flat(x), packed, flat(out, writeable=True), self.rows, self.geometry, scratch)
+        arguments = (self.tasks, flat(x), packed, flat(out, writeable=True), self.rows, self.geometry, scratch)
         runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
 
     def call(self, x: Array, weight: Array, bias: Array | None, out: Array) -> None:
@@ -102,18 +105,19 @@ class Executable:
             return
         packed = np.empty(self.packed_elements, self.dtype)
         scratch = np.empty(self.shared + self.scratch, self.dtype)
-        parameters = self._parameters(weight, bias)
-        self.run_once(*parameters, packed, flat(x), flat(out, writeable=True), self.rows, self.geometry, scratch)
+        weights, biases = self._parameters(weight, bias)
+        self.run_once(
+            self.pack, self.tasks, weights, biases, packed, flat(x), flat(out, writeable=True), self.rows,
+            self.geometry, scratch,
+        )  # fmt: skip
 
     def _parameters(self, weight: Array, bias: Array | None) -> tuple[Array, Array]:
         """The weights and the bias as the packing kernels take them."""
-        if weight.dtype is not self.dtype or not weight.flags.carray:
-            weight = np.require(weight, self.dtype, ("C", "A"))
         return flat(weight), self.no_bias if bias is None else flat(np.require(bias, self.dtype, ("C", "A")))
 
 
-def executable(plan: Plan, x: Array, out: Array) -> Executable:
-    """Complete a plan for arrays laid out like x and out."""
+def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
+    """Complete a plan for arrays laid out like x, weight and out."""
     geometry = np.array(plan.geometry, np.int64)
     for array, start, batch in ((x, at.X_START, at.X_BATCH), (out, at.OUT_START, at.OUT_BATCH)):
         strides, spatial = element_strides(array), _spatial(array, plan.problem)
@@ -122,19 +126,30 @@ def executable(plan: Plan, x: Array, out: Array) -> Executable:
         geometry[batch + 1] = strides[-1 if plan.problem.channels_last else 1]
         geometry[batch + 5 - len(spatial) : batch + 5] = spatial
     geometry[at.OUT_DENSE] = _dense(geometry)
+    _place_weight(geometry, weight)
     geometry.flags.writeable = False
     table = rows(plan)
     table.flags.writeable = False
     dtype = plan.problem.dtype
     order = plan.geometry[at.ORDER_START]
     places = table[order : order + plan.problem.depth].tobytes() if order else b""
-    sizes = tuple(plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.MR))
+    sizes = tuple(plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.MR, at.TRANSFORM))
     layout = (plan.candidate, dtype, sizes, places)
+    from .kernels.tasks import pack_and_run, run_parallel, run_serial
+
+    pack, tasks = functions(plan.candidate, plan.geometry, dtype.name)
     return Executable(
         plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * LINE, plan.parallel,
         plan.packed_elements, plan.parallel_packing, layout, flat(np.empty(0, dtype)),
-        *driver(plan.candidate).kernels(),
+        pack, tasks, run_serial, run_parallel, pack_and_run,
     )  # fmt: skip
+
+
+def functions(candidate: str, geometry: Sequence[int], dtype: str) -> tuple[int, int]:
+    """The addresses of the functions that lay out the weights and that do the tasks, compiled for a dtype."""
+    signature = ("intp", "intp", *[f"{dtype}[]"] * 3, "int64[]", "int64[]", f"{dtype}[]")
+    pack, tasks = driver(candidate).kernels(geometry)
+    return runtime.native(pack, signature), runtime.native(tasks, signature)
 
 
 def _spatial(array: Array, problem: ConvProblem) -> list[int]:
@@ -151,6 +166,17 @@ def _laid_out(array: Array, problem: ConvProblem) -> Array:
     """``array`` in the problem's dtype and by strides that the kernels can take; a copy where it is not."""
     array = prepared(array, problem.dtype)
     return array if _spatial(array, problem) else array.copy(order="C")
+
+
+def _place_weight(geometry: Array, weight: Array) -> None:
+    """Fill the slots that say where a weight of shape (filters, channels, *kernel) lies in its flat view."""
+    filters, *strides = element_strides(weight)
+    geometry[at.WEIGHT_START] = flat_start(weight)
+    geometry[at.WEIGHT_FILTER] = filters
+    geometry[at.WEIGHT_CHANNEL] = strides[0]
+    if len(strides) > 1:
+        geometry[at.WEIGHT_W - len(strides) + 2 : at.WEIGHT_W + 1] = strides[1:]
+    geometry[at.WEIGHT_DENSE] = weight[0].flags.c_contiguous
 
 
 def _dense(geometry: Array) -> bool:
@@ -172,13 +198,14 @@ class Call:
     dtype: np.dtype[Any]
     executable: Executable | None
     input_fits: bool  # the kernels can take the input as it is
+    weight_fits: bool
     output_fits: bool
 
 
 _calls: dict[Any, Call] = {}
 
 
-def _key(value: Any) -> Any:
+def part_of_key(value: Any) -> Any:
     """An argument as part of a dictionary's key: equal keys mean equal calls.
 
     1, 1.0 and True are equal keys to Python, but only the first is a stride: all that is not exactly an int or a str
@@ -187,16 +214,16 @@ def _key(value: Any) -> Any:
     if type(value) is int or type(value) is str or value is None:
         return value
     if isinstance(value, (tuple, list)):
-        return tuple([_key(item) for item in value])
+        return tuple([part_of_key(item) for item in value])
     return type(value), repr(value)
 
 
-def _options_key(options: Options) -> Any:
+def options_key(options: Options) -> Any:
     """The options as part of a key, without looking at each of them where the numbers are plain integers."""
     stride, padding, dilation, groups = options[:4]
     if type(stride) is int and type(padding) is int and type(dilation) is int and type(groups) is int:
-        return options if type(options[4]) is str else _key(options)
-    return _key(options)
+        return options if type(options[4]) is str else part_of_key(options)
+    return part_of_key(options)
 
 
 def describe(
@@ -210,7 +237,14 @@ def describe(
         return problem, None
     lower = lowering(computed)
     planned = problem if lower is None else lower.problem(problem)
-    return problem, choose(planned, options.algorithm, options.precision, packed)
+    measured = store.measured(planned, options.precision, packed) if options.algorithm == "auto" else None
+    plan = choose(planned, options.algorithm, options.precision, packed, store.machine(), measured)
+    return problem, plan
+
+
+def forget_plans() -> None:
+    """Plan every call again, as after a measurement."""
+    _calls.clear()
 
 
 def problem_of(ndim: int, x: Any, weight: Any, bias: Any, options: Options, dtype: np.dtype[Any]) -> ConvProblem:
@@ -248,11 +282,16 @@ def convolve(
     if unbatched and isinstance(out, np.ndarray):
         result = out[None]
     key = (
-        ndim, x.shape, x.strides, x.dtype, x.flags.aligned, w.shape, w.dtype, None if b is None else (b.shape, b.dtype),
+        ndim, x.shape, x.strides, x.dtype, x.flags.aligned, w.shape, w.strides, w.dtype, w.flags.aligned,
+        None if b is None else (b.shape, b.dtype),
         (result.shape, result.strides, result.dtype, result.flags.aligned) if isinstance(result, np.ndarray) else None,
-        None if dtype is None else _key(dtype), _options_key(options), packs is None,
+        None if dtype is None else part_of_key(dtype), options_key(options), packs is None,
     )  # fmt: skip
-    call = _calls.get(key)
+    try:
+        call = _calls.get(key)
+    except TypeError:  # a list where a name belongs, say; what it is will be said below
+        key = (*key[:-2], part_of_key(options), packs is None)
+        call = _calls.get(key)
     if call is None:
         lower = lowering(result_dtype({"input": x, "weight": w, "bias": b}, dtype), options.activation)
         if lower is not None:
@@ -267,15 +306,17 @@ def convolve(
         check_out(result, shape, kind, {"input": x, "weight": w, "bias": b})
     if call is None or not call.input_fits:
         given, x = x, _laid_out(x, problem)
+    if call is None or not call.weight_fits:
+        given_weight, w = w, prepared(w, kind)
     target = result if call is not None and call.output_fits else _laid_out(result, problem)
     if call is None:
-        runner = None if plan is None else executable(plan, x, target)
-        call = Call(problem, shape, kind, runner, x is given, target is result)
+        runner = None if plan is None else executable(plan, x, w, target)
+        call = Call(problem, shape, kind, runner, x is given, w is given_weight, target is result)
         if len(_calls) >= CALLS_KEPT:
             _calls.clear()
         _calls[key] = call
     if call.executable is None:
-        _fill(target, problem, b)
+        fill(target, problem.channels_last, b, problem.activation)
     elif packs is None:
         call.executable.call(x, w, b, target)
     else:
@@ -327,9 +368,9 @@ def _packed(executable: Executable, weight: Array, bias: Array | None, packs: di
     return packed
 
 
-def _fill(out: Array, problem: ConvProblem, bias: Array | None) -> None:
-    """The result of summing nothing: the bias."""
-    values = np.zeros(problem.filters, problem.dtype) if bias is None else bias.astype(problem.dtype)
-    if problem.activation == "relu":
+def fill(out: Array, channels_last: bool, bias: Array | None, activation: str | None) -> None:
+    """The result of summing nothing: the bias of each channel of ``out``."""
+    values = np.zeros(out.shape[-1 if channels_last else 1], out.dtype) if bias is None else bias.astype(out.dtype)
+    if activation == "relu":
         values = np.maximum(values, 0)
-    out[...] = values if problem.channels_last else values.reshape(-1, *[1] * problem.ndim)
+    out[...] = values if channels_last else values.reshape(-1, *[1] * (out.ndim - 2))

@@ -104,7 +104,8 @@ def slide(
         buffer[start : start + plane.size].reshape(ordered.shape)[...] = ordered
         start += plane.size
     for s in range(count):
-        for factor in (rank[0][:, s], rank[1][:, s]):
+        # A tall, narrow image has its dimensions exchanged, and with them columns and rows of taps.
+        for factor in (rank[layout.order[0]][:, s], rank[layout.order[1]][:, s]):
             buffer[start : start + factor.size] = factor
             start += factor.size
     buffer[layout.weights], buffer[layout.weights + 1] = fill.real, fill.imag
@@ -189,11 +190,11 @@ def _lay_out(
     weights = ceil_div(planes * taps + factors, LINE) * LINE
     serial, parallel_run, tasks, block, convert = image.kernels()
     functions = (
-        runtime.native(block, (sums.name, sums.name if fused else "int8")),
-        runtime.native(convert, (real.name, sums.name)),
-        runtime.native(convert, (sums.name, written.name)),
+        runtime.native(block, (f"{sums}*", f"{sums}*" if fused else "int8*")),
+        runtime.native(convert, (f"{real}*", f"{sums}*")),
+        runtime.native(convert, (f"{sums}*", f"{written}*")),
     )
-    task = runtime.native(tasks, (sums.name, sums.name, sums.name, "int64", "int64", "int64"))
+    task = runtime.native(tasks, (*[f"{sums}*"] * 3, *["int64*"] * 3))
     arrays = (_address(margins), _address(table), _address(geometry))
     return Layout(
         (geometry, margins, table), order, int(geometry[at.SCRATCH]), parallel, weights, *direct,

@@ -15,7 +15,7 @@ import numpy as np
 from . import adjoint, execute
 from .arrays import Array
 from .execute import Options
-from .tensors import Kind, is_tensor, kind_of, to_array, to_dtype
+from .tensors import Kind, is_tensor, kind_of, lies_on_gpu, to_array, to_dtype
 
 
 def _plain(value: Any) -> bool:
@@ -43,15 +43,32 @@ def needs_gradient(arrays: dict[str, Any]) -> bool:
     return any(tensor.requires_grad for tensor in tensors) and bool(sys.modules["torch"].is_grad_enabled())
 
 
+def _any_on_gpu(arrays: dict[str, Any]) -> bool:
+    """Whether the arrays lie on a GPU; TypeError where only some do."""
+    there = {name: lies_on_gpu(value) for name, value in arrays.items() if value is not None}
+    if any(there.values()) and not all(there.values()):
+        listed = ", ".join(f"{name} {'on a GPU' if gpu else 'in the CPU memory'}" for name, gpu in there.items())
+        raise TypeError(f"all arrays must lie in the same memory; got {listed}")
+    return any(there.values())
+
+
 def through(
-    compute: Callable[..., Any], arrays: dict[str, Any], out: Any = None, record: Callable[[], Any] | None = None
+    compute: Callable[..., Any],
+    arrays: dict[str, Any],
+    out: Any = None,
+    record: Callable[[], Any] | None = None,
+    on_gpu: Callable[..., Any] | None = None,
 ) -> Any:
     """``compute(*arrays, out)`` on NumPy arrays that share the memory of these.
 
     ``record()`` computes the same so that torch can differentiate it; without it such tensors are refused.
+    ``on_gpu(*arrays, out)`` does so where the arrays lie on a GPU; without it they are refused.
     """
-    kind = common_kind({**arrays, "out": out})
-    if kind is None:
+    gpu = _any_on_gpu({**arrays, "out": out})
+    if gpu and on_gpu is None:
+        raise TypeError(f"this function takes no arrays on a GPU; copy {', '.join(arrays)} to the CPU's memory")
+    kind = None if gpu else common_kind({**arrays, "out": out})
+    if kind is None and not gpu:
         return compute(*arrays.values(), out)
     if needs_gradient({**arrays, "out": out}):
         names = ", ".join(name for name, value in arrays.items() if is_tensor(value) and value.requires_grad) or "out"
@@ -60,6 +77,9 @@ def through(
         if record is None:
             raise TypeError(f"this function has no gradient, but {names} requires one; pass {names}.detach()")
         return record()
+    if kind is None:
+        assert on_gpu is not None  # noqa: S101 # for mypy
+        return on_gpu(*arrays.values(), out)
     given = [None if value is None else to_array(name, value) for name, value in arrays.items()]
     result = compute(*given, None if out is None else to_array("out", out) if kind_of("out", out) else out)
     return kind.wrap(result) if out is None else out
@@ -83,12 +103,17 @@ def convolve(
     def compute(x: Any, w: Any, b: Any, target: Any) -> Array:
         return execute.convolve(ndim, x, w, b, options, dtype, target, packs)
 
+    def on_gpu(x: Any, w: Any, b: Any, target: Any) -> Any:
+        from .cuda import engine
+
+        return engine.convolve(ndim, x, w, b, options, dtype, target)
+
     def record() -> Any:
         from . import autograd
 
         return autograd.convolve(ndim, input, weight, bias, options, dtype)
 
-    return through(compute, {"input": input, "weight": weight, "bias": bias}, out, record)
+    return through(compute, {"input": input, "weight": weight, "bias": bias}, out, record, on_gpu)
 
 
 def conv_transpose(
@@ -108,12 +133,17 @@ def conv_transpose(
     def compute(x: Any, w: Any, b: Any, target: Any) -> Array:
         return adjoint.conv_transpose(ndim, x, w, b, options, output_padding, dtype, target, packs)
 
+    def on_gpu(x: Any, w: Any, b: Any, target: Any) -> Any:
+        from .cuda import engine
+
+        return engine.conv_transpose(ndim, x, w, b, options, output_padding, dtype, target)
+
     def record() -> Any:
         from . import autograd
 
         return autograd.conv_transpose(ndim, input, weight, bias, options, output_padding, dtype)
 
-    return through(compute, {"input": input, "weight": weight, "bias": bias}, out, record)
+    return through(compute, {"input": input, "weight": weight, "bias": bias}, out, record, on_gpu)
 
 
 def input_gradient(
@@ -125,12 +155,17 @@ def input_gradient(
     def compute(w: Any, y: Any, target: Any) -> Array:
         return adjoint.input_gradient(ndim, input_size, w, y, options, dtype, target)
 
+    def on_gpu(w: Any, y: Any, target: Any) -> Any:
+        from .cuda import engine
+
+        return engine.input_gradient(ndim, input_size, w, y, options, dtype, target)
+
     def record() -> Any:
         from . import autograd
 
         return autograd.input_gradient(ndim, input_size, weight, grad_output, options, dtype)
 
-    return through(compute, {"weight": weight, "grad_output": grad_output}, out, record)
+    return through(compute, {"weight": weight, "grad_output": grad_output}, out, record, on_gpu)
 
 
 def weight_gradient(
@@ -142,9 +177,14 @@ def weight_gradient(
     def compute(x: Any, y: Any, target: Any) -> Array:
         return adjoint.weight_gradient(ndim, x, weight_size, y, options, dtype, target)
 
+    def on_gpu(x: Any, y: Any, target: Any) -> Any:
+        from .cuda import engine
+
+        return engine.weight_gradient(ndim, x, weight_size, y, options, dtype, target)
+
     def record() -> Any:
         from . import autograd
 
         return autograd.weight_gradient(ndim, input, weight_size, grad_output, options, dtype)
 
-    return through(compute, {"input": input, "grad_output": grad_output}, out, record)
+    return through(compute, {"input": input, "grad_output": grad_output}, out, record, on_gpu)

@@ -10,13 +10,13 @@ import numpy as np
 
 from . import runtime
 from .arrays import Array, element_strides, flat, flat_start, prepared
-from .execute import How, Options, convolve, describe
+from .execute import How, Options, convolve, describe, fill
 from .lowering import lowering
 from .planner import PARALLEL_PACKING
 from .problem import DATA_FORMATS, ConvProblem
 from .transposition import Phase, transposed_phases
 
-#: Where a layer keeps its packed weights: a dictionary for each phase, by its taps, and the arranged weights, by all.
+#: Where a layer keeps its packed weights: a dictionary for each phase, by its taps.
 Packs = dict[Any, Any]
 #: Transposed convolutions: elements of the result from which the phases of a row are woven together at the end instead
 #: of being written to every other cell; the bytes of the phases' results that are kept at a time, and those of one
@@ -24,6 +24,10 @@ Packs = dict[Any, Any]
 LEAST_APART: Final = 4096
 APART_BYTES: Final = 2**22
 LARGEST_APART: Final = 2**25
+#: Pixels for each channel of the input, or filters, up to which windows are made and added up instead: adding takes two
+#: cycles for each of their cells, laying out the weights of the phases as much for each weight.
+PIXELS_FOLDED: Final = 2
+FILTERS_FOLDED: Final = 4
 
 
 def input_adjoint(
@@ -35,6 +39,8 @@ def input_adjoint(
         conjugate of weight[f, c, k] * y[n, f, o]
 
     Every phase of the stride is a convolution of its own (:mod:`numbaconv.transposition`), written where its cells lie.
+    Where there are few pixels or filters, one matrix product makes all windows of the result instead, which are added
+    up: it takes the weights as they lie.
 
     Parameters
     ----------
@@ -66,17 +72,17 @@ def input_adjoint(
         lower.store(computed, out, groups, axis, how.activation)
         return
     y = prepared(y, problem.dtype)
+    if packs is None and how.algorithm == "auto" and _folding_pays(problem, y):
+        _fold(problem, weight, y, bias, how, out)
+        return
     given_size = y.shape[1:-1] if problem.channels_last else y.shape[2:]
     apart = _kept_apart(problem, out)
     stacks, empty = _stacks(problem, given_size, apart)
     if empty or problem.filters == 0:
-        _fill(out, problem, bias, how)
+        fill(out, problem.channels_last, bias, how.activation)
     if problem.filters == 0:
         return
-    calls = [
-        _call(problem, stack, part, bias, how)
-        for stack, part in zip(stacks, _arranged(problem, stacks, weight, packs), strict=True)
-    ]
+    calls = [_call(problem, stack, _part(problem, stack, weight), bias, how) for stack in stacks]
     if how.algorithm != "auto":  # it must serve all phases, or none is computed
         for stack, (part, offsets, options) in zip(stacks, calls, strict=True):
             describe(problem.ndim, y[_cells(problem, stack[0].inputs)], part, offsets, options, problem.dtype)
@@ -94,11 +100,56 @@ def input_adjoint(
             _weave(problem, stacks, results, out[some])
 
 
+def _folding_pays(problem: ConvProblem, y: Array) -> bool:
+    """Whether making and adding up the windows takes less time than laying out the weights of the phases."""
+    if problem.channels_last or problem.groups > 1 or problem.taps == 1 or y.size == 0:
+        return False
+    if problem.kernel_size == problem.stride:  # the windows do not overlap
+        return False
+    pixels = math.prod(y.shape[2:])
+    few = problem.batch * pixels <= PIXELS_FOLDED * problem.filters or problem.channels <= FILTERS_FOLDED
+    return few and problem.channels * problem.taps * pixels <= APART_BYTES // y.itemsize
+
+
+def _fold(problem: ConvProblem, weight: Array, y: Array, bias: Array | None, how: How, out: Array) -> None:
+    """Make the windows by a matrix product, some images at a time, and add them up."""
+    from .kernels import arrange
+
+    size, missing = y.shape[2:], 3 - problem.ndim
+    windows = problem.channels * problem.taps
+    matrix = weight.reshape(problem.filters, windows).T.reshape(windows, problem.filters, *(1,) * problem.ndim)
+    options = Options(precision=how.precision, data_format=DATA_FORMATS[problem.ndim][0])
+    table = np.ones((3, 7), np.int64)
+    table[:, 4] = 0
+    target = prepared(out, problem.dtype)
+    strides = element_strides(target)
+    # These make no difference, however large they are.
+    steps = [1 if n == 1 else step for n, step in zip(size, problem.stride, strict=True)]
+    spreads = [1 if k == 1 else spread for k, spread in zip(problem.kernel_size, problem.dilation, strict=True)]
+    pads = [before for before, _ in problem.padding]
+    columns_of_table = (problem.kernel_size, size, steps, spreads, pads, problem.input_size, strides[2:])
+    for number, values in enumerate(columns_of_table):
+        table[missing:, number] = values
+    biases = np.empty(0, problem.dtype) if bias is None else np.require(bias, problem.dtype, ("C", "A"))
+    whole, first_cell = flat(target, writeable=True), flat_start(target)
+    images = max(1, APART_BYTES // (windows * math.prod(size) * y.itemsize))
+    for first in range(0, problem.batch, images):
+        some = y[first : first + images]
+        columns = convolve(problem.ndim, some, matrix, None, options, problem.dtype, None)
+        start = first_cell + first * strides[0]
+        planes = (len(some), problem.channels, start, *strides[:2], int(how.activation == "relu"))
+        threads = runtime.thread_count() if columns.size >= PARALLEL_PACKING else 1
+        arguments = (flat(columns), flat(biases), whole, planes, table)
+        runtime.launch(arrange.fold_parallel, arrange.fold_serial, threads, arguments)
+    if target is not out:
+        out[...] = target
+
+
 def _kept_apart(problem: ConvProblem, out: Array) -> bool:
     """Whether the phases' results are arrays of their own, to be woven together afterwards.
 
-    Writing only every other cell of a row is slow, and phases that read the same cells can share one convolution. It
-    takes memory, so large images do without.
+    Writing only every other cell of a row is slow, and where every tap is a phase of its own, all can share one
+    convolution. It takes memory, so large images do without.
     """
     if problem.channels_last or problem.stride[-1] == 1 or problem.input_size[-1] < 2 or out.size < LEAST_APART:
         return False
@@ -111,16 +162,16 @@ def _stacks(
 ) -> tuple[tuple[tuple[Phase, ...], ...], bool]:
     """The phases in groups that one convolution computes, and whether there are phases without any tap.
 
-    ``together``: phases that read the same cells in the same way form a group, else each is one.
+    ``together``: where every tap is a phase of its own and all read the same cells, they form one group.
     """
     phases = transposed_phases(problem, given_size)
-    groups: dict[Any, list[Phase]] = {}
-    for number, phase in enumerate(phases):
-        if not phase.empty:
-            reads = tuple((cells.start, cells.stop) for cells in phase.inputs)
-            key = (reads, phase.padding, phase.dilation, phase.kernel_size, phase.output_count(problem.input_size))
-            groups.setdefault(key if together else number, []).append(phase)
-    return tuple(map(tuple, groups.values())), any(phase.empty for phase in phases)
+    some = tuple(phase for phase in phases if not phase.empty)
+    first_taps = [tuple(taps[0] for taps in phase.taps) for phase in some]
+    reads = [(phase.inputs, phase.padding, phase.output_count(problem.input_size)) for phase in some]
+    alike = all(other == reads[0] for other in reads)
+    if together and alike and first_taps == list(np.ndindex(*problem.kernel_size)):
+        return (some,), len(some) < len(phases)
+    return tuple((phase,) for phase in some), len(some) < len(phases)
 
 
 def _call(
@@ -132,7 +183,7 @@ def _call(
         DATA_FORMATS[problem.ndim][problem.channels_last], "zeros", how.activation,
     )  # fmt: skip
     if bias is not None and len(stack) > 1:
-        bias = np.repeat(bias.reshape(problem.groups, 1, -1), len(stack), 1).reshape(-1)
+        bias = np.repeat(bias, len(stack))
     return part, bias, options
 
 
@@ -140,11 +191,11 @@ def _weave(problem: ConvProblem, stacks: tuple[tuple[Phase, ...], ...], results:
     """Write the phases' results to their cells of ``out``: where there are two in a row, both at once."""
     rows: dict[Any, dict[int, tuple[Phase, Array]]] = {}
     for stack, result in zip(stacks, results, strict=True):
-        split = result.reshape(result.shape[0], problem.groups, len(stack), problem.group_channels, *result.shape[2:])
+        split = result.reshape(result.shape[0], problem.groups, problem.group_channels, len(stack), *result.shape[2:])
         for number, phase in enumerate(stack):
             *others, columns = phase.outputs
             where = tuple((cells.start, cells.step) for cells in others)
-            rows.setdefault(where, {})[columns.start] = phase, split[:, :, number]
+            rows.setdefault(where, {})[columns.start] = phase, split[:, :, :, number]
     target = out.reshape(out.shape[0], problem.groups, problem.group_channels, *out.shape[2:])
     for parts in rows.values():
         if problem.stride[-1] == 2 and len(parts) == 2:
@@ -179,45 +230,16 @@ def _cells(problem: ConvProblem, spatial: tuple[slice, ...]) -> tuple[Any, ...]:
     return (slice(None), *spatial) if problem.channels_last else (slice(None), slice(None), *spatial)
 
 
-def _fill(out: Array, problem: ConvProblem, bias: Array | None, how: How) -> None:
-    """The result of summing nothing: the bias."""
-    values = np.zeros(problem.channels, problem.dtype) if bias is None else bias.astype(problem.dtype)
-    if how.activation == "relu":
-        values = np.maximum(values, 0)
-    out[...] = values if problem.channels_last else values.reshape(-1, *[1] * problem.ndim)
+def _part(problem: ConvProblem, stack: tuple[Phase, ...], weight: Array) -> Array:
+    """The weight of a group of phases: (groups * filters of a group * phases, channels of a group, *taps).
 
-
-def _arranged(
-    problem: ConvProblem, stacks: tuple[tuple[Phase, ...], ...], weight: Array, packs: Packs | None
-) -> list[Array]:
-    """The weight of each group of phases: (groups * phases * filters of a group, channels of a group, *taps)."""
-    key = (problem.dtype, *(tuple(phase.taps for phase in stack) for stack in stacks))
-    if packs is not None and key in packs:
-        kept: list[Array] = packs[key]
-        return kept
-    groups, channels, filters = problem.groups, problem.group_filters, problem.group_channels
-    starts, steps, rows = (np.zeros(problem.kernel_size, np.int64) for _ in range(3))
-    shapes, total = [], 0
-    for stack in stacks:
-        size = math.prod(stack[0].kernel_size)
-        for number, phase in enumerate(stack):
-            where = np.ix_(*phase.taps)
-            first = total + number * filters * channels * size
-            starts[where] = first + np.arange(size).reshape(phase.kernel_size)
-            steps[where], rows[where] = size, len(stack) * filters
-        shape = (groups * len(stack) * filters, channels, *stack[0].kernel_size)
-        shapes.append((total, shape))
-        total += math.prod(shape)
-    memory = np.empty(total, problem.dtype)
-    if total:
-        from .kernels import arrange
-
-        source = np.require(prepared(weight, problem.dtype), problem.dtype, ("C", "A"))
-        threads = runtime.thread_count() if total >= PARALLEL_PACKING else 1
-        tables = (starts.reshape(-1), steps.reshape(-1), rows.reshape(-1))
-        arguments = (flat(source), *tables, (groups, channels, filters), memory)
-        runtime.launch(arrange.arrange_taps_parallel, arrange.arrange_taps_serial, threads, arguments)
-    result = [memory[first : first + math.prod(shape)].reshape(shape) for first, shape in shapes]
-    if packs is not None:
-        packs[key] = result
-    return result
+    Without groups it is a view: nothing is moved but by the packing of the convolution.
+    """
+    split = weight.reshape(problem.groups, problem.group_filters, problem.group_channels, *problem.kernel_size)
+    taps = [slice(taps.start, taps.stop if taps.stop >= 0 else None, taps.step) for taps in stack[0].taps]
+    where = (..., *taps)
+    part = split[where][:, :, :, None]
+    if len(stack) > 1:  # every tap is a phase of its own
+        part = split.reshape(*split.shape[:3], len(stack), *(1,) * problem.ndim)
+    part = np.moveaxis(part, 1, 3)
+    return part.reshape(-1, *part.shape[3:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
 
@@ -18,11 +19,25 @@ PRECISIONS: Final = ("exact", "standard", "fast")
 #: Vector multiply-adds below which one thread is as fast as several: starting a parallel region costs 4 us (omp), in
 #: which one core of the design's machine computes 14,000 of them.
 SERIAL_COST: Final = 40_000
-#: Channels of a group from which F(4x4, 3x3) keeps "auto"'s promise of 4 times plain float32's RMS error on normal
-#: data: 5.2 times with one channel, 3.9 to 4.8 with two, 3.6 with three, 1.7 with 512 (measured on 38x38 outputs).
-WINOGRAD_CHANNELS: Final = 3
+#: Which of Winograd's tiles an algorithm and a precision allow.
+_LENIENCY: Final = {"exact": at.TILES_ACCURATE, "standard": at.TILES_ACCURATE, "fast": at.TILES_ALL}
 #: Elements of packed weights from which two threads pack them faster than one.
 PARALLEL_PACKING: Final = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What the planner knows of a machine. The defaults are those of one core of a 2-core AMD EPYC (Zen 4)."""
+
+    #: Vector multiply-adds per second.
+    rate: float = 3.5e9
+    #: How many times as long as the cost model says each candidate takes, where it was measured.
+    factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def factor(self, candidate: str) -> float:
+        """How many times as long as the cost model says a candidate takes."""
+        return self.factors.get(candidate, 1.0)
+
 
 _PAD_CODES: Final = {
     "zeros": at.PAD_ZEROS,
@@ -56,6 +71,8 @@ class Plan:
         Each other candidate and why it was not.
     cost : float
         Vector multiply-adds that the cost model expects of the kernel, without laying out the weights.
+    seconds : float
+        What one core is expected to take, with laying out the weights where that is part of the call.
     geometry : tuple of int
         The problem and its blocking, as the kernels take them (:mod:`numbaconv.kernels.geometry`), without the arrays'
         strides.
@@ -74,6 +91,7 @@ class Plan:
     reason: str
     rejected: tuple[tuple[str, str], ...]
     cost: float
+    seconds: float
     geometry: tuple[int, ...]
 
     @property
@@ -107,23 +125,32 @@ class Plan:
         kernel = "x".join(map(str, problem.kernel_size))
         sizes = f"{problem.batch} x {problem.channels} x {size}, {problem.filters} filters of {kernel}"
         geometry = f"stride {problem.stride}, padding {problem.padding} {problem.padding_mode}"
-        work = f"{_quantity(problem.flops)}FLOP summed directly, {_quantity(problem.bytes)}B read or written at least"
-        memory = f"{_quantity(self.workspace)}B for each thread, {_quantity(self.packed_bytes)}B of packed weights"
-        lines = [
-            f"conv{problem.ndim}d {problem.dtype}: {sizes}",
-            f"  {geometry}, dilation {problem.dilation}, groups {problem.groups}",
-            f"  output     {problem.output_shape}",
-            f"  algorithm  {self.candidate}: {self.reason}",
-            *(f"  rejected   {name}: {why}" for name, why in self.rejected),
-            f"  work       {work}",
-            f"  workspace  {memory}",
-            f"  threads    {'several' if self.parallel else 'one'}, {self.geometry[at.TASKS]} task(s)",
+        geometry += f", dilation {problem.dilation}, groups {problem.groups}"
+        width = max(map(len, CANDIDATES))
+        ways = [("algorithm", self.candidate, self.reason), *(("rejected", *way) for way in self.rejected)]
+        rows = [
+            ("geometry", geometry),
+            ("output", str(problem.output_shape)),
+            *((label, f"{name:{width}}  {why}") for label, name, why in ways),
+            ("predicted", f"{_quantity(self.seconds)}s"),
+            ("work", f"{_quantity(problem.flops)}FLOP summed directly"),
+            ("moved", f"{_quantity(problem.bytes)}B read or written at least"),
+            ("intensity", f"{problem.flops / problem.bytes:.3g} FLOP/B"),
+            (
+                "workspace",
+                f"{_quantity(self.workspace)}B for each thread, {_quantity(self.packed_bytes)}B of packed weights",
+            ),
+            ("threads", f"{'several' if self.parallel else 'one'}, {self.geometry[at.TASKS]} task(s)"),
         ]
+        lines = [f"conv{problem.ndim}d {problem.dtype}: {sizes}", *(f"  {label:11}{text}" for label, text in rows)]
         return "\n".join(lines)
 
 
 def _quantity(number: float) -> str:
     """A number with a decimal prefix."""
+    if 0 < number < 1:
+        power = next((power for power in (1, 2) if number * 1000**power >= 1), 3)
+        return f"{number * 1000**power:.3g} {' mun'[power]}"
     for prefix in ("", "k", "M", "G", "T"):
         if number < 1000:
             return f"{number:.0f} {prefix}" if prefix == "" else f"{number:.3g} {prefix}"
@@ -176,8 +203,15 @@ def check_names(algorithm: Any, precision: Any) -> None:
         raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}; got {precision!r}")
 
 
-def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "standard", packed: bool = False) -> Plan:
-    """Plan a problem.
+def choose(
+    problem: ConvProblem,
+    algorithm: str = "auto",
+    precision: str = "standard",
+    packed: bool = False,
+    machine: Machine | None = None,
+    measured: Mapping[str, float] | None = None,
+) -> Plan:
+    """Plan a problem: a pure function of its arguments.
 
     Parameters
     ----------
@@ -190,6 +224,10 @@ def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "stan
         "exact" never uses Winograd; "fast" lets "auto" use it for few channels, too.
     packed : bool
         Whether the weights are laid out once for many calls, so that this costs nothing.
+    machine : Machine, optional
+        What is known of the machine.
+    measured : mapping of str to float, optional
+        Seconds that candidates took: "auto" takes the fastest of them.
 
     Returns
     -------
@@ -202,6 +240,10 @@ def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "stan
     """
     check_names(algorithm, precision)
     geometry = geometry_list(problem)
+    geometry[at.LENIENCY] = _LENIENCY[precision]
+    if algorithm == "winograd" and precision != "fast":
+        geometry[at.LENIENCY] = at.TILES_STANDARD
+    geometry[at.REPACKED] = int(not packed)
     itemsize = problem.dtype.itemsize
     reasons: dict[str, str] = {}
     costs: dict[str, float] = {}
@@ -211,27 +253,36 @@ def choose(problem: ConvProblem, algorithm: str = "auto", precision: str = "stan
         why_not = module.unsupported(problem)
         if why_not is None and name == "winograd" and precision == "exact":
             why_not = "precision='exact' does not allow winograd, whose transforms round more than summation does"
-        few = problem.group_channels < WINOGRAD_CHANNELS
-        if why_not is None and name == "winograd" and algorithm == "auto" and precision != "fast" and few:
-            why_not = f"too inaccurate for auto with fewer than {WINOGRAD_CHANNELS} channels in a group"
         if why_not is None:
-            packing[name] = 0 if packed else module.pack_cost(geometry)
-            costs[name] = module.cost(geometry, itemsize) + packing[name]
+            costs[name] = module.cost(geometry, itemsize)
+            packing[name] = 0 if packed else module.pack_cost(geometry, itemsize)
+            costs[name] += packing[name]
         else:
             reasons[name] = why_not
-    suited = {name: cost for name, cost in costs.items() if algorithm in ("auto", _algorithm(name), name)}
+    machine = machine or Machine()
+    seconds = {name: cost * machine.factor(name) / machine.rate for name, cost in costs.items()}
+    suited = [name for name in costs if algorithm in ("auto", _algorithm(name), name)]
     if not suited:
         raise ValueError(f"algorithm {algorithm!r} cannot serve this call: {reasons[algorithm]}")
-    chosen = min(suited, key=suited.__getitem__)
-    reason = "asked for" if algorithm != "auto" else "expected to be fastest"
-    for name, cost in costs.items():
+    how = "expected"
+    if algorithm == "auto" and measured and set(measured) & set(suited):
+        how = "measured"
+        seconds.update({name: measured.get(name, float("inf")) for name in suited})
+    chosen = min(suited, key=seconds.__getitem__)
+    for name in costs:
         if name != chosen:
-            versus = f"{_quantity(cost)}vector multiply-adds, {cost / costs[chosen]:.2f} of the chosen algorithm's"
-            reasons[name] = f"expected to take {versus}" if name in suited else f"not asked for (expected {versus})"
+            versus = f"{_quantity(seconds[name])}s, {seconds[name] / seconds[chosen]:.2f} times as long"
+            reasons[name] = f"{how} to take {versus}" if name in suited else f"not asked for (expected {versus})"
     driver(chosen).block(geometry, itemsize)
+    geometry[at.TRANSFORM] *= chosen == "winograd"
     rejected = tuple((name, reasons[name]) for name in CANDIDATES if name != chosen)
-    reason += f", {_quantity(costs[chosen])}vector multiply-adds"
-    return Plan(problem, _algorithm(chosen), chosen, reason, rejected, costs[chosen] - packing[chosen], tuple(geometry))
+    reason = f"{'asked for' if algorithm != 'auto' else f'{how} to be fastest'}, {_quantity(seconds[chosen])}s"
+    if how == "expected":
+        reason += f" on one core ({_quantity(costs[chosen])}vector multiply-adds)"
+    if chosen == "winograd":
+        reason = f"{driver(chosen).name(geometry)}, {reason}"
+    cost = costs[chosen] - packing[chosen]
+    return Plan(problem, _algorithm(chosen), chosen, reason, rejected, cost, seconds[chosen], tuple(geometry))
 
 
 def _algorithm(candidate: str) -> str:

@@ -5,19 +5,26 @@ Everything above asks this module; nothing else in the package imports a Numba s
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
+import gc
 import hashlib
 import logging
 import os
 import pathlib
+import sys
 import threading
-from collections.abc import Callable
-from typing import Any, ClassVar
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numba
-from numba.core import caching, config
+from numba.core import caching, codegen, compiler, config, registry
+from numba.core.compiler_lock import global_compiler_lock
 
 log = logging.getLogger("numbaconv")
+types: Any = numba.types
 
 # ------------------------------------------------------------------------------------------------- CPU
 
@@ -94,9 +101,19 @@ def cache_directory() -> pathlib.Path | None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        log.debug("kernels are compiled without a cache: %s", error)
+        _say_not_cached(str(error))
         return None
     return path
+
+
+_said: Final[list[str]] = []
+
+
+def _say_not_cached(why: str) -> None:
+    """Say once, to whom it may interest, that kernels are not kept."""
+    if not _said:
+        _said.append(why)
+        log.debug("kernels are compiled without a cache: %s", why)
 
 
 class _Locator(caching._CacheLocator):
@@ -139,18 +156,134 @@ class _KernelCache(caching.FunctionCache):
         try:
             super().save_overload(sig, data)
         except OSError as error:
-            log.debug("kernel %s not cached: %s", self._name, error)
+            _say_not_cached(str(error))
         except Exception as error:  # whatever pickle makes of a damaged index: begin a new one
             log.debug("the index of %s is damaged: %s", self._name, error)
             self.flush()
             super().save_overload(sig, data)
 
 
-def _compile(function: Callable[..., Any], **options: Any) -> Any:
-    dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
-    if cache_directory() is not None:
-        dispatcher._cache = _KernelCache(function)
-    return dispatcher
+# --------------------------------------------------------------------------------------------- compiling
+
+
+class Compilation(NamedTuple):
+    """A function that this process compiled, or read from the cache, because it was called."""
+
+    name: str
+    seconds: float
+    cached: bool
+
+
+#: In the order in which they were done.
+compilations: Final[list[Compilation]] = []
+#: A file beside the cached kernels: a line "seconds, tab, name" for each that some process has compiled.
+COMPILED: Final = "compiled.tsv"
+
+
+@contextlib.contextmanager
+def _compiling() -> Iterator[None]:
+    """Let no other thread compile, and no garbage be looked for: there is none to speak of, in a fifth of the time."""
+    with global_compiler_lock:
+        paused = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if paused:
+                gc.enable()
+
+
+def _note(name: str, seconds: float, cached: bool) -> None:
+    """Remember a compilation; a new one for other processes, too."""
+    compilations.append(Compilation(name, seconds, cached))
+    directory = cache_directory()
+    if directory is None or cached:
+        return
+    try:
+        with (directory / COMPILED).open("a") as file:
+            file.write(f"{seconds:.3f}\t{name}\n")  # one write: lines of several processes do not mix
+    except OSError as error:
+        _say_not_cached(str(error))
+
+
+_OPTIONS: Final = {"nopython": True, "nogil": True, "boundscheck": None, "error_model": "numpy"}
+
+
+class _Fragment(codegen.JITCodeLibrary):
+    """The code of a kernel as other kernels take it in: as Numba writes it, neither optimised nor made machine code.
+
+    Numba would do both for each function, with all that it calls, and so once more for each level of calls: that took
+    three quarters of the time of a first call (19 s, with calls by address 4.5 s now; 2-core AMD EPYC, Zen 4). A kernel
+    that is called from Python, or by its address, is optimised as a whole.
+    """
+
+    def _optimize_functions(self, module: Any) -> None:
+        module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, _name: str) -> int:
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        return self
+
+    def set_env(self, _name: str, _environment: Any) -> None:
+        """Numba's codegen would look for a variable in the machine code, of which there is none."""
+
+
+class _FragmentCompiler(compiler.Compiler):
+    def __init__(self, typing_context: Any, target_context: Any, _library: Any, *rest: Any) -> None:
+        library = _Fragment(target_context.codegen(), "fragment")
+        super().__init__(typing_context, target_context, library, *rest)
+
+
+class _FragmentDispatcher(registry.CPUDispatcher):
+    def get_call_template(self, arguments: Any, keywords: Any) -> Any:
+        # Whether an index is a literal, or what prange counts with, is no reason to compile a function again.
+        return super().get_call_template(tuple(map(_plain, arguments)), keywords)
+
+
+def _plain(kind: Any) -> Any:
+    """A Numba type without the values of literals, and without unsigned indices."""
+    kind = types.unliteral(kind)
+    if isinstance(kind, types.BaseTuple):
+        return types.BaseTuple.from_types(tuple(map(_plain, kind.types)))
+    return types.int64 if kind == types.uint64 else kind
+
+
+class _Kernel(registry.CPUDispatcher):
+    """A compiled function for Python's calls; kernels take its fragment in."""
+
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        super().__init__(function, targetoptions={**_OPTIONS, **options})
+        self.fragment = _FragmentDispatcher(
+            function,
+            targetoptions={**_OPTIONS, **options, "no_cpython_wrapper": True, "no_cfunc_wrapper": True},
+            pipeline_class=_FragmentCompiler,
+        )
+        if cache_directory() is not None:
+            self._cache = _KernelCache(function)
+
+    @property
+    def _numba_type_(self) -> Any:
+        return types.Dispatcher(self.fragment)
+
+    def compile(self, signature: Any) -> Any:
+        with _compiling():
+            known, hits = len(self.overloads), sum(self.stats.cache_hits.values())
+            start = time.perf_counter()
+            entry = super().compile(signature)
+            if len(self.overloads) > known:
+                cached = sum(self.stats.cache_hits.values()) > hits
+                _note(self.py_func.__name__, time.perf_counter() - start, cached)
+            return entry
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -159,55 +292,100 @@ def kernel(function: Callable[..., Any]) -> Any:
     Kernels own no memory, so Numba's reference counts are left out (``_nrt``): atomic, and on lines that all threads
     share, they took 350 cycles of each call that passes five arrays on (Zen 4), as much as a small tile.
     """
-    return _compile(function, _nrt=False)
+    return _Kernel(function, _nrt=False)
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
     """Compile a kernel whose ``prange`` loops run on Numba's threads. Call it through :func:`launch`."""
-    return _compile(function, parallel=True)
+    return _Kernel(function, parallel=True)
+
+
+def host(function: Callable[..., Any]) -> Any:
+    """Compile a function that allocates memory, plans and calls kernels without Python; see :mod:`numbaconv.inside`."""
+    return _Kernel(function)
+
+
+def address(dispatcher: Any, arguments: tuple[Any, ...]) -> int:
+    """Where a function compiled for arguments of some Numba types lies; it is called by Numba's own convention."""
+    dispatcher.compile(arguments)
+    compiled = dispatcher.overloads[arguments]
+    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
 
 
 @functools.cache
-def native(function: Callable[..., Any], dtypes: tuple[str, ...]) -> int:
-    """Compile a function of pointers to ``dtypes`` and of integers that returns nothing; its address, for kernels.
+def native(function: Any, arguments: tuple[str, ...]) -> int:
+    """Compile a function that returns nothing; its address, by which kernels call it.
 
     What kernels call by name is compiled again for each of them. A set of microkernels, or a driver that comes in many
     dtypes, is better compiled once and called by its address. It lives as long as the process.
+
+    Parameters
+    ----------
+    function
+        A kernel or a plain function.
+    arguments
+        What each argument is: "float32[]" for a flat array of that dtype, "float32*" for a pointer, "int64" for a
+        number. Those that are not named are indices.
     """
     from numba.core.ccallback import CFunc
 
-    pointers = [numba.types.CPointer(getattr(numba.types, dtype)) for dtype in dtypes]
-    integers = [numba.types.intp] * (function.__code__.co_argcount - len(dtypes))
-    options = {"error_model": "numpy", "_nrt": False}
-    compiled: Any = CFunc(function, ((*pointers, *integers), numba.types.void), {}, options)
+    function = getattr(function, "py_func", function)
+    kinds = [_argument_type(name) for name in arguments]
+    kinds += [types.intp] * (function.__code__.co_argcount - len(kinds))
+    compiled: Any = CFunc(function, (tuple(kinds), types.void), {}, {"error_model": "numpy", "_nrt": False})
     if cache_directory() is not None:
         compiled._cache = _KernelCache(function)
-    compiled.compile()
-    _natives.append(compiled)
+    with _compiling():
+        start = time.perf_counter()
+        compiled.compile()
+        _note(function.__name__, time.perf_counter() - start, compiled.cache_hits > 0)
+    natives.append(compiled)
     return int(compiled.address)
 
 
-_natives: list[Any] = []
+#: All that :func:`native` has compiled.
+natives: Final[list[Any]] = []
+
+
+def _argument_type(name: str) -> Any:
+    dtype = getattr(types, name.rstrip("*[]"))
+    if name.endswith("[]"):
+        return types.Array(dtype, 1, "C")
+    return types.CPointer(dtype) if name.endswith("*") else dtype
 
 
 # --------------------------------------------------------------------------------------- threads, forks
 
+#: Whether this process has a parent whose OpenMP threads it lacks.
 _forked = False
-_workqueue_lock = threading.Lock()
+_workqueue_lock: Any = threading.RLock()
+_limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("numbaconv.threads", default=None)
+
+
+def _numba_threads_started() -> bool:
+    module = sys.modules.get("numba.np.ufunc.parallel")
+    return module is not None and bool(getattr(module, "_is_initialized", True))
 
 
 def _after_fork_in_child() -> None:
     global _forked, _workqueue_lock
-    _forked = True
-    _workqueue_lock = threading.Lock()  # the old one may be held by a thread that does not exist here
+    global_compiler_lock.release()
+    _forked = _forked or _numba_threads_started()
+    _workqueue_lock = threading.RLock()  # the old one may be held by a thread that does not exist here
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    # A fork waits until no other thread compiles: in the child that thread would hold the compiler's lock for ever.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=_after_fork_in_child,
+    )
 
 
 @functools.cache
-def _threading_layer() -> str:
+def threading_layer() -> str:
+    """Numba's threading layer, "omp", "tbb" or "workqueue"; its threads are started now."""
     from numba.np.ufunc import parallel
 
     parallel._launch_threads()
@@ -215,11 +393,44 @@ def _threading_layer() -> str:
 
 
 def thread_count() -> int:
-    """How many threads the next kernel may use: Numba's own setting, and 1 in a forked child.
+    """How many threads the next kernel may use: Numba's own setting, or less in :func:`limited`; 1 in a forked child.
 
-    GNU OpenMP kills a child that starts a parallel region after its parent has, so a child stays serial.
+    GNU OpenMP kills a child that starts a parallel region after its parent has, so such a child stays serial.
     """
-    return 1 if _forked else int(numba.get_num_threads())
+    if _forked:
+        return 1
+    limit = _limit.get()
+    if limit == 1:
+        return 1
+    count = int(numba.get_num_threads())
+    return count if limit is None else min(limit, count)
+
+
+@contextlib.contextmanager
+def limited(count: int) -> Iterator[None]:
+    """Let kernels that this thread (or asyncio task) calls use at most ``count`` threads."""
+    token = _limit.set(count)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def forked() -> bool:
+    """Whether this process is a forked child, which starts no threads."""
+    return _forked
+
+
+def thread_functions() -> tuple[str, int, int]:
+    """(threading layer, address of the function that counts its threads, address of omp_in_parallel or 0)."""
+    import ctypes
+    import importlib
+
+    layer = threading_layer()
+    pool = importlib.import_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
+    nested = getattr(ctypes.CDLL(pool.__file__), "omp_in_parallel", None) if layer == "omp" else None
+    inside = 0 if nested is None else ctypes.cast(nested, ctypes.c_void_p).value
+    return layer, int(pool.get_num_threads), inside or 0
 
 
 def launch(parallel: Any, serial: Any, threads: int, arguments: tuple[Any, ...]) -> None:
@@ -230,12 +441,15 @@ def launch(parallel: Any, serial: Any, threads: int, arguments: tuple[Any, ...])
     """
     if threads == 1:
         serial(0, 1, *arguments)
-    elif _threading_layer() != "workqueue":
+    elif threading_layer() != "workqueue":
         parallel(threads, *arguments)
-    elif _workqueue_lock.acquire(blocking=False):
-        try:
-            parallel(threads, *arguments)
-        finally:
-            _workqueue_lock.release()
     else:
+        lock = _workqueue_lock
+        try:  # acquired inside, and asked for its owner: Ctrl-C may come between any two steps
+            if lock.acquire(blocking=False):
+                parallel(threads, *arguments)
+                return
+        finally:
+            if lock._is_owned():
+                lock.release()
         serial(0, 1, *arguments)

@@ -11,6 +11,11 @@ from . import choosing
 from .arrays import Array
 
 MODES: Final = ("valid", "same", "full")
+#: SciPy's names of what surrounds an image, those of scipy.ndimage, and the canonical ones.
+BOUNDARIES: Final = {
+    "fill": "fill", "pad": "fill", "wrap": "wrap", "circular": "wrap", "symm": "symmetric", "symmetric": "symmetric",
+    "reflect": "mirror", "mirror": "mirror", "nearest": "nearest",
+}  # fmt: skip
 
 
 def left_to_scipy(name: str, *arguments: Any) -> Any:
@@ -20,14 +25,15 @@ def left_to_scipy(name: str, *arguments: Any) -> Any:
     return getattr(scipy.signal, name)(*arguments)
 
 
-def result_dtype(first: Array, second: Array) -> np.dtype[Any] | None:
+def result_dtype(first: Any, second: Any) -> np.dtype[Any] | None:
     """The result's dtype, or None where SciPy itself must compute it."""
     if first.dtype.kind not in "biufc" or second.dtype.kind not in "biufc":
         return None
     dtype = first.dtype if first.dtype is second.dtype else np.result_type(first.dtype, second.dtype)
     if dtype.kind == "b" or dtype.char in "egG":
         return None
-    return dtype if dtype.isnative else dtype.newbyteorder("=")
+    native: np.dtype[Any] = dtype if dtype.isnative else dtype.newbyteorder("=")
+    return native
 
 
 def native(array: Array) -> Array:
@@ -41,6 +47,14 @@ def check_mode(mode: Any) -> None:
     """Raise ValueError for an unknown mode."""
     if mode not in MODES:
         raise ValueError(f"Acceptable mode flags are 'valid', 'same', or 'full'; got {mode!r}")
+
+
+def check_boundary(boundary: Any) -> None:
+    """Raise ValueError for an unknown boundary."""
+    if boundary not in BOUNDARIES:
+        raise ValueError(
+            f"Acceptable boundary flags are 'fill', 'wrap', 'symm', 'reflect', 'mirror' and 'nearest'; got {boundary!r}"
+        )
 
 
 def swaps(mode: Any, first: tuple[int, ...], second: tuple[int, ...], axes: Iterable[int] | None = None) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import timeit
 import warnings
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from . import choosing
 from .arrays import Array
 from .choosing import FilterPlan
 from .scipy_rules import (
+    BOUNDARIES,
     MODES,
+    check_boundary,
     check_mode,
     checked_axes,
     fill_number,
@@ -26,15 +28,11 @@ from .scipy_rules import (
     result_dtype,
     swaps,
 )
+from .tensors import lies_on_gpu
 
 __all__ = [
     "choose_conv_method", "convolve", "convolve2d", "correlate", "correlate2d", "explain", "fftconvolve", "oaconvolve",
 ]  # fmt: skip
-
-_BOUNDARIES: Final = {
-    "fill": "fill", "pad": "fill", "wrap": "wrap", "circular": "wrap", "symm": "symmetric", "symmetric": "symmetric",
-    "reflect": "mirror", "mirror": "mirror", "nearest": "nearest",
-}  # fmt: skip
 
 
 def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", fillvalue: Any = 0) -> Array:
@@ -43,7 +41,7 @@ def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", f
     Parameters
     ----------
     in1, in2 : array_like
-        Of two dimensions each.
+        Of two dimensions each; or both arrays on a GPU, which then computes, and the result is of their kind.
     mode : {"full", "valid", "same"}
         "full" returns every output that depends on both arrays, "same" the central part of in1's shape, "valid" what
         depends on nothing outside the larger array, which must be at least as large in both dimensions.
@@ -87,6 +85,8 @@ def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", f
            [ 5,  2, -5],
            [ 8,  2, -8]])
     """
+    if lies_on_gpu(in1) or lies_on_gpu(in2):
+        return _on_gpu(in1, in2, mode, boundary, fillvalue, correlated=False)
     image, taps = _pair("convolve2d", in1, in2, mode)
     dtype = result_dtype(image, taps)
     if dtype is None:
@@ -123,6 +123,8 @@ def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", 
     >>> correlate2d(np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 0.0, -1.0]]), mode="valid")
     array([[-2.]])
     """
+    if lies_on_gpu(in1) or lies_on_gpu(in2):
+        return _on_gpu(in1, in2, mode, boundary, fillvalue, correlated=True)
     image, taps = _pair("correlate2d", in1, in2, mode)
     dtype = result_dtype(image, taps)
     if dtype is None:
@@ -130,6 +132,13 @@ def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", 
     result = _two_dimensions(image, np.flip(taps.conj()), mode, boundary, fillvalue, dtype, late=True)
     reversed_ = mode == "valid" and image.shape != np.shape(in1)
     return np.flip(result) if reversed_ else result
+
+
+def _on_gpu(in1: Any, in2: Any, mode: str, boundary: str, fillvalue: Any, *, correlated: bool) -> Array:
+    from .cuda import images
+
+    result: Array = images.convolve2d(in1, in2, mode, boundary, fillvalue, correlated=correlated)
+    return result
 
 
 def _pair(name: str, in1: Any, in2: Any, mode: str) -> tuple[Array, Array]:
@@ -145,11 +154,8 @@ def _two_dimensions(
 ) -> Array:
     """The body of both 2-D functions; ``taps`` are convolved."""
     check_mode(mode)
-    if boundary not in _BOUNDARIES:
-        raise ValueError(
-            f"Acceptable boundary flags are 'fill', 'wrap', 'symm', 'reflect', 'mirror' and 'nearest'; got {boundary!r}"
-        )
-    extension = _BOUNDARIES[boundary]
+    check_boundary(boundary)
+    extension = BOUNDARIES[boundary]
     fill = fill_number(fillvalue, dtype) if extension == "fill" else 0
     if image.size == 0 or taps.size == 0:
         window = choosing.convolution_window(image.shape, taps.shape, mode)
@@ -453,16 +459,18 @@ def explain(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", fill
     'separable'
     """
     image, taps = np.asarray(in1), np.asarray(in2)
+    if image.ndim != taps.ndim:
+        dimensions = f"{image.ndim} and {taps.ndim} dimensions"
+        raise ValueError(f"in1 and in2 should have the same dimensionality; got {dimensions}")
+    check_mode(mode)
     if swaps(mode, image.shape, taps.shape):
         image, taps = taps, image
-    check_mode(mode)
     dtype = result_dtype(image, taps)
     if dtype is None:
         raise TypeError(f"arrays of {image.dtype} and {taps.dtype} are left to SciPy")
-    if boundary not in _BOUNDARIES:
-        raise ValueError(f"boundary must be one of {', '.join(map(repr, _BOUNDARIES))}; got {boundary!r}")
-    fill = fill_number(fillvalue, dtype) if _BOUNDARIES[boundary] == "fill" else 0
-    return choosing.plan(native(image), native(taps), mode, dtype, extension=_BOUNDARIES[boundary], fill=fill)
+    check_boundary(boundary)
+    fill = fill_number(fillvalue, dtype) if BOUNDARIES[boundary] == "fill" else 0
+    return choosing.plan(native(image), native(taps), mode, dtype, extension=BOUNDARIES[boundary], fill=fill)
 
 
 def _product(first: Array, second: Array) -> Array:

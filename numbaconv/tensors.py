@@ -14,8 +14,9 @@ import numpy as np
 
 from .arrays import Array, as_array
 
-#: DLPack's number of the CPU.
+#: DLPack's numbers of the CPU, and of the memory that CUDA's devices read.
 CPU = 1
+CUDA = (2, 13)
 
 
 class Kind(NamedTuple):
@@ -41,6 +42,17 @@ def is_tensor(value: Any) -> bool:
     """Whether ``value`` is a tensor of torch's."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, getattr(torch, "Tensor", ()))
+
+
+def lies_on_gpu(value: Any) -> bool:
+    """Whether ``value`` is an array in the memory of one of CUDA's devices."""
+    if value is None or isinstance(value, (np.ndarray, np.generic, list, tuple, int, float, complex)):
+        return False
+    if is_tensor(value):
+        return bool(value.is_cuda)
+    if hasattr(value, "__cuda_ndarray__") or hasattr(value, "__cuda_array_interface__"):
+        return True
+    return hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] in CUDA
 
 
 def to_array(name: str, value: Any) -> Array:
@@ -93,6 +105,15 @@ def _bfloat16(name: str) -> np.dtype[Any]:
         raise TypeError(f"{name}: NumPy knows bfloat16 with the package ml_dtypes only") from None
     result: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return result
+
+
+def numpy_dtype(name: str, tensor: Any) -> np.dtype[Any]:
+    """NumPy's dtype of a torch tensor's elements."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    try:
+        return _bfloat16(name) if dtype == "bfloat16" else np.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"{name} of dtype {tensor.dtype} has no NumPy dtype: {error}") from None
 
 
 def to_tensor(value: Any) -> Any:

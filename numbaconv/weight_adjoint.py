@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 
 import numpy as np
 
 from .arrays import Array, prepared
 from .execute import How, Options, convolve
 from .lowering import lowering
-from .planner import choose
 from .problem import DATA_FORMATS, ConvProblem
 
 
@@ -20,9 +18,8 @@ def weight_adjoint(problem: ConvProblem, x: Array, y: Array, how: How, out: Arra
 
     out[f, c, k] = sum over n, o of conjugate of x[n, c, o * stride + k * dilation - padding before] * y[n, f, o]
 
-    That is a convolution of x with the weight y in which batch and channels, stride and dilation change places. Its
-    output, the size of a kernel, would leave most of a vector empty, so the channels of x become a further dimension
-    behind the spatial ones, along which y has one tap.
+    That is a convolution of x with the weight y in which the batch is summed over, stride and dilation change places,
+    and the channels of x are a further dimension before the spatial ones, along which y has one tap.
 
     Parameters
     ----------
@@ -87,31 +84,23 @@ def _volumes(problem: ConvProblem, x: Array, y: Array, how: How, out: Array) -> 
 
 def _images(problem: ConvProblem, x: Array, y: Array, how: How, out: Array) -> None:
     """One or two spatial dimensions, channels first."""
-    read = _cells_read(problem)
+    read = cells_read(problem)
     if min(read) < 1:  # of an output in the padding before the input, no tap reaches it
         out[...] = 0
         return
     window: tuple[slice, ...] = (slice(None), slice(None), *map(slice, read))
     x = x[window]  # cells that no tap reads are left out
-    inner, exchanged = _exchanges(problem)
-    chosen = inner if _cheaper(inner, exchanged, how) else exchanged
+    inner = _deepened(problem)
     split = x.reshape(problem.batch, problem.groups, problem.group_channels, *x.shape[2:])
-    weight = y.swapaxes(0, 1)
-    if chosen is inner:
-        split, weight = np.moveaxis(split, 2, -1)[None], weight[..., None]
-        target = np.moveaxis(out, 1, -1)[None]
-    else:
-        split, target = np.moveaxis(split, 2, 0), out.swapaxes(0, 1)
-    # (batch, images, groups, *size) to (batch, groups * images, *size)
-    given = split.swapaxes(1, 2).reshape(chosen.input_shape)
+    given = split.swapaxes(0, 1).reshape(inner.input_shape)  # groups of images
     options = Options(
-        chosen.stride, chosen.padding, chosen.dilation, chosen.groups, how.algorithm, how.precision,
-        DATA_FORMATS[chosen.ndim][0], "zeros", None,
+        inner.stride, inner.padding, inner.dilation, inner.groups, how.algorithm, how.precision,
+        DATA_FORMATS[inner.ndim][0], "zeros", None,
     )  # fmt: skip
-    convolve(chosen.ndim, given, weight, None, options, problem.dtype, target)
+    convolve(inner.ndim, given, y.swapaxes(0, 1)[:, :, None], None, options, problem.dtype, out[None])
 
 
-def _cells_read(problem: ConvProblem) -> tuple[int, ...]:
+def cells_read(problem: ConvProblem) -> tuple[int, ...]:
     """How many cells of the input some tap reads, from the first one on."""
     return tuple(
         min(size, (given - 1) * stride + (kernel - 1) * dilation + 1 - before)
@@ -123,12 +112,12 @@ def _cells_read(problem: ConvProblem) -> tuple[int, ...]:
 
 
 @functools.lru_cache(1024)
-def _exchanges(problem: ConvProblem) -> tuple[ConvProblem, ConvProblem]:
-    """The two convolutions that are a problem's adjoint in its weight.
+def exchanged(problem: ConvProblem) -> ConvProblem:
+    """The convolution that is a problem's adjoint in its weight: channels and batch, stride and dilation change places.
 
-    The first has its channels as a further spatial dimension, the second as a batch. Both sum over the batch.
+    Some tap must reach the input: :func:`cells_read` are positive.
     """
-    read = _cells_read(problem)
+    read = cells_read(problem)
     padding = tuple(
         (before, (given - 1) * stride + (kernel - 1) * dilation + 1 - before - cells)
         for cells, given, kernel, stride, dilation, (before, _) in zip(
@@ -136,7 +125,7 @@ def _exchanges(problem: ConvProblem) -> tuple[ConvProblem, ConvProblem]:
             strict=True,
         )
     )  # fmt: skip
-    exchanged = dataclasses.replace(
+    return dataclasses.replace(
         problem,
         batch=problem.group_channels,
         channels=problem.groups * problem.batch,
@@ -147,29 +136,21 @@ def _exchanges(problem: ConvProblem) -> tuple[ConvProblem, ConvProblem]:
         dilation=problem.stride,
         channels_last=False,
     )
-    inner = dataclasses.replace(
-        exchanged,
-        batch=1,
-        input_size=(*read, problem.group_channels),
-        kernel_size=(*exchanged.kernel_size, 1),
-        stride=(*exchanged.stride, 1),
-        padding=(*padding, (0, 0)),
-        dilation=(*exchanged.dilation, 1),
-    )
-    return inner, exchanged
 
 
 @functools.lru_cache(1024)
-def _cheaper(first: ConvProblem, second: ConvProblem, how: How) -> bool:
-    """Whether the planner expects the first of two problems to take less time; a forced algorithm must serve it."""
-    costs = []
-    refusals = []
-    for problem in (first, second):
-        try:
-            costs.append(choose(problem, how.algorithm, how.precision).cost)
-        except ValueError as refusal:
-            costs.append(math.inf)
-            refusals.append(refusal)
-    if len(refusals) == len(costs):
-        raise refusals[0]
-    return costs[0] <= costs[1]
+def _deepened(problem: ConvProblem) -> ConvProblem:
+    """:func:`exchanged` with the channels as a dimension before the spatial ones, along which there is one tap.
+
+    So that direct summation makes its tiles of several channels' outputs.
+    """
+    other = exchanged(problem)
+    return dataclasses.replace(
+        other,
+        batch=1,
+        input_size=(other.batch, *other.input_size),
+        kernel_size=(1, *other.kernel_size),
+        stride=(1, *other.stride),
+        padding=((0, 0), *other.padding),
+        dilation=(1, *other.dilation),
+    )

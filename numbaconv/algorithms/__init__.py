@@ -4,15 +4,14 @@
     None, or why the algorithm cannot serve the problem.
 ``cost(geometry, itemsize)``
     What the planner expects one core to spend, in vector multiply-adds.
-``pack_cost(geometry)``
+``pack_cost(geometry, itemsize)``
     The same for laying out the weights.
 ``block(geometry, itemsize)``
     Fill the blocking slots of ``geometry``. No slot depends on the number of threads, so results do not either.
 ``rows(geometry, itemsize)``
     The table of row starts that the microkernel reads its packed block by.
-``kernels()``
-    The compiled functions (pack serially, pack in parallel, run serially, run in parallel, pack and run
-    serially); imported only now.
+``kernels(geometry)``
+    The functions that lay out the weights and that do the tasks, for ``runtime.native``; imported only now.
 
 ``cost`` and ``block`` index ``geometry`` by the names of :mod:`numbaconv.kernels.geometry` and stay within Numba's
 nopython subset, so that they also compile inside a caller's ``@njit`` function.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,16 +94,32 @@ def _block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
     return ceil_div(geometry[at.OUT_H], ceil_div(geometry[at.OUT_H], lines)), columns
 
 
+def _depths(geometry: MutableSequence[int], itemsize: int, lines: int, columns: int) -> int:
+    """Output depths of one task: several where one has few pixels, so that whole tiles can be made of them."""
+    pixels = lines * columns
+    whole = lines == geometry[at.OUT_H] and columns == geometry[at.OUT_W]
+    if not whole or pixels >= CHUNK_TILES * CHANNEL_TILE_PIXELS or geometry[at.KERNEL_D] > 1:
+        return 1
+    inside = geometry[at.PAD_D] == 0 and (geometry[at.OUT_D] - 1) * geometry[at.STRIDE_D] < geometry[at.IN_D]
+    if _lanewise(geometry, itemsize) or geometry[at.CHANNELS_LAST] != 0 or not inside:
+        return 1
+    plane = geometry[at.CHANNELS] * _strip_rows(geometry, lines) * _pitch(geometry, columns) * itemsize
+    most = max(1, min(geometry[at.OUT_D], BLOCK_BYTES // plane))
+    depths = ceil_div(geometry[at.OUT_D], ceil_div(geometry[at.OUT_D], most))
+    return min(most, ceil_div(depths, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS)
+
+
 def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     """Multiply-adds of whole register tiles, the copies into strips, and the transpositions."""
     lanes = VECTOR_BYTES // itemsize
     lines, columns = _block(geometry, itemsize)
-    blocks = geometry[at.BATCH] * geometry[at.OUT_D] * ceil_div(geometry[at.OUT_H], lines)
+    depths = _depths(geometry, itemsize, lines, columns)
+    blocks = geometry[at.BATCH] * ceil_div(geometry[at.OUT_D], depths) * ceil_div(geometry[at.OUT_H], lines)
     blocks *= ceil_div(geometry[at.OUT_W], columns)
-    pixels = ceil_div(lines * columns, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS
+    pixels = ceil_div(depths * lines * columns, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS
     depth = geometry[at.CHANNELS] * taps(geometry)
-    copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * _strip_rows(geometry, lines)
-    squares = ceil_div(lines * columns, lanes) * TRANSPOSITION
+    copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * depths * _strip_rows(geometry, lines)
+    squares = ceil_div(depths * lines * columns, lanes) * TRANSPOSITION
     if _lanewise(geometry, itemsize):
         panels = ceil_div(geometry[at.GROUPS] * geometry[at.FILTERS], lanes)
         transposed = ceil_div(_pitch(geometry, columns), lanes)
@@ -119,7 +135,7 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     return float(blocks * geometry[at.GROUPS] * (vectors * (pixels * depth + squares) + copies + starts))
 
 
-def pack_cost(geometry: MutableSequence[int]) -> float:
+def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
     """One transposition."""
     return float(geometry[at.GROUPS] * geometry[at.FILTERS] * geometry[at.CHANNELS] * taps(geometry))
 
@@ -129,6 +145,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     lanes = VECTOR_BYTES // itemsize
     lanewise = _lanewise(geometry, itemsize)
     lines, columns = _block(geometry, itemsize)
+    depths = _depths(geometry, itemsize, lines, columns)
     mr = _tile(geometry, itemsize)
     geometry[at.LANE_FILTERS] = 0
     geometry[at.SPREAD] = int(lanewise and _spread(geometry, itemsize))
@@ -138,9 +155,10 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
         geometry[at.GROUPS] = 1
     use_tile(geometry, mr, CHANNEL_TILE_PIXELS)
     depth = geometry[at.CHANNELS] * taps(geometry)
-    blocks = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D]
+    blocks = geometry[at.BATCH] * geometry[at.GROUPS] * ceil_div(geometry[at.OUT_D], depths)
     blocks *= ceil_div(geometry[at.OUT_H], lines) * ceil_div(geometry[at.OUT_W], columns)
     geometry[at.CHANNEL_BLOCK] = DEPTH_BLOCK
+    geometry[at.BLOCK_DEPTHS] = depths
     geometry[at.BLOCK_ROWS] = lines
     geometry[at.BLOCK_COLUMNS] = columns
     geometry[at.STRIP_ROWS] = _strip_rows(geometry, lines)
@@ -160,14 +178,14 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     else:
         last = geometry[at.CHANNELS_LAST] != 0
         geometry[at.STRIP_DEPTH] = plane * geometry[at.CHANNELS] if last else plane
-        geometry[at.STRIP_CHANNEL] = 1 if last else geometry[at.KERNEL_D] * plane
-        strip = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * plane
+        geometry[at.STRIP_CHANNEL] = 1 if last else geometry[at.KERNEL_D] * depths * plane
+        strip = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * depths * plane
     geometry[at.STRIP] = ceil_div(strip, lanes) * lanes
     chunk = CHUNK_TILES * CHANNEL_TILE_PIXELS
     geometry[at.CHUNK] = max(1, chunk // columns) * columns if lanewise else chunk
     _cut(geometry, lanewise)
     geometry[at.PIXELS_START] = depth
-    pixels = lines * columns
+    pixels = depths * lines * columns
     geometry[at.ORDER_START] = depth + pixels + CHANNEL_TILE_PIXELS
     geometry[at.TILES_START] = geometry[at.ORDER_START] + depth
     tiles = lines * ceil_div(columns, CHANNEL_TILE_PIXELS) if lanewise else 0
@@ -232,6 +250,7 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     table[: runs.size] = runs
     down = np.arange(geometry[at.BLOCK_ROWS], dtype=np.int64) * (geometry[at.LINE_STEP] * line)
     across = np.arange(geometry[at.BLOCK_COLUMNS], dtype=np.int64) * (geometry[at.STRIDE_W] * cell)
+    down = (np.arange(geometry[at.BLOCK_DEPTHS], dtype=np.int64)[:, None] * geometry[at.STRIP_DEPTH] + down).reshape(-1)
     pixels = np.pad((down[:, None] + across).reshape(-1), (0, CHANNEL_TILE_PIXELS), mode="edge")
     if geometry[at.LANE_FILTERS] == 0:
         return np.concatenate([table, pixels, place])
@@ -250,14 +269,10 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     return np.concatenate([table, pixels, place, tiles, cells])
 
 
-def kernels() -> tuple[Any, ...]:
-    """The functions (pack serially, pack in parallel, run serially, run in parallel, pack and run serially)."""
+def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
+    """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
     from ..kernels import direct_channels, packing
 
-    return (
-        packing.pack_weights_serial,
-        packing.pack_weights_parallel,
-        direct_channels.direct_channels_serial,
-        direct_channels.direct_channels_parallel,
-        direct_channels.direct_channels_once,
-    )
+    if geometry[at.LANE_FILTERS] != 0:
+        return packing.pack_weights, direct_channels.direct_lanes_tasks
+    return packing.pack_weights, direct_channels.direct_channels_tasks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,7 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     return float(blocks * (products + copies + stores))
 
 
-def pack_cost(geometry: MutableSequence[int]) -> float:
+def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
     """One transposition."""
     return float(geometry[at.GROUPS] * geometry[at.FILTERS] * geometry[at.CHANNELS] * taps(geometry))
 
@@ -141,14 +141,8 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     return table.reshape(-1)
 
 
-def kernels() -> tuple[Any, ...]:
-    """The functions (pack serially, pack in parallel, run serially, run in parallel, pack and run serially)."""
+def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
+    """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
     from ..kernels import direct_pixels, packing
 
-    return (
-        packing.pack_weights_serial,
-        packing.pack_weights_parallel,
-        direct_pixels.direct_pixels_serial,
-        direct_pixels.direct_pixels_parallel,
-        direct_pixels.direct_pixels_once,
-    )
+    return packing.pack_weights, direct_pixels.direct_pixels_tasks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     return float(tiles * depth * (products + runs * COPY_RUN + vectors * COPY_VECTOR) + calls * COPY_CALL)
 
 
-def pack_cost(geometry: MutableSequence[int]) -> float:
+def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
     """One transposition."""
     return float(geometry[at.GROUPS] * geometry[at.FILTERS] * geometry[at.CHANNELS] * taps(geometry))
 
@@ -65,14 +65,8 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     return np.arange(geometry[at.CHANNEL_BLOCK] * taps(geometry), dtype=np.int64) * geometry[at.PITCH]
 
 
-def kernels() -> tuple[Any, ...]:
-    """The functions (pack serially, pack in parallel, run serially, run in parallel, pack and run serially)."""
+def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
+    """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
     from ..kernels import im2col, packing
 
-    return (
-        packing.pack_weights_serial,
-        packing.pack_weights_parallel,
-        im2col.im2col_serial,
-        im2col.im2col_parallel,
-        im2col.im2col_once,
-    )
+    return packing.pack_weights, im2col.im2col_tasks

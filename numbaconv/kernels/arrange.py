@@ -1,4 +1,4 @@
-"""Transposed convolutions: their weights in the order of the ordinary convolutions they consist of, and results."""
+"""Transposed convolutions: the results of the ordinary convolutions they consist of, put together."""
 
 from __future__ import annotations
 
@@ -7,50 +7,6 @@ from numba import prange
 from ..runtime import kernel, parallel_kernel
 from .blocking import VECTOR_BYTES
 from .simd import store_pairs
-
-#: Filters and channels that are moved together: what they read, 8 KiB of 4x4 taps, is read in whole cache lines and
-#: stays in the L1 cache for all taps. One tap after the other, without a table lookup for each element, this took a
-#: quarter of the time of all taps of one filter and channel at once (512x256 filters of 4x4, Zen 4).
-FILTERS_AT_ONCE = 8
-CHANNELS_AT_ONCE = 16
-
-
-@kernel
-def arrange_taps_serial(slot, slots, weight, starts, steps, rows, sizes, arranged):
-    """Exchange channels and filters of thread ``slot`` of ``slots``, and move every tap to its phase.
-
-    arranged[starts[k] + ((g * rows[k] + f) * C + c) * steps[k]] = weight[g, c, f, k]
-
-    - weight: (G, C, F, K), C-contiguous and flat; sizes = (G, C, F).
-    - starts, steps, rows: for each tap k where it lies in ``arranged``, how many taps its phase has, and how many
-      filters of a group the convolution has that the phase is part of. A tap whose step is 0 belongs to no phase.
-    """
-    groups, channels, filters = sizes
-    taps = starts.size
-    blocks = (filters + FILTERS_AT_ONCE - 1) // FILTERS_AT_ONCE
-    every = groups * blocks
-    for number in range(every * slot // slots, every * (slot + 1) // slots):
-        group, block = divmod(number, blocks)
-        first = block * FILTERS_AT_ONCE
-        last = min(filters, first + FILTERS_AT_ONCE)
-        for c in range(0, channels, CHANNELS_AT_ONCE):
-            some = min(CHANNELS_AT_ONCE, channels - c)
-            for k in range(taps):
-                step = steps[k]
-                if step == 0:
-                    continue
-                for f in range(first, last):
-                    x = ((group * channels + c) * filters + f) * taps + k
-                    y = starts[k] + ((group * rows[k] + f) * channels + c) * step
-                    for j in range(some):
-                        arranged[y + j * step] = weight[x + j * filters * taps]
-
-
-@parallel_kernel
-def arrange_taps_parallel(slots, weight, starts, steps, rows, sizes, arranged):
-    """:func:`arrange_taps_serial` on ``slots`` threads."""
-    for slot in prange(slots):
-        arrange_taps_serial(slot, slots, weight, starts, steps, rows, sizes, arranged)
 
 
 @kernel
@@ -90,3 +46,65 @@ def weave_parallel(slots, even, odd, out, table):
     """:func:`weave_serial` on ``slots`` threads."""
     for slot in prange(slots):
         weave_serial(slot, slots, even, odd, out, table)
+
+
+@kernel
+def fold_serial(slot, slots, columns, bias, out, planes, table):
+    """Add windows up to the planes of thread ``slot`` of ``slots``.
+
+    out[n, f, o] = bias[f] + sum of columns[n, f, k, i] over all i, k with i * stride + k * dilation - padding = o; then
+    ReLU where it is asked for
+
+    - columns: (N, F, KD, KH, KW, D, H, W), C-contiguous and flat; bias (F,), or empty for zeros; out a flat view.
+    - planes = (N, F, where out starts, its strides of n and f, whether ReLU is asked for).
+    - table: for each spatial dimension a row of (taps, cells of the input, stride, dilation, padding before, cells of
+      the output, stride of out in elements).
+    """
+    batch, filters, start, out_batch, out_filter, relu = planes
+    (kernel_d, in_d, stride_d, dilation_d, pad_d, out_d, step_d) = table[0]
+    (kernel_h, in_h, stride_h, dilation_h, pad_h, out_h, step_h) = table[1]
+    (kernel_w, in_w, stride_w, dilation_w, pad_w, out_w, step_w) = table[2]
+    every = batch * filters
+    jump = stride_w * step_w
+    for number in range(every * slot // slots, every * (slot + 1) // slots):
+        n, f = divmod(number, filters)
+        plane = start + n * out_batch + f * out_filter
+        value = bias[f] if bias.size > 0 else 0
+        for d in range(out_d):
+            for h in range(out_h):
+                for w in range(out_w):
+                    out[plane + d * step_d + h * step_h + w * step_w] = value
+        tap = number * kernel_d * kernel_h * kernel_w * in_d * in_h * in_w
+        for kd in range(kernel_d):
+            for kh in range(kernel_h):
+                for kw in range(kernel_w):
+                    column = kw * dilation_w - pad_w
+                    first = max(0, -(column // stride_w))
+                    last = min(in_w, (out_w - 1 - column) // stride_w + 1)
+                    for d in range(in_d):
+                        target_d = d * stride_d + kd * dilation_d - pad_d
+                        if target_d < 0 or target_d >= out_d:
+                            continue
+                        for h in range(in_h):
+                            target_h = h * stride_h + kh * dilation_h - pad_h
+                            if target_h < 0 or target_h >= out_h:
+                                continue
+                            x = tap + (d * in_h + h) * in_w
+                            y = plane + target_d * step_d + target_h * step_h + column * step_w
+                            for w in range(first, last):
+                                out[y + w * jump] += columns[x + w]
+                    tap += in_d * in_h * in_w
+        if relu != 0:
+            for d in range(out_d):
+                for h in range(out_h):
+                    for w in range(out_w):
+                        y = plane + d * step_d + h * step_h + w * step_w
+                        if out[y] < 0:
+                            out[y] = 0
+
+
+@parallel_kernel
+def fold_parallel(slots, columns, bias, out, planes, table):
+    """:func:`fold_serial` on ``slots`` threads."""
+    for slot in prange(slots):
+        fold_serial(slot, slots, columns, bias, out, planes, table)

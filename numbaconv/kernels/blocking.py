@@ -35,12 +35,11 @@ DEPTH_BLOCK: Final = 512
 LINE: Final = 16
 #: Bytes of packed input that one task works on: a quarter of a 1 MiB L2; the weights stream past it.
 BLOCK_BYTES: Final = 256 * 1024
-#: The positive interpolation points (A, B) of F(4x4, 3x3); the others are -A, -B, 0 and infinity. RMS error against
-#: float64, relative to float32 direct summation, on normal data: 1.8-2.1 with these, 3.8 with the textbook's 1 and 2
-#: (DESIGN.md, section 4).
-WINOGRAD_F4X3_POINTS: Final = (0.625, 1.375)
+#: Winograd's positive interpolation points for tiles of n inputs; the others are their negatives, 0 and infinity. Of
+#: some 60 pairs, and 100 triples, those of the least RMS error: docs/accuracy.md says how large it is.
+WINOGRAD_POINTS: Final = {1: (), 4: (1.0,), 6: (0.625, 1.5), 8: (0.5, 1.0, 2.0)}
 #: Winograd: channels whose rows are gathered at a time. What does not depend on the channel is worked out once for all.
-BUFFERED: Final = 8
+BUFFERED: Final = 4
 
 
 def tile_for(filters: int, itemsize: int) -> tuple[int, int]:

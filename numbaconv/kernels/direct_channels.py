@@ -15,14 +15,11 @@ Dukhan, "The indirect convolution algorithm", 2019, in one row).
 
 from __future__ import annotations
 
-from numba import prange
-
-from ..runtime import kernel, parallel_kernel
+from ..runtime import kernel
 from . import geometry as at
 from .blocking import CHANNEL_TILE_PIXELS, VECTOR_BYTES
 from .gemm import finished
-from .packing import pack_weights_serial, zero_run
-from .simd import reset_counters
+from .packing import zero_run
 from .simd_channels import (
     channels_microkernel_1,
     channels_microkernel_2,
@@ -36,7 +33,7 @@ from .simd_channels import (
     store_cell,
     store_planes,
 )
-from .strips import block_position, pack_panel_strip, pack_shared, pack_strip
+from .strips import block_position, pack_panel_strip, pack_shared, pack_strip, strip_planes
 from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_start
 
 
@@ -193,7 +190,8 @@ def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, pan
 def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns):
     """Compute one panel of filters for a block of ``lines`` x ``columns`` pixels whose input lies at ``strip``.
 
-    The block starts at column ``column`` of output row ``h``, which is row ``line`` flat in d, h.
+    The block starts at column ``column`` of output row ``h``, which is row ``line`` flat in d, h. Where it consists of
+    several depths, taps in the padding are not left out.
     """
     mr = geometry[at.MR]
     width = geometry[at.BLOCK_COLUMNS]
@@ -206,7 +204,7 @@ def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, pan
     finite = weight[geometry[at.FINITE_START] + panel] == 0
     all_begin, _ = valid_taps(geometry, finite, h, h)
     _, all_end = valid_taps(geometry, finite, h + lines - 1, h + lines - 1)
-    padded = all_begin > 0 or all_end < height
+    padded = lines <= geometry[at.OUT_H] and (all_begin > 0 or all_end < height)
     for first in range(0, pixels, step):
         last = min(pixels, first + step)
         for k in range(0, depth, block):
@@ -232,14 +230,14 @@ def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, pan
 
 
 @kernel
-def direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch):
+def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """Compute tasks as long as there are any, on thread ``slot``: each a block of pixels x some panels of filters.
 
     out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of weight[g, f, c, kd, kh, kw] * x[n, g * C + c, i, j,
     k] with i = d * sd + kd * dd - pd, j = h * sh + kh * dh - ph and k = w * sw + kw * dw - pw
 
     x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
-    ``packing.pack_weights_serial``. The table ``rows`` is made by ``algorithms.direct_channels.rows``. A thread's
+    ``packing.pack_weights``. The table ``rows`` is made by ``algorithms.direct_channels.rows``. A thread's
     scratch holds a strip, unless the strips are shared, and the sums of CHUNK pixels x MR filters.
     """
     split = geometry[at.PANEL_SPLIT]
@@ -261,41 +259,38 @@ def direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch):
         number, part = divmod(task, split)
         image, group, d, h, column, lines, columns = block_position(number, geometry)
         strip = own if geometry[at.SHARED] == 0 else base + number * geometry[at.STRIP]
-        if geometry[at.SHARED] == 0 and geometry[at.LANE_FILTERS] == 0 and packed != number:
-            pack_strip(x, geometry, scratch, strip, number, 0, geometry[at.CHANNELS], geometry[at.WHOLE])
+        if geometry[at.SHARED] == 0 and packed != number:
+            pack_strip(x, geometry, scratch, strip, number, 0, strip_planes(geometry), geometry[at.WHOLE])
             packed = number
         line = d * geometry[at.OUT_H] + h
         for panel in range(panels * part // split, panels * (part + 1) // split):
-            if geometry[at.LANE_FILTERS] != 0:
-                pack_panel_strip(x, rows, geometry, scratch, strip, number, panel)
-                multiply_lanes(
-                    weight, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns
-                )
-            else:
-                multiply_block(
-                    weight, out, rows, geometry, scratch, strip, sums, image, group * panels + panel, h, line, column,
-                    lines, columns,
-                )  # fmt: skip
+            multiply_block(
+                weight, out, rows, geometry, scratch, strip, sums, image, group * panels + panel, h, line, column,
+                lines, columns,
+            )  # fmt: skip
         task = next_task(scratch)
 
 
 @kernel
-def direct_channels_serial(slot, slots, x, weight, out, rows, geometry, scratch):
-    """All tasks on one thread; see :func:`direct_channels_tasks`."""
-    reset_counters(scratch)
-    direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch)
+def direct_lanes_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`direct_channels_tasks` where panels are made of filters of several groups: LANE_FILTERS is not 0.
 
-
-@kernel
-def direct_channels_once(weight, bias, packed, x, out, rows, geometry, scratch):
-    """Lay out the weights and do all tasks, on one thread."""
-    pack_weights_serial(0, 1, weight, bias, packed, rows, geometry)
-    direct_channels_serial(0, 1, x, packed, out, rows, geometry, scratch)
-
-
-@parallel_kernel
-def direct_channels_parallel(slots, x, weight, out, rows, geometry, scratch):
-    """All tasks on ``slots`` threads; which thread computes a value does not change it."""
-    reset_counters(scratch)
-    for slot in prange(slots):
-        direct_channels_tasks(slot, x, weight, out, rows, geometry, scratch)
+    Each panel has a strip of its own, so none is shared.
+    """
+    split = geometry[at.PANEL_SPLIT]
+    panels = geometry[at.PANELS]
+    strip = own_start(slot, geometry, scratch)
+    sums = strip + geometry[at.TILE_START]
+    if geometry[at.WHOLE] != 0:
+        zero_run(scratch, strip, geometry[at.STRIP])
+    task = next_task(scratch)
+    while task < geometry[at.TASKS]:
+        number, part = divmod(task, split)
+        image, _, d, h, column, lines, columns = block_position(number, geometry)
+        line = d * geometry[at.OUT_H] + h
+        for panel in range(panels * part // split, panels * (part + 1) // split):
+            pack_panel_strip(x, rows, geometry, scratch, strip, number, panel)
+            multiply_lanes(
+                weight, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns
+            )
+        task = next_task(scratch)

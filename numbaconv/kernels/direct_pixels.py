@@ -12,13 +12,10 @@ plane the stride is 1.
 
 from __future__ import annotations
 
-from numba import prange
-
-from ..runtime import kernel, parallel_kernel
+from ..runtime import kernel
 from . import geometry as at
 from .gemm import multiply_tile
-from .packing import copy_block, depth_start, pack_weights_serial
-from .simd import reset_counters
+from .packing import copy_block, depth_start
 from .tasks import next_task, own_start, task_position
 
 
@@ -62,14 +59,14 @@ def direct_pixels_pack(x, geometry, scratch, block, start, channels, line, lines
 
 
 @kernel
-def direct_pixels_tasks(slot, x, weight, out, rows, geometry, scratch):
+def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """Compute tasks as long as there are any, on thread ``slot``: each BLOCK_ROWS x BLOCK_COLUMNS pixels x some panels.
 
     out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of weight[g, f, c, kd, kh, kw] * x[n, g * C + c, i, j,
     k] with i = d * sd + kd * dd - pd, j = h * sh + kh * dh - ph and k = w * sw + kw * dw - pw
 
     x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
-    ``packing.pack_weights_serial``; ``rows[k]`` is where tap k of the first output lies in the strip.
+    ``packing.pack_weights``; ``rows[k]`` is where tap k of the first output lies in the strip.
     """
     nr = geometry[at.NR]
     pitch = geometry[at.PITCH]
@@ -109,25 +106,3 @@ def direct_pixels_tasks(slot, x, weight, out, rows, geometry, scratch):
                         (c * taps, count * taps, total),
                     )  # fmt: skip
         task = next_task(scratch)
-
-
-@kernel
-def direct_pixels_serial(slot, slots, x, weight, out, rows, geometry, scratch):
-    """All tasks on one thread; see :func:`direct_pixels_tasks`."""
-    reset_counters(scratch)
-    direct_pixels_tasks(slot, x, weight, out, rows, geometry, scratch)
-
-
-@kernel
-def direct_pixels_once(weight, bias, packed, x, out, rows, geometry, scratch):
-    """Lay out the weights and do all tasks, on one thread."""
-    pack_weights_serial(0, 1, weight, bias, packed, rows, geometry)
-    direct_pixels_serial(0, 1, x, packed, out, rows, geometry, scratch)
-
-
-@parallel_kernel
-def direct_pixels_parallel(slots, x, weight, out, rows, geometry, scratch):
-    """All tasks on ``slots`` threads; which thread computes a value does not change it."""
-    reset_counters(scratch)
-    for slot in prange(slots):
-        direct_pixels_tasks(slot, x, weight, out, rows, geometry, scratch)

@@ -16,7 +16,7 @@ def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel
 
     out[filter, pixel] (+)= sum over k of weight[filter, k] * block[k, pixel]
 
-    - weight: packed by ``packing.pack_weights_serial``.
+    - weight: packed by ``packing.pack_weights``.
     - tile = (block, spare, position): where the block of pixels starts in scratch (row k at ``block + rows[k]``, NR
       elements, all of which are read), where there is room for MR x NR sums, and the tile's first position in the area.
     - area = (line, column, pitch, width, end): positions run through rows of ``pitch`` cells, of which the first

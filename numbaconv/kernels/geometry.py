@@ -90,10 +90,40 @@ TILES_START: Final = 67  # direct, channels: where the tiles' first pixels lie i
 CELLS_START: Final = 68  # direct, channels: where the strip's cells of an image's pixels, or of a row, lie there
 FINITE_START: Final = 69  # direct, channels: where the packed weights say which panels are finite
 SPREAD: Final = 70  # direct, channels: 1 where a panel's channels are copied once and spread over the lanes
+BLOCK_DEPTHS: Final = 71  # direct, channels: output depths of one task, whole ones where there are several
 RAW_START: Final = 50  # winograd: where the untransformed weights lie in the packed weights
-WEIGHT_STEP: Final = 51  # winograd: elements between two of the 36 matrices of weights
+WEIGHT_STEP: Final = 51  # winograd: elements between two matrices of weights
 INPUT_STEP: Final = 52  # winograd: the same of transformed tiles
-LENGTH: Final = 71
+TILE_H: Final = 53  # winograd: outputs m of a tile; then those along the width
+TILE_W: Final = 54
+TAPS_H: Final = 55  # winograd: taps r that a transform takes; then those along the width
+TAPS_W: Final = 56
+PIECES_H: Final = 57  # winograd: pieces of r taps that the kernel is cut into; then those along the width
+PIECES_W: Final = 58
+DOWN: Final = 59  # winograd: tiles along the height of one phase; then those along its width
+ACROSS: Final = 60
+RUN_GROUPS: Final = 61  # winograd: runs of neighbouring tiles that a vector may hold
+RUN_STEP: Final = 62  # winograd: elements between the rows gathered for two runs
+GATHERED_STEP: Final = 63  # winograd: the same for two channels
+GATHERED_START: Final = 64  # winograd: where these rows lie in a thread's scratch, behind the sums
+TABLE_START: Final = 65  # winograd: where the table of runs lies there
+PLAIN_START: Final = 67  # winograd: where untransformed tiles lie there
+FUNCTIONS: Final = 68  # winograd: where the addresses of the transforms lie in the table of rows
+
+# The weight (G * F, C, KD, KH, KW), as it is packed from.
+WEIGHT_START: Final = 72
+WEIGHT_FILTER: Final = 73
+WEIGHT_CHANNEL: Final = 74
+WEIGHT_D: Final = 75
+WEIGHT_H: Final = 76
+WEIGHT_W: Final = 77
+WEIGHT_DENSE: Final = 78  # 1 where the weights of a filter lie one behind the other
+
+# What the planner tells the drivers.
+LENIENCY: Final = 79  # one of the TILES_* codes below
+REPACKED: Final = 80  # 1 where the weights are packed for every call
+TRANSFORM: Final = 81  # winograd: 1 and the number of its tile in the table of them, otherwise 0
+LENGTH: Final = 82
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0
@@ -106,3 +136,8 @@ PAD_SYMMETRIC: Final = 4  # c b a | a b c d | d c b
 FINISH_NOTHING: Final = 0  # more channels are still to come
 FINISH_BIAS: Final = 1
 FINISH_BIAS_RELU: Final = 2
+
+# Which of Winograd's tiles may be chosen.
+TILES_ACCURATE: Final = 0  # those that keep "auto"'s promise for as many channels as there are
+TILES_STANDARD: Final = 1  # those that keep it for many channels
+TILES_ALL: Final = 2

@@ -7,13 +7,10 @@ it exist at a time: NR pixels wide, packed where the microkernel reads them, use
 
 from __future__ import annotations
 
-from numba import prange
-
-from ..runtime import kernel, parallel_kernel
+from ..runtime import kernel
 from . import geometry as at
 from .gemm import multiply_tile
-from .packing import copy_block, depth_start, pack_weights_serial
-from .simd import reset_counters
+from .packing import copy_block, depth_start
 from .tasks import next_task, own_start, task_position
 
 
@@ -49,13 +46,13 @@ def im2col_pack(x, geometry, scratch, block, start, channels, pixel, columns):
 
 
 @kernel
-def im2col_tasks(slot, x, weight, out, rows, geometry, scratch):
+def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """Compute tasks as long as there are any, on thread ``slot``: each BLOCK tiles of pixels x some panels of filters.
 
     out[n, g * F + f, p] = bias[f] + sum over k of weight[g, f, k] * input under tap k of pixel p
 
     x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
-    ``packing.pack_weights_serial``; ``rows[k]`` is k * NR.
+    ``packing.pack_weights``; ``rows[k]`` is k * NR.
     """
     nr = geometry[at.NR]
     taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
@@ -83,25 +80,3 @@ def im2col_tasks(slot, x, weight, out, rows, geometry, scratch):
                     group, panel_first, panel_last, target, (c * taps, count * taps, total),
                 )  # fmt: skip
         task = next_task(scratch)
-
-
-@kernel
-def im2col_serial(slot, slots, x, weight, out, rows, geometry, scratch):
-    """All tasks on one thread; see :func:`im2col_tasks`."""
-    reset_counters(scratch)
-    im2col_tasks(slot, x, weight, out, rows, geometry, scratch)
-
-
-@kernel
-def im2col_once(weight, bias, packed, x, out, rows, geometry, scratch):
-    """Lay out the weights and do all tasks, on one thread."""
-    pack_weights_serial(0, 1, weight, bias, packed, rows, geometry)
-    im2col_serial(0, 1, x, packed, out, rows, geometry, scratch)
-
-
-@parallel_kernel
-def im2col_parallel(slots, x, weight, out, rows, geometry, scratch):
-    """All tasks on ``slots`` threads; which thread computes a value does not change it."""
-    reset_counters(scratch)
-    for slot in prange(slots):
-        im2col_tasks(slot, x, weight, out, rows, geometry, scratch)

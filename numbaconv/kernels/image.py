@@ -88,13 +88,14 @@ def image_block(w, rule, x, x_pitch, kernel_h, kernel_w, out, out_pitch, lines, 
 def image_index(margins, start, before, size, position):
     """Where position ``position`` of an axis is read: an index, or -1 outside. Positions count from the first cell.
 
-    Those before it, and those behind the last one, are looked up in margins[start:], ``before`` of the former first.
+    Those before it, and those behind the last one, are looked up in margins[start:], ``before`` of the former first;
+    where ``before`` is negative, the first window begins behind the first cell, and there are none of them.
     """
     if 0 <= position < size:
         return position
     if position < 0:
         return margins[start + before + position]
-    return margins[start + before + position - size]
+    return margins[start + max(before, 0) + position - size]
 
 
 def image_convert(x, y, count, x_step, y_step):

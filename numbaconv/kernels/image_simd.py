@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from .blocking import VECTOR_BYTES
-from .vectors import INDEX, Vectors, constant
+from .vectors import INDEX, Vectors, constant, emit_call
 
 #: Vectors in a row of the usual tile. AVX-512 has 32 registers, the others 16.
 TILE_VECTORS: Final = 4 if VECTOR_BYTES == 64 else 2
@@ -161,13 +161,6 @@ def element_size(typing_context, pointer):
     return types.intp(pointer), generate
 
 
-def _call(context: Any, builder: ir.IRBuilder, address: ir.Value, arguments: list[ir.Value]) -> ir.Value:
-    """Emit a call of a C function of integers, which returns nothing."""
-    kind = ir.FunctionType(ir.VoidType(), [INDEX] * len(arguments))
-    builder.call(builder.inttoptr(address, kind.as_pointer()), arguments)
-    return context.get_dummy_value()
-
-
 @intrinsic
 def call_block(typing_context, block, w, x, x_pitch, kernel_h, kernel_w, out, out_pitch, lines, columns, accumulate):
     """Call ``image_block``, compiled on its own, by its address ``block``; ``w`` is a pointer.
@@ -177,7 +170,7 @@ def call_block(typing_context, block, w, x, x_pitch, kernel_h, kernel_w, out, ou
 
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         block, w, *others = arguments
-        return _call(context, builder, block, [builder.ptrtoint(w, INDEX), constant(0), *others])
+        return emit_call(context, builder, block, [builder.ptrtoint(w, INDEX), constant(0), *others])
 
     return types.void(types.intp, w, *[types.intp] * 9), generate
 
@@ -188,7 +181,7 @@ def call_convert(typing_context, convert, x, y, count, x_step, y_step):
 
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         convert, *others = arguments
-        return _call(context, builder, convert, others)
+        return emit_call(context, builder, convert, others)
 
     return types.void(*[types.intp] * 6), generate
 
@@ -201,7 +194,7 @@ def call_tasks(typing_context, addresses, slot, slots):
         array, slot, slots = arguments
         first = context.make_array(signature.args[0])(context, builder, array).data
         values = [builder.load(builder.gep(first, [constant(i)])) for i in range(ADDRESSES)]
-        return _call(context, builder, values[0], [*values[1:], slot, slots])
+        return emit_call(context, builder, values[0], [*values[1:], slot, slots])
 
     return types.void(addresses, types.intp, types.intp), generate
 

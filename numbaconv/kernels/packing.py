@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from numba import prange
-
-from ..runtime import kernel, parallel_kernel
+from ..runtime import kernel
 from . import geometry as at
 from .blocking import TILE_ROWS, VECTOR_BYTES
 from .simd import copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
@@ -50,14 +48,21 @@ def depth_start(geometry, start, d, kd):
 
 @kernel
 def copy_block(x, start, channels, geometry, rows, columns, y, target, ahead):
-    """Copy some cells of a padded plane, of each of ``channels`` channels.
+    """As :func:`copy_planes` for the planes of ``channels`` channels."""
+    copy_planes(x, start, (channels, geometry[at.X_CHANNEL]), geometry, rows, columns, y, target, ahead)
 
-    y[y_start + r * y_row + c * y_channel + j] = plane of channel c [first_row + r * row_step, first + j * stride]
 
+@kernel
+def copy_planes(x, start, planes, geometry, rows, columns, y, target, ahead):
+    """Copy some cells of padded planes.
+
+    y[y_start + r * y_row + c * y_channel + j] = plane c [first_row + r * row_step, first + j * stride]
+
+    - planes = (number of c, elements of x from one to the next).
     - rows = (first_row, row_step, number of r), columns = (first, number of j, stride): positions count from the
       plane's first cell and may lie outside, where the padding mode says what is read.
     - target = (y_start, y_row, y_channel).
-    - ``x[start]`` is the plane's first cell in channel 0; NO_PLANE stands for planes of zeros.
+    - ``x[start]`` is plane 0's first cell; NO_PLANE stands for planes of zeros.
     - The caller will want what lies ``ahead`` elements behind next: contiguous rows fetch it into the cache.
     """
     first_row, row_step, lines = rows
@@ -66,7 +71,7 @@ def copy_block(x, start, channels, geometry, rows, columns, y, target, ahead):
     size = geometry[at.IN_W]
     step = geometry[at.X_W]
     mode = geometry[at.PAD_MODE]
-    x_channel = geometry[at.X_CHANNEL]
+    channels, x_channel = planes
     lanes = VECTOR_BYTES // y.itemsize
     # A row costs less than a division: what all rows share is worked out once.
     left = min(count, max(0, -(first // stride)))  # the first j whose position is not negative
@@ -84,9 +89,9 @@ def copy_block(x, start, channels, geometry, rows, columns, y, target, ahead):
             continue
         line = start + xh * geometry[at.X_H]
         if left > 0:
-            pad_rows(x, line, channels, geometry, (first, stride), y, goal, y_channel, 0, left)
+            pad_rows(x, line, planes, geometry, (first, stride), y, goal, y_channel, 0, left)
         if right < count:
-            pad_rows(x, line, channels, geometry, (first, stride), y, goal, y_channel, right, count)
+            pad_rows(x, line, planes, geometry, (first, stride), y, goal, y_channel, right, count)
         source = line + first * step + left * jump
         goal += left
         if jump == 1:
@@ -127,12 +132,13 @@ def zero_run(y, start, count):
 
 
 @kernel
-def pad_rows(x, line, channels, geometry, columns, y, goal, y_channel, begin, end):
-    """Write the cells begin <= j < end of a row, in every channel, of which some lie in the padding.
+def pad_rows(x, line, planes, geometry, columns, y, goal, y_channel, begin, end):
+    """Write the cells begin <= j < end of a row, in every plane, of which some lie in the padding.
 
-    y[goal + c * y_channel + j] = channel c's row at position first + j * stride, columns = (first, stride); its first
-    cell is at ``x[line]`` in channel 0.
+    y[goal + c * y_channel + j] = plane c's row at position first + j * stride, columns = (first, stride); its first
+    cell is at ``x[line]`` in plane 0. planes as in :func:`copy_planes`.
     """
+    channels, x_channel = planes
     mode = geometry[at.PAD_MODE]
     if mode == at.PAD_ZEROS:
         for _ in range(channels):
@@ -143,48 +149,81 @@ def pad_rows(x, line, channels, geometry, columns, y, goal, y_channel, begin, en
     for j in range(begin, end):
         index = source_index(first + j * stride, geometry[at.IN_W], mode)
         for c in range(channels):
-            y[goal + c * y_channel + j] = x[line + c * geometry[at.X_CHANNEL] + index * geometry[at.X_W]]
+            y[goal + c * y_channel + j] = x[line + c * x_channel + index * geometry[at.X_W]]
 
 
 @kernel
 def pack_panel(weight, rows, geometry, depth, group, panel, y, start):
-    """Transpose a panel: y[start + k' * MR + m] = weight[group, panel * MR + m, k] for k < depth.
+    """Transpose a panel: y[start + k' * MR + m] = weight[group * FILTERS + panel * MR + m, k] for k < depth.
 
-    k' is k. Where there is a table at ORDER_START, MR is whole vectors, and ``rows[ORDER_START + k]`` is k' * MR.
+    k runs over (C, KD, KH, KW), and k' is k. Where there is a table at ORDER_START, MR is whole vectors, and
+    ``rows[ORDER_START + k]`` is k' * MR.
 
-    ``weight`` is (groups, filters, depth), C-contiguous and flat; filters that fill up the last panel are some values.
+    ``weight`` is a flat view with the strides WEIGHT_*; filters that fill up the last panel are some values, finite
+    where all others are.
     """
     mr = geometry[at.MR]
     filters = geometry[at.FILTERS]
     row = panel * mr
-    x = (group * filters + row) * depth
+    step = geometry[at.WEIGHT_FILTER]
+    x = geometry[at.WEIGHT_START] + (group * filters + row) * step
     count = min(mr, filters - row)
+    if geometry[at.WEIGHT_DENSE] == 0:
+        pack_taps(weight, x, rows, geometry, count, y, start)
+        return
     lanes = VECTOR_BYTES // y.itemsize
     if geometry[at.ORDER_START] != 0:
         for m in range(0, mr, lanes):
             valid = max(1, min(lanes, count - m))
-            source = x + min(m, count - 1) * depth
+            source = x + min(m, count - 1) * step
             for k in range(0, depth, lanes):
                 gather_channels(
-                    weight, source + k, depth, 1, 0, valid, min(lanes, depth - k), y, start + m, rows,
+                    weight, source + k, step, 1, 0, valid, min(lanes, depth - k), y, start + m, rows,
                     geometry[at.ORDER_START] + k,
                 )  # fmt: skip
         return
     whole = depth - depth % lanes if count == TILE_ROWS else 0
     for k in range(0, whole, lanes):
-        transpose_panel(weight, x + k, depth, y, start + k * mr)
+        transpose_panel(weight, x + k, step, y, start + k * mr)
     for k in range(whole, depth):
         for m in range(mr):
-            y[start + k * mr + m] = weight[x + m * depth + k] if m < count else 0
+            y[start + k * mr + m] = weight[x + m * step + k] if m < count else 0
 
 
 @kernel
-def pack_weights_serial(slot, slots, weight, bias, packed, rows, geometry):
+def pack_taps(weight, x, rows, geometry, count, y, start):
+    """As :func:`pack_panel` for weights that lie anyhow: all filters of a tap, one tap after the other.
+
+    ``weight[x]`` is the first weight of the panel's first filter; ``count`` of its MR filters exist.
+    """
+    mr = geometry[at.MR]
+    step = geometry[at.WEIGHT_FILTER]
+    order = geometry[at.ORDER_START]
+    k = 0
+    for c in range(geometry[at.CHANNELS]):
+        for d in range(geometry[at.KERNEL_D]):
+            for h in range(geometry[at.KERNEL_H]):
+                source = x + c * geometry[at.WEIGHT_CHANNEL] + d * geometry[at.WEIGHT_D] + h * geometry[at.WEIGHT_H]
+                for _ in range(geometry[at.KERNEL_W]):
+                    target = start + (rows[order + k] if order != 0 else k * mr)
+                    if step == 1:
+                        copy_run(weight, source, y, target, count)
+                    else:
+                        for m in range(count):
+                            y[target + m] = weight[source + m * step]
+                    for m in range(count, mr):
+                        y[target + m] = 0
+                    source += geometry[at.WEIGHT_W]
+                    k += 1
+
+
+@kernel
+def pack_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
     """Lay out the panels of thread ``slot`` of ``slots`` as the microkernel's A, and the bias behind them.
 
-    weight (G * F, C, KD, KH, KW), C-contiguous and flat, becomes packed[((g * PANELS + p) * K + k) * MR + m] for filter
-    p * MR + m of group g and k over (C, KD, KH, KW); filters that fill up the last panel are some values. The bias
-    (empty: zeros) becomes packed[BIAS_START + (g * PANELS + p) * MR + m].
+    weight (G * F, C, KD, KH, KW), a flat view with the strides WEIGHT_*, becomes packed[((g * PANELS + p) * K + k) * MR
+    + m] for filter p * MR + m of group g and k over (C, KD, KH, KW); filters that fill up the last panel are some
+    values. The bias (empty: zeros) becomes packed[BIAS_START + (g * PANELS + p) * MR + m].
     Where FINITE_START is not 0, packed[FINITE_START + g * PANELS + p] becomes 0 for a panel of finite weights and NaN
     for others.
     """
@@ -199,13 +238,6 @@ def pack_weights_serial(slot, slots, weight, bias, packed, rows, geometry):
             packed[geometry[at.FINITE_START] + number] = sum_of_zeros(packed, start, depth * geometry[at.MR])
     if slot == 0:
         pack_bias(bias, packed, geometry)
-
-
-@parallel_kernel
-def pack_weights_parallel(slots, weight, bias, packed, rows, geometry):
-    """:func:`pack_weights_serial` on ``slots`` threads."""
-    for slot in prange(slots):
-        pack_weights_serial(slot, slots, weight, bias, packed, rows, geometry)
 
 
 @kernel

@@ -13,13 +13,16 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .blocking import TILE_ROWS, TILES, WINOGRAD_F4X3_POINTS
+from .blocking import TILE_ROWS, TILES, VECTOR_BYTES
 from .geometry import FINISH_BIAS, FINISH_BIAS_RELU
-from .vectors import INDEX, Vectors, changed_if, constant, element
+from .vectors import INDEX, Vectors, changed_if, constant, element, prefetch
 
 
-def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
-    """Make the microkernel of one tile: ``tile_rows`` x ``tile_vectors`` vectors."""
+def _microkernel(tile_rows: int, tile_vectors: int, parts: int = 1, ahead: int = 0) -> Any:
+    """Make the microkernel of one tile: ``tile_rows`` x ``tile_vectors`` vectors, or one of ``parts`` of a vector.
+
+    With ``ahead``, A is asked for so many columns before its turn.
+    """
 
     def gemm_microkernel(
         typing_context, a, a_start, b, b_start, rows, depth, out, start, stride, spare, accumulate, bias_start, finish
@@ -43,7 +46,8 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         a, a_start, b, b_start, rows, depth, out, start, stride, spare, accumulate, bias_start, finish = arguments
         kinds = signature.args
-        vectors = Vectors(context, builder, kinds[0].dtype)
+        width = VECTOR_BYTES // parts // (kinds[0].dtype.bitwidth // 8)
+        vectors = Vectors(context, builder, kinds[0].dtype, max(1, width))
         a_first = element(context, builder, kinds[0], a, a_start)
         b_first = element(context, builder, kinds[2], b, b_start)
         row_table = element(context, builder, kinds[4], rows, constant(0))
@@ -63,6 +67,8 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
         b_row = builder.gep(b_first, [builder.load(builder.gep(row_table, [k]))])
         b_vectors = [vectors.load(builder.gep(b_row, [constant(v * vectors.lanes)])) for v in range(tile_vectors)]
         a_column = builder.gep(a_first, [builder.mul(k, constant(tile_rows))])
+        if ahead:
+            prefetch(vectors, builder.gep(a_column, [constant(ahead * tile_rows)]))
         a_splats = [vectors.splat(builder.load(builder.gep(a_column, [constant(m)]))) for m in range(tile_rows)]
         added = [
             vectors.multiply_add(a_splats[m], b_vectors[v], total) for (m, v), total in zip(tile, sums, strict=True)
@@ -99,12 +105,16 @@ def _microkernel(tile_rows: int, tile_vectors: int) -> Any:
             vectors.store(total, address(m, v))
         return context.get_dummy_value()
 
-    gemm_microkernel.__name__ = f"gemm_microkernel_{tile_rows}x{tile_vectors}"
+    gemm_microkernel.__name__ = f"gemm_microkernel_{tile_rows}x{tile_vectors}" + (f"_of_{parts}" if parts > 1 else "")
     return intrinsic(gemm_microkernel)
 
 
 #: One microkernel for each tile of the blocking table, the tallest one first.
 gemm_microkernel, gemm_microkernel_4, gemm_microkernel_2, gemm_microkernel_1 = (_microkernel(*tile) for tile in TILES)
+#: The usual rows by one vector, and by half of one, for the last columns of a block. So few columns are multiplied
+#: as fast as the weights come: they are asked for 8 KiB ahead.
+gemm_microkernel_narrow = _microkernel(TILE_ROWS, 1, ahead=256)
+gemm_microkernel_half = _microkernel(TILE_ROWS, 1, parts=2, ahead=256)
 
 
 def _counter(context: Any, builder: ir.IRBuilder, kind: Any, scratch: ir.Value, number: ir.Value) -> ir.Value:
@@ -121,6 +131,20 @@ def reset_counters(typing_context, scratch):
         for number in range(3):
             counter = _counter(context, builder, signature.args[0], arguments[0], constant(number))
             builder.store(constant(0), counter)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def call_native(typing_context, function, slot, slots, x, weight, out, rows, geometry, scratch):
+    """Call a function of these arguments by its address; ``runtime.native`` compiled it for arrays of their dtypes."""
+    signature = types.void(types.intp, types.intp, types.intp, x, weight, out, rows, geometry, scratch)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        address, *values = arguments
+        kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+        builder.call(builder.inttoptr(address, kind.as_pointer()), values)
         return context.get_dummy_value()
 
     return signature, generate
@@ -203,11 +227,7 @@ def copy_vector(typing_context, x, x_start, y, y_start, ahead):
         vectors = Vectors(context, builder, signature.args[0].dtype)
         source = element(context, builder, signature.args[0], x, x_start)
         vectors.store(vectors.load(source), element(context, builder, signature.args[2], y, y_start))
-        hint = builder.bitcast(builder.gep(source, [ahead]), ir.IntType(8).as_pointer())
-        flag = ir.IntType(32)
-        prefetch = vectors.function("llvm.prefetch.p0", ir.VoidType(), [hint.type, flag, flag, flag])
-        read, into_l2, data = (ir.Constant(flag, value) for value in (0, 2, 1))
-        builder.call(prefetch, [hint, read, into_l2, data])
+        prefetch(vectors, builder.gep(source, [ahead]))
         return context.get_dummy_value()
 
     return signature, generate
@@ -224,6 +244,22 @@ def copy_lanes(typing_context, x, x_start, y, y_start, count):
         mask = vectors.first_lanes(count)
         value = vectors.load_masked(element(context, builder, signature.args[0], x, x_start), mask)
         vectors.store_masked(value, element(context, builder, signature.args[2], y, y_start), mask)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def copy_between(typing_context, x, x_start, y, y_start, low, high):
+    """y[y_start + j] = x[x_start + j] for low <= j < high, and 0 for the other j < lanes, which are not read."""
+    signature = types.void(x, types.intp, y, types.intp, types.intp, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, x_start, y, y_start, low, high = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        mask = builder.and_(vectors.first_lanes(high), builder.not_(vectors.first_lanes(low)))
+        value = vectors.load_masked(element(context, builder, signature.args[0], x, x_start), mask)
+        vectors.store(value, element(context, builder, signature.args[2], y, y_start))
         return context.get_dummy_value()
 
     return signature, generate
@@ -310,161 +346,5 @@ def transpose_panel(typing_context, x, x_start, x_stride, y, y_start):
             target = builder.add(y_start, constant(part * lanes))
             vectors.store(woven, element(context, builder, signature.args[3], y, target))
         return context.get_dummy_value()
-
-    return signature, generate
-
-
-# Winograd's F(4x4, 3x3) by the points 0, +-A, +-B and infinity: the 1-D transforms split into even and odd parts, so
-# that a pair of points costs two multiplications. The matrices are those of numbaconv.algorithms.cook_toom, which a
-# test checks.
-
-
-def _input_transform_6(vectors: Vectors, d: list[ir.Value], a: float, b: float) -> list[ir.Value]:
-    def plus(x: ir.Value, factor: float, y: ir.Value) -> ir.Value:
-        return vectors.multiply_add(vectors.constant(factor), y, x)
-
-    def scaled(factor: float, x: ir.Value) -> ir.Value:
-        return vectors.builder.fmul(vectors.constant(factor), x)
-
-    aa, bb = a * a, b * b
-    add, subtract = vectors.builder.fadd, vectors.builder.fsub
-    even_a, odd_a = plus(d[4], -bb, d[2]), scaled(a, plus(d[3], -bb, d[1]))
-    even_b, odd_b = plus(d[4], -aa, d[2]), scaled(b, plus(d[3], -aa, d[1]))
-    first = plus(plus(d[4], -(aa + bb), d[2]), aa * bb, d[0])
-    last = plus(plus(d[5], -(aa + bb), d[3]), aa * bb, d[1])
-    return [first, add(even_a, odd_a), subtract(even_a, odd_a), add(even_b, odd_b), subtract(even_b, odd_b), last]
-
-
-def _output_transform_6(vectors: Vectors, m: list[ir.Value], a: float, b: float) -> list[ir.Value]:
-    def plus(x: ir.Value, factor: float, y: ir.Value) -> ir.Value:
-        return vectors.multiply_add(vectors.constant(factor), y, x)
-
-    def scaled(factor: float, x: ir.Value) -> ir.Value:
-        return vectors.builder.fmul(vectors.constant(factor), x)
-
-    add, subtract = vectors.builder.fadd, vectors.builder.fsub
-    even_a, odd_a = add(m[1], m[2]), subtract(m[1], m[2])
-    even_b, odd_b = add(m[3], m[4]), subtract(m[3], m[4])
-    return [
-        add(m[0], add(even_a, even_b)),
-        plus(scaled(a, odd_a), b, odd_b),
-        plus(scaled(a * a, even_a), b * b, even_b),
-        add(m[5], plus(scaled(a**3, odd_a), b**3, odd_b)),
-    ]
-
-
-@intrinsic
-def winograd_input_f4x3(typing_context, rows, start, pitch, tails, out, out_start, out_stride):
-    """V = B^T d B for as many neighbouring tiles as a vector has lanes, each 6 x 6 with 4 columns between them.
-
-    out[out_start + (6 * u + v) * out_stride + t] = sum over i, j of B[i, u] * B[j, v] * d[t, i, j]
-
-    - d[t, i, j] is ``rows[start + i * pitch + 4 * t + j]`` for j < 4 and ``rows[tails + i * pitch + 4 * t + j - 4]``
-      for j of 4 and 5: a tile's last two columns lie apart, so that a vector may hold tiles of several image rows.
-    - 4 * lanes elements of each row are read.
-    """
-    signature = types.void(rows, types.intp, types.intp, types.intp, out, types.intp, types.intp)
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        rows, start, pitch, tails, out, out_start, out_stride = arguments
-        vectors = Vectors(context, builder, signature.args[0].dtype)
-        points = WINOGRAD_F4X3_POINTS
-        lines = []
-        for i in range(6):
-            skip = builder.mul(pitch, constant(i))
-            main = element(context, builder, signature.args[0], rows, builder.add(start, skip))
-            tail = element(context, builder, signature.args[0], rows, builder.add(tails, skip))
-            tile_row = vectors.deinterleave(main, range(4)) + vectors.deinterleave(tail, range(2))
-            lines.append(_input_transform_6(vectors, tile_row, *points))
-        for v in range(6):
-            for u, value in enumerate(_input_transform_6(vectors, [line[v] for line in lines], *points)):
-                offset = builder.mul(out_stride, constant(6 * u + v))
-                vectors.store(value, element(context, builder, signature.args[4], out, builder.add(out_start, offset)))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def winograd_weight_f4x3(typing_context, x, x_start, y, y_start, y_stride):
-    """U = G g G^T for the MR filters of a panel and one channel, computed in float64 and rounded once.
-
-    y[y_start + (6 * u + v) * y_stride + m] = sum over i, j < 3 of G[u, i] * G[v, j] * x[x_start + (3 * i + j) * MR +
-    m], m < MR
-    """
-    signature = types.void(x, types.intp, y, types.intp, types.intp)
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        x, x_start, y, y_start, y_stride = arguments
-        narrow = Vectors(context, builder, signature.args[0].dtype, TILE_ROWS)
-        wide = Vectors(context, builder, types.float64, TILE_ROWS)
-        same = narrow.bytes == wide.bytes
-
-        def load(tap: int) -> ir.Value:
-            start = builder.add(x_start, constant(tap * TILE_ROWS))
-            value = narrow.load(element(context, builder, signature.args[0], x, start))
-            return value if same else builder.fpext(value, wide.type)
-
-        def transform(g: list[ir.Value]) -> list[ir.Value]:
-            a, b = WINOGRAD_F4X3_POINTS
-            result = [builder.fmul(wide.constant(1 / (a * a * b * b)), g[0])]
-            for point, other in ((a, b), (b, a)):
-                scale = 1 / (2 * point**2 * (point**2 - other**2))
-                even = wide.multiply_add(
-                    wide.constant(scale * point**2), g[2], builder.fmul(wide.constant(scale), g[0])
-                )
-                odd = builder.fmul(wide.constant(scale * point), g[1])
-                result += [builder.fadd(even, odd), builder.fsub(even, odd)]
-            return [*result, g[2]]
-
-        columns = [transform([load(3 * i + j) for i in range(3)]) for j in range(3)]
-        for u in range(6):
-            for v, value in enumerate(transform([column[u] for column in columns])):
-                target = builder.add(y_start, builder.mul(y_stride, constant(6 * u + v)))
-                rounded = value if same else builder.fptrunc(value, narrow.type)
-                narrow.store(rounded, element(context, builder, signature.args[2], y, target))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def winograd_output_f4x3(typing_context, sums, start, stride, rows, rows_start, pitch, bias, relu):
-    """Y = A^T M A + bias, then ReLU where ``relu`` is not 0, for as many tiles as a vector has lanes. Returns a mask.
-
-    rows[rows_start + i * pitch + 4 * t + j] = bias + sum over u, v of A[u, i] * A[v, j] * M[t, u, v], i, j < 4
-
-    - M[t, u, v] is ``sums[start + (6 * u + v) * stride + t]``.
-    - 4 * lanes elements of each row are written. Bit t of the value returned is set where a sum of tile t is NaN or
-      infinite before the ReLU.
-    """
-    signature = types.intp(sums, types.intp, types.intp, rows, types.intp, types.intp, sums.dtype, types.intp)
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        sums, start, stride, rows, rows_start, pitch, bias, relu = arguments
-        vectors = Vectors(context, builder, signature.args[0].dtype)
-        points = WINOGRAD_F4X3_POINTS
-        columns = []
-        for v in range(6):
-            offsets = [builder.mul(stride, constant(6 * u + v)) for u in range(6)]
-            loaded = [
-                vectors.load(element(context, builder, signature.args[0], sums, builder.add(start, o))) for o in offsets
-            ]
-            columns.append(_output_transform_6(vectors, loaded, *points))
-        bias_vector = vectors.splat(bias)
-        clamp = builder.icmp_signed("!=", relu, constant(0))
-        not_finite = vectors.zero
-        for i in range(4):
-            line = [
-                builder.fadd(y, bias_vector)
-                for y in _output_transform_6(vectors, [column[i] for column in columns], *points)
-            ]
-            for y in line:
-                not_finite = vectors.multiply_add(y, vectors.zero, not_finite)
-            line = [builder.select(clamp, vectors.relu(y), y) for y in line]
-            skip = builder.mul(pitch, constant(i))
-            vectors.interleave(line, element(context, builder, signature.args[3], rows, builder.add(rows_start, skip)))
-        lanes = builder.bitcast(builder.fcmp_unordered("uno", not_finite, not_finite), ir.IntType(vectors.lanes))
-        return builder.zext(lanes, INDEX)
 
     return signature, generate

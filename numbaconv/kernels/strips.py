@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import VECTOR_BYTES
-from .packing import NO_PLANE, copy_block, copy_run, depth_start, source_index, zero_run
+from .packing import NO_PLANE, copy_planes, copy_run, depth_start, source_index, zero_run
 from .simd_channels import gather_channels, spread_groups_2, spread_groups_4, spread_groups_8
 from .tasks import PARTS, shared_start
 
@@ -19,26 +19,28 @@ from .tasks import PARTS, shared_start
 def block_position(number, geometry):
     """Return (image, group, depth, row, column, rows, columns) of block ``number`` of pixels.
 
-    Blocks run through columns, rows, depths, images, groups of images.
+    Blocks run through columns, rows, depths, images, groups of images. The rows of several depths are counted together.
     """
     width, height = geometry[at.BLOCK_COLUMNS], geometry[at.BLOCK_ROWS]
     across = (geometry[at.OUT_W] + width - 1) // width
     down = (geometry[at.OUT_H] + height - 1) // height
     number, column = divmod(number, across)
     number, row = divmod(number, down)
-    number, d = divmod(number, geometry[at.OUT_D])
+    depths = geometry[at.BLOCK_DEPTHS]
+    number, d = divmod(number, (geometry[at.OUT_D] + depths - 1) // depths)
     image, group = divmod(number, geometry[at.GROUPS])
-    lines = min(height, geometry[at.OUT_H] - row * height)
+    d *= depths
+    lines = min(height, geometry[at.OUT_H] - row * height) * min(depths, geometry[at.OUT_D] - d)
     columns = min(width, geometry[at.OUT_W] - column * width)
     return image, group, d, row * height, column * width, lines, columns
 
 
 @kernel
-def pack_planes(x, geometry, scratch, strip, start, h, column, lines, channels):
-    """scratch[strip + c * STRIP_CHANNEL + r * PITCH + q] = padded input (channel c, row r, column q of the block).
+def pack_planes(x, geometry, scratch, strip, start, h, column, lines, planes, step):
+    """scratch[strip + c * step + r * PITCH + q] = padded input (plane c, row r, column q of the block).
 
-    ``start`` is the first cell of channel 0 in one plane (or NO_PLANE); the block is ``lines`` output rows from
-    ``h`` on and columns from ``column`` on.
+    ``start`` is the first cell of plane 0 (or NO_PLANE); planes as in ``packing.copy_planes``; the block is ``lines``
+    output rows from ``h`` on and columns from ``column`` on.
     """
     first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
     reach = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
@@ -50,15 +52,12 @@ def pack_planes(x, geometry, scratch, strip, start, h, column, lines, channels):
         ahead = geometry[at.BLOCK_COLUMNS] * geometry[at.STRIDE_W] * geometry[at.X_W]
     if geometry[at.LINE_STEP] == geometry[at.STRIDE_H]:
         rows = (first_row, 1, (lines - 1) * geometry[at.STRIDE_H] + reach + 1)
-        copy_block(
-            x, start, channels, geometry, rows, (first, pitch, 1), scratch, (strip, pitch, geometry[at.STRIP_CHANNEL]),
-            ahead,
-        )  # fmt: skip
+        copy_planes(x, start, planes, geometry, rows, (first, pitch, 1), scratch, (strip, pitch, step), ahead)
         return
     for line in range(lines):  # rows that no tap reads lie between the outputs
         rows = (first_row + line * geometry[at.STRIDE_H], 1, reach + 1)
-        target = (strip + line * (reach + 1) * pitch, pitch, geometry[at.STRIP_CHANNEL])
-        copy_block(x, start, channels, geometry, rows, (first, pitch, 1), scratch, target, 0)
+        target = (strip + line * (reach + 1) * pitch, pitch, step)
+        copy_planes(x, start, planes, geometry, rows, (first, pitch, 1), scratch, target, 0)
 
 
 @kernel
@@ -164,14 +163,34 @@ def pack_lanes(x, rows, geometry, scratch, strip, start, h, column, lines, filte
 
 
 @kernel
-def pack_strip(x, geometry, scratch, strip, number, first, count, whole):
-    """Copy ``count`` channels, from ``first`` on, of the input under block ``number`` (all filters share it).
+def strip_planes(geometry):
+    """Into how many parts the copying of a strip may be cut: its channels or, of several depths in a block, these."""
+    return geometry[at.BLOCK_DEPTHS] if geometry[at.BLOCK_DEPTHS] > 1 else geometry[at.CHANNELS]
 
-    Where ``whole`` is not 0, the padding is in the strip already.
+
+@kernel
+def pack_strip(x, geometry, scratch, strip, number, first, count, whole):
+    """Copy ``count`` of the :func:`strip_planes`, from ``first`` on, of the input under block ``number``.
+
+    All filters share it. Where ``whole`` is not 0, the padding is in the strip already.
     """
     image, group, d, h, column, lines, _ = block_position(number, geometry)
     start = geometry[at.X_START] + image * geometry[at.X_BATCH]
-    start += (group * geometry[at.CHANNELS] + first) * geometry[at.X_CHANNEL]
+    start += group * geometry[at.CHANNELS] * geometry[at.X_CHANNEL]
+    if geometry[at.BLOCK_DEPTHS] > 1:
+        depths = lines // geometry[at.OUT_H]
+        count = min(count, depths - first)
+        start += (d + first) * geometry[at.STRIDE_D] * geometry[at.X_D]
+        planes = (count, geometry[at.STRIDE_D] * geometry[at.X_D])
+        for c in range(geometry[at.CHANNELS]):
+            y = strip + c * geometry[at.STRIP_CHANNEL] + first * geometry[at.STRIP_DEPTH]
+            plane = start + c * geometry[at.X_CHANNEL]
+            pack_planes(
+                x, geometry, scratch, y, plane, h, column, lines // depths, planes, geometry[at.STRIP_DEPTH]
+            )  # fmt: skip
+        return
+    start += first * geometry[at.X_CHANNEL]
+    planes = (count, geometry[at.X_CHANNEL])
     for kd in range(geometry[at.KERNEL_D]):
         plane = depth_start(geometry, start, d, kd)
         y = strip + first * geometry[at.STRIP_CHANNEL] + kd * geometry[at.STRIP_DEPTH]
@@ -180,7 +199,7 @@ def pack_strip(x, geometry, scratch, strip, number, first, count, whole):
         elif whole != 0:
             pack_image(x, geometry, scratch, y, plane, count)
         else:
-            pack_planes(x, geometry, scratch, y, plane, h, column, lines, count)
+            pack_planes(x, geometry, scratch, y, plane, h, column, lines, planes, geometry[at.STRIP_CHANNEL])
 
 
 @kernel
@@ -214,12 +233,12 @@ def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
 
 @kernel
 def pack_shared(part, x, geometry, scratch):
-    """Where tasks of different filters share a strip: copy part ``part`` of PARTS of the channels, of all strips.
+    """Where tasks of different filters share a strip: copy part ``part`` of PARTS of all strips.
 
     Block b's strip starts at ``scratch[shared_start + b * STRIP]``.
     """
-    channels = geometry[at.CHANNELS]
-    first, last = channels * part // PARTS, channels * (part + 1) // PARTS
+    every = strip_planes(geometry)
+    first, last = every * part // PARTS, every * (part + 1) // PARTS
     for number in range(geometry[at.SHARED] // geometry[at.STRIP]):
         strip = shared_start(scratch) + number * geometry[at.STRIP]
         pack_strip(x, geometry, scratch, strip, number, first, last - first, 0)

@@ -3,6 +3,10 @@
 The scratch is one array: a cache line of counters; then, on a cache line, what the threads fill together (SHARED
 elements); then each thread's own SCRATCH elements.
 
+What a thread does is a function (slot, slots, x, weight, out, rows, geometry, scratch), compiled once for each dtype
+and called by its address: one parallel region, which takes Numba half a second to compile, serves all algorithms, and
+the packing of weights, too.
+
 A thread takes the next task when it has done one: threads that start late, or are interrupted, do fewer. What is filled
 together is cut into PARTS, taken in the same way before the tasks. A thread that finds none left waits for those that
 others have taken: they are running, so it will not wait for ever, however few threads there are.
@@ -10,10 +14,12 @@ others have taken: they are running, so it will not wait for ever, however few t
 
 from __future__ import annotations
 
-from ..runtime import kernel
+from numba import prange
+
+from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import LINE, VECTOR_BYTES
-from .simd import count_up, wait_for
+from .simd import call_native, count_up, reset_counters, wait_for
 
 #: Parts into which the work before the tasks is cut.
 PARTS = 8
@@ -67,3 +73,25 @@ def next_part(scratch):
 def part_done(scratch):
     """Tell the other threads that a part is done."""
     count_up(scratch, _DONE)
+
+
+@kernel
+def run_serial(slot, slots, function, x, weight, out, rows, geometry, scratch):
+    """Call the function at address ``function``, as thread ``slot`` of ``slots``."""
+    reset_counters(scratch)
+    call_native(function, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@parallel_kernel
+def run_parallel(slots, function, x, weight, out, rows, geometry, scratch):
+    """:func:`run_serial` on ``slots`` threads; which thread computes a value does not change it."""
+    reset_counters(scratch)
+    for slot in prange(slots):
+        call_native(function, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def pack_and_run(pack, function, weight, bias, packed, x, out, rows, geometry, scratch):
+    """Lay out the weights and do all tasks, on one thread."""
+    call_native(pack, 0, 1, weight, bias, packed, rows, geometry, scratch)
+    run_serial(0, 1, function, x, packed, out, rows, geometry, scratch)

@@ -67,21 +67,6 @@ class Vectors:
         """A vector of one number that is known now."""
         return ir.Constant(self.type, [ir.Constant(self.element, value)] * self.lanes)
 
-    def deinterleave(self, address: ir.Value, columns: range) -> list[ir.Value]:
-        """Every fourth of the 4 * lanes elements at ``address``, from each of ``columns`` on."""
-        wide = ir.VectorType(self.element, 4 * self.lanes)
-        loaded = self.builder.load(self.builder.bitcast(address, wide.as_pointer()))
-        loaded.align = self.bytes
-        return [self.shuffle(loaded, loaded, [4 * t + j for t in range(self.lanes)]) for j in columns]
-
-    def interleave(self, columns: list[ir.Value], address: ir.Value) -> None:
-        """The inverse of :meth:`deinterleave` for four columns: element 4 * t + j is lane t of column j."""
-        lanes = self.lanes
-        halves = [self.shuffle(columns[j], columns[j + 1], list(range(2 * lanes))) for j in (0, 2)]
-        woven = self.shuffle(halves[0], halves[1], [j * lanes + t for t in range(lanes) for j in range(4)])
-        store = self.builder.store(woven, self.builder.bitcast(address, woven.type.as_pointer()))
-        store.align = self.bytes
-
     def shuffle(self, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
         """Lanes of a and, numbered on from those, of b."""
         index = ir.IntType(32)
@@ -154,3 +139,19 @@ def changed_if(
         phi.add_incoming(old, skipped)
         phi.add_incoming(new, taken)
     return merged
+
+
+def emit_call(context: Any, builder: ir.IRBuilder, address: ir.Value, arguments: list[ir.Value]) -> ir.Value:
+    """Emit a call of a C function of integers, which returns nothing, by its address."""
+    kind = ir.FunctionType(ir.VoidType(), [INDEX] * len(arguments))
+    builder.call(builder.inttoptr(address, kind.as_pointer()), arguments)
+    return context.get_dummy_value()
+
+
+def prefetch(vectors: Vectors, address: ir.Value) -> None:
+    """Ask for a cache line. It may lie outside the array: a prefetch never faults."""
+    hint = vectors.builder.bitcast(address, ir.IntType(8).as_pointer())
+    flag = ir.IntType(32)
+    function = vectors.function("llvm.prefetch.p0", ir.VoidType(), [hint.type, flag, flag, flag])
+    read, into_l2, data = (ir.Constant(flag, value) for value in (0, 2, 1))
+    vectors.builder.call(function, [hint, read, into_l2, data])
