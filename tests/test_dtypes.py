@@ -133,7 +133,10 @@ def test_complex_accuracy(name):
 
 @every_dtype
 def test_layers(name):
-    """Their packed weights follow the dtype of what they are called with."""
+    """Their packed weights follow the dtype of what they are called with.
+
+    A transposed layer sums in another order than a plain call, which does not lay out weights for a few pixels.
+    """
     random = np.random.default_rng(0)
     dtype = dtype_of(name)
     w, wide = numbers(random, (4, 2, 3, 3), dtype), random.integers(-4, 5, (1, 2, 8, 9))
@@ -145,4 +148,8 @@ def test_layers(name):
             for images in (x, wide.astype("c16"), wide.astype("f8"), x):
                 out, expected = layer(images), call(images, weight)
                 assert out.dtype == expected.dtype
-                np.testing.assert_array_equal(out, expected)
+                if call is nc.conv2d or expected.dtype.kind not in "fc":
+                    np.testing.assert_array_equal(out, expected)
+                    continue
+                largest = np.abs(call(np.abs(images), np.abs(weight))).max()
+                assert np.abs(out - expected).max() <= 20 * np.finfo(expected.dtype).eps * largest

@@ -20,6 +20,7 @@ PAGE = mmap.PAGESIZE
 PROT_NONE = 0  # Python's mmap has no name for it
 #: Calls of each algorithm and dtype.
 CALLS = 500
+WINOGRAD_KERNELS = ((3, 3), (3, 3), (5, 5), (1, 3), (3, 1), (7, 7), (3, 3))
 
 
 class Guarded:
@@ -51,17 +52,23 @@ def problems(algorithm):
         groups = (1, 1, 1, groups, 7 * groups)[number % 5]
         filters = filters if groups == 1 else 1 + number % 4
         winograd = algorithm == "winograd"
-        kernel = (3, 3) if winograd else tuple(random.integers(1, (5, 8)).tolist())
+        kernel = WINOGRAD_KERNELS[number % 7] if winograd else tuple(random.integers(1, (5, 8)).tolist())
         stride = (1, 1) if winograd else tuple(random.integers(1, 4, 2).tolist())
         padding = tuple(
-            (less, max(int(random.integers(0, 3)), kernel_size - size - less))
+            (less, max(int(random.integers(0, 3)), (2 * kernel_size - 1 if winograd else kernel_size) - size - less))
             for size, kernel_size, less in zip((height, width), kernel, random.integers(0, 3, 2).tolist(), strict=True)
         )
         last = bool(random.integers(2))
         yield (
             (batch, height, width, groups * channels) if last else (batch, groups * channels, height, width),
             (groups * filters, channels, *kernel),
-            {"stride": stride, "padding": padding, "groups": groups, "data_format": "NHWC" if last else "NCHW"},
+            {
+                "stride": stride,
+                "padding": padding,
+                "dilation": 1 + int(winograd and number % 7 == 6),
+                "groups": groups,
+                "data_format": "NHWC" if last else "NCHW",
+            },
         )
 
 

@@ -103,6 +103,6 @@ def check_width(width):
     test_signal.test_2d()
     test_signal.test_nd()
     test_ndimage.test_nd()
-    for compiled in runtime._natives:
+    for compiled in runtime.natives:
         assembly = compiled._library.get_asm_str()
         assert not re.search(WIDTHS[width][-1] + r"|\bcall\w*\s+fmaf?\b", assembly)

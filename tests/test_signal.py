@@ -405,3 +405,12 @@ def test_integer_images_are_measured_in_full():
     image, kernel = np.full((300, 400), 1, np.int64), large("fft", "f8", taps=(75, 75))[1]
     image[:, :200] = 2**40
     assert "last digits" in dict(signal.explain(image, kernel, "same").rejected)["fft"]
+
+
+def test_separable_kernels_on_a_tall_image():
+    """Its longest dimension is the first one, so the kernels take the dimensions the other way round."""
+    random = np.random.default_rng(8)
+    image, taps = random.standard_normal((40_000, 20)), np.outer(random.random(7), random.random(9))
+    assert signal.explain(image, taps, "same").method == "separable"
+    expected = scipy.signal.convolve2d(image, taps, "same")
+    np.testing.assert_allclose(signal.convolve2d(image, taps, "same"), expected, rtol=1e-10, atol=1e-10)

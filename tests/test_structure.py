@@ -5,6 +5,7 @@ import doctest
 import importlib
 import inspect
 import pathlib
+import re
 import sys
 
 import pytest
@@ -30,8 +31,17 @@ ARROWS = {
     "transposition": {"problem"},
     "windows": {"arrays", "problem"},
     "tensors": {"arrays"},
-    "foreign": {"adjoint", "arrays", "autograd", "execute", "tensors"},
-    "autograd": {"adjoint", "arrays", "execute", "input_adjoint", "problem", "tensors", "weight_adjoint"},
+    "foreign": {"adjoint", "arrays", "autograd", "cuda.engine", "execute", "tensors"},
+    "autograd": {
+        "adjoint",
+        "arrays",
+        "cuda.engine",
+        "execute",
+        "input_adjoint",
+        "problem",
+        "tensors",
+        "weight_adjoint",
+    },
     "layers": {"arrays", "execute", "problem", "tensors"},
     "input_adjoint": {
         "arrays",
@@ -54,15 +64,20 @@ ARROWS = {
         "transposition",
         "weight_adjoint",
     },
+    "store": {"planner", "problem", "runtime"},
+    "tuning": {"execute", "planner", "problem", "runtime", "store"},
+    "environment": {"__init__", "choosing", "execute", "planner", "problem", "runtime", "store"},
     "execute": {
         "algorithms",
         "arrays",
         "kernels.blocking",
         "kernels.geometry",
+        "kernels.tasks",
         "lowering",
         "planner",
         "problem",
         "runtime",
+        "store",
     },
     "filtering": {"algorithms", "arrays", "kernels.blocking", "kernels.image_geometry", "runtime"},
     "choosing": {"algorithms", "arrays", "filtering", "runtime"},
@@ -72,6 +87,8 @@ ARROWS = {
             "adjoint",
             "arrays",
             "choosing",
+            "cuda.engine",
+            "cuda.images",
             "execute",
             "foreign",
             "layers",
@@ -83,10 +100,91 @@ ARROWS = {
         }
         for face in FACES
     },
+    "numba_ext": {*FACES, "inside"},
+    "inside": {
+        "algorithms",
+        "arrays",
+        "choosing",
+        "execute",
+        "filtering",
+        "inside",
+        "input_adjoint",
+        "kernels.arrange",
+        "kernels.blocking",
+        "kernels.geometry",
+        "kernels.image_geometry",
+        "kernels.tasks",
+        "lowering",
+        "planner",
+        "problem",
+        "runtime",
+        "scipy_rules",
+        "store",
+    },
+    # The GPU path: a face of its own, what meets the other faces, and beneath it the same way down as the CPU's.
+    "cuda": {"functional", "grad", "signal", "tensors", "transposed"},
+    "cuda.engine": {
+        "adjoint",
+        "arrays",
+        "cuda.device_arrays",
+        "cuda.geometry",
+        "cuda.job",
+        "cuda.planner",
+        "cuda.views",
+        "execute",
+        "planner",
+        "problem",
+        "transposition",
+        "weight_adjoint",
+    },
+    "cuda.images": {
+        "choosing",
+        "cuda.device_arrays",
+        "cuda.geometry",
+        "cuda.job",
+        "cuda.planner",
+        "problem",
+        "scipy_rules",
+    },
+    "cuda.planner": {"cuda.algorithms", "cuda.job", "planner"},
+    "cuda.algorithms": {
+        "algorithms.winograd",
+        "cuda.algorithms.gemm",
+        "cuda.geometry",
+        "cuda.job",
+        "cuda.kernels",
+        "cuda.packing",
+        "cuda.views",
+        "planner",
+        "problem",
+    },
+    "cuda.packing": {"cuda.geometry", "cuda.job", "cuda.kernels", "cuda.launch", "cuda.views"},
+    "cuda.kernels": {
+        "cuda.fragments",
+        "cuda.geometry",
+        "cuda.macros",
+        "cuda.shim",
+        "cuda.transforms",
+        "kernels.blocking",
+        "kernels.cook_toom",
+    },
+    "cuda.fragments": {"cuda.macros"},
+    "cuda.transforms": {"cuda.macros"},
+    "cuda.macros": set(),
+    "cuda.device_arrays": {"arrays", "cuda.dlpack", "cuda.launch", "cuda.shim", "cuda.views", "tensors"},
+    "cuda.dlpack": set(),
+    "cuda.job": {"cuda.geometry", "cuda.launch", "cuda.views", "problem"},
+    "cuda.launch": {"cuda.shim", "cuda.views"},
+    "cuda.shim": {"cuda.intrinsics", "cuda.simops"},
+    "cuda.intrinsics": set(),
+    "cuda.simops": set(),
+    "cuda.geometry": set(),
+    "cuda.views": set(),
     "digit": {"arrays"},
     "demo": {"__init__", "arrays", "digit"},
-    "__main__": {"__init__", "demo", "digit"},
-    "__init__": {*FACES, "planner", "problem"},
+    "bench": {"digit", "kernels", "nn", "runtime", "signal"},
+    "__main__": {"__init__", "bench", "demo", "digit", "runtime", "tuning"},
+    "__init__": {*FACES, "environment", "numba_ext", "planner", "problem", "tuning"},
 }
 
 
@@ -118,15 +216,27 @@ def within(name, packages):
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
+def above(module):
+    """A module, the package that it is in, and so on. Only the GPU path's modules have arrows of their own."""
+    parts = module.split(".")
+    names = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    return names if parts[0] == "cuda" else names[-1:]
+
+
 @pytest.mark.parametrize("module", FILES)
 def test_imports_point_one_way(module):
-    allowed = ARROWS[module.split(".")[0]]
+    allowed = ARROWS[next(name for name in above(module) if name in ARROWS)]
     assert {name for name in imports(module) if name in FILES and not within(name, allowed)} == set()
 
 
 def test_imports_by_name():
-    """The planner alone imports modules whose names it puts together, where no parser sees them."""
-    assert [module for module in FILES if any(within(name, ["importlib"]) for name in imports(module))] == ["planner"]
+    """Four modules import others whose names they put together, where no parser sees them.
+
+    The planner a driver, the library of functions for compiled code those that are within its package, the runtime
+    Numba's threading layer, bench the peers.
+    """
+    named = [module for module in FILES if "importlib" in imports(module)]
+    assert named == ["bench", "inside.library", "planner", "runtime"]
 
 
 def test_a_problem_is_plain():
@@ -175,3 +285,13 @@ def test_examples_run(module):
     result = doctest.testmod(importlib.import_module(f"numbaconv.{module}"))
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("module", ["intrinsics", "simops"])
+def test_intrinsics_have_twins(module):
+    """All operations that the GPU's kernels and macros use are there for a GPU and for the simulator."""
+    sources = [path.read_text() for name, path in FILES.items() if name.startswith("cuda.")]
+    used = {name for source in sources for name in re.findall(r"\bops\.(\w+)", source)}
+    assert "fma" in used
+    defined = re.findall(r"^ *(?:def )?(\w+)(?:\(| = )", FILES[f"cuda.{module}"].read_text(), re.MULTILINE)
+    assert used - set(defined) == set()

