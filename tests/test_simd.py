@@ -125,12 +125,26 @@ WIDTHS = {
 }
 
 
-def every_driver(algorithm):
-    """Cases that use each function that ``algorithm`` may call: where CI is set, Hypothesis draws the same ones always."""
-    arguments = {"padding": 1, "stride": 1, "dilation": 1, "data_format": "NCHW", "activation": "relu", "padding_mode": "zeros"}
-    for filters, groups in ((20, 1), (16, 16)):
-        shape = (filters, 16 // groups, 3, 3)
-        yield Case((1, 16, 9, 9), shape, True, np.float32, {**arguments, "groups": groups}, seed=1)
+#: Cases that use each function that the algorithms may call. Hypothesis draws some that do not, always where CI is set.
+EVERY_DRIVER = [
+    Case(
+        input_shape=(1, 16, 9, 9),
+        weight_shape=(filters, 16 // groups, 3, 3),
+        bias=True,
+        dtype=np.float32,
+        arguments={
+            "stride": 1,
+            "padding": 1,
+            "dilation": 1,
+            "groups": groups,
+            "padding_mode": "zeros",
+            "data_format": "NCHW",
+            "activation": "relu",
+        },
+        seed=1,
+    )
+    for filters, groups in ((20, 1), (16, 16))
+]
 
 
 def check_algorithm(algorithm):
@@ -138,7 +152,7 @@ def check_algorithm(algorithm):
         x, w, b = case.arrays()
         assert_accurate(algorithm, case.convolve(x, w, b, algorithm=algorithm), x, w, b, case.arguments)
 
-    for case in every_driver(algorithm):
+    for case in EVERY_DRIVER:
         check_case(case)
 
     @hypothesis.settings(max_examples=40, deadline=None, derandomize=False)
