@@ -40,18 +40,23 @@ def winograd_bound(x, w, bias, dtype, arguments, precision="standard"):
     """
     channels_last = arguments["data_format"].endswith("C")
     geometry = nc.explain(x, w, bias, **arguments, algorithm="winograd", precision=precision).geometry
-    axes = range(2 - (w.ndim - 2), 2)
-    tiles = [Tile(geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in axes]
-    reach = [tile.m + tile.r * geometry[at.PIECES_H + axis] - 1 for axis, tile in zip(axes, tiles, strict=True)]
-    x = np.moveaxis(x, -1, 1) if channels_last else x
     ndim, kernel = w.ndim - 2, w.shape[2:]
+    # Along the depth, every tap is a piece of its own.
+    tiles = [Tile(1, 1), *(Tile(geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))][-ndim:]
+    pieces = [geometry[at.KERNEL_D], *geometry[at.PIECES_H : at.PIECES_W + 1]][-ndim:]
+    reach = [tile.m + tile.r * count - 1 for count, tile in zip(pieces, tiles, strict=True)]
+    x = np.moveaxis(x, -1, 1) if channels_last else x
+    stride = per_dimension(arguments["stride"], ndim)
     dilation = per_dimension(arguments["dilation"], ndim)
-    pairs = padding_pairs(arguments["padding"], x.shape[2:], kernel, [1] * ndim, dilation)
-    sizes = [n + sum(pair) - d * (k - 1) for n, pair, k, d in zip(x.shape[2:], pairs, kernel, dilation, strict=True)]
+    pairs = padding_pairs(arguments["padding"], x.shape[2:], kernel, stride, dilation)
+    sizes = [
+        (n + sum(pair) - d * (k - 1) - 1) // s + 1
+        for n, pair, k, d, s in zip(x.shape[2:], pairs, kernel, dilation, stride, strict=True)
+    ]
     # Row o of the outputs is in the phase o % d, and there in tile o // d // m.
     firsts = [
-        np.arange(n) % d + np.arange(n) // d // tile.m * tile.m * d
-        for n, d, tile in zip(sizes, dilation, tiles, strict=True)
+        (np.arange(n) % d + np.arange(n) // d // tile.m * tile.m * d) * s
+        for n, d, s, tile in zip(sizes, dilation, stride, tiles, strict=True)
     ]
     last = [int(first.max()) + d * (r - 1) for first, d, r in zip(firsts, dilation, reach, strict=True)]
     whole = [

@@ -68,7 +68,7 @@ SIZES = ("small", "deep", "broad")
 @st.composite
 def conv_problems(draw, ndims=(2, 2, 2, 1, 3), winograd=False, sizes=("small", "small", *SIZES), dtypes=DTYPES):
     """Cases of every rank, padding, format and option; with ``winograd``, those that Winograd's algorithm serves."""
-    ndim = draw(st.sampled_from((2, 2, 1) if winograd else ndims))
+    ndim = draw(st.sampled_from((2, 2, 1, 3) if winograd else ndims))
     size_class = draw(st.sampled_from(sizes))
     small, deep = size_class == "small", size_class == "deep"
     dtype = draw(st.sampled_from(dtypes))
@@ -76,8 +76,10 @@ def conv_problems(draw, ndims=(2, 2, 2, 1, 3), winograd=False, sizes=("small", "
     steps = st.integers(1, 3 if small else 4 - ndim)
     stride, dilation = ([draw(steps) for _ in range(ndim)] for _ in range(2))
     if winograd:
-        kernel, stride = [draw(st.sampled_from((3, 3, 3, 1, 2, 4, 5, 7))) for _ in range(ndim)], [1] * ndim
-        kernel[-1] = max(kernel[-1], 4 - max(kernel))  # more than one tap
+        plane = [draw(st.sampled_from((3, 3, 3, 1, 2, 4, 5, 7))) for _ in range(min(ndim, 2))]
+        plane[-1] = max(plane[-1], 4 - max(plane))  # more than one tap
+        # Along the depth, anything goes.
+        kernel, stride = [*kernel[: ndim - 2], *plane], [*stride[: ndim - 2], *[1] * len(plane)]
     if small:
         groups = draw(st.sampled_from((1, 1, 1, 2, 3, 7)))
         group_filters, group_channels = draw(st.integers(1, 10)), draw(st.integers(1, 4))

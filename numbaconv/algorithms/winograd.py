@@ -52,18 +52,17 @@ SHARED_ELEMENTS = 2**22
 
 
 def unsupported(problem: ConvProblem) -> str | None:
-    """Why not: Winograd serves kernels of stride 1 in one or two dimensions, in floating-point numbers."""
+    """Why not: Winograd serves kernels of stride 1 (in depth of any), in floating-point numbers."""
     if problem.dtype.kind != "f":
         return f"winograd's transforms have fractions, which {problem.dtype} does not"
-    if problem.ndim > 2:
-        return f"winograd needs 1 or 2 spatial dimensions, this problem has {problem.ndim}"
-    if max(problem.kernel_size) == 1:
-        return "winograd saves nothing where the kernel has one tap"
-    if max(problem.kernel_size) > LONGEST:
+    kernel, stride = problem.kernel_size[-2:], problem.stride[-2:]
+    if max(kernel) == 1:
+        return "winograd saves nothing where the kernel has one tap, or taps along the depth only"
+    if max(kernel) > LONGEST:
         size = "x".join(map(str, problem.kernel_size))
-        return f"winograd needs a kernel of at most {LONGEST} taps along each axis, this one is {size}"
-    if set(problem.stride) != {1}:
-        return f"winograd needs stride 1, this one is {problem.stride}"
+        return f"winograd needs a kernel of at most {LONGEST} taps along height and width, this one is {size}"
+    if set(stride) != {1}:
+        return f"winograd needs stride 1 along height and width, this one is {problem.stride}"
     return None
 
 
@@ -108,8 +107,8 @@ def _points(geometry: MutableSequence[int]) -> int:
 
 
 def _tiles(geometry: MutableSequence[int]) -> int:
-    """Tiles of all images and phases, numbered through."""
-    phases = geometry[at.DILATION_H] * geometry[at.DILATION_W]
+    """Tiles of all images, output depths and phases, numbered through."""
+    phases = geometry[at.OUT_D] * geometry[at.DILATION_H] * geometry[at.DILATION_W]
     return geometry[at.BATCH] * phases * geometry[at.DOWN] * geometry[at.ACROSS]
 
 
@@ -121,7 +120,7 @@ def _columns(geometry: MutableSequence[int], itemsize: int) -> int:
 
 def _depth(geometry: MutableSequence[int]) -> int:
     """Products that are summed at each place: one for each channel and piece of the kernel."""
-    return geometry[at.CHANNELS] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
+    return geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
 
 
 def _runs(geometry: MutableSequence[int], nr: int) -> int:
@@ -168,7 +167,7 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int) -> float:
         copies = lines * row
     shuffles = _shuffles(geometry[at.TILE_W])
     transforms = depth * points * vectors * (INPUT_POINT + INPUT_SHUFFLE * shuffles)
-    transforms += geometry[at.CHANNELS] * runs * copies
+    transforms += geometry[at.CHANNELS] * geometry[at.KERNEL_D] * runs * copies
     outputs = width * points * (OUTPUT_POINT + shuffles) + runs * geometry[at.TILE_H] * 4
     if geometry[at.DILATION_W] > 1:
         outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W]
@@ -246,7 +245,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.GATHERED_START] = sums
     geometry[at.TABLE_START] = sums + gathered
     geometry[at.PLAIN_START] = geometry[at.TABLE_START] + ceil_div(integers * 8 // itemsize, LINE) * LINE
-    own = geometry[at.PLAIN_START] + cells * geometry[at.CHANNELS] * nr
+    own = geometry[at.PLAIN_START] + cells * geometry[at.CHANNELS] * geometry[at.KERNEL_D] * nr
     blocks = geometry[at.GROUPS] * ceil_div(_tiles(geometry), nr)
     if _shared(geometry, itemsize):
         lay_out(geometry, geometry[at.GROUPS], own, weights, FEWEST_SHARED)
@@ -263,14 +262,14 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
 
 
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Row k of a transformed block, k * NR; the rows of untransformed tiles by (c, kh, kw); addresses of functions."""
+    """Row k of a transformed block, k * NR; the rows of untransformed tiles by (c, kd, kh, kw); addresses."""
     from ..kernels import winograd_simd as simd
 
     nr = geometry[at.NR]
-    sizes = (geometry[at.CHANNELS], geometry[at.KERNEL_H], geometry[at.KERNEL_W])
-    c, h, w = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
+    sizes = (geometry[at.CHANNELS], *geometry[at.KERNEL_D : at.KERNEL_W + 1])
+    c, d, h, w = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
     width = geometry[at.TILE_W] + geometry[at.KERNEL_W] - 1
-    plain = ((h * width + w) * geometry[at.CHANNELS] + c) * nr
+    plain = (((h * width + w) * geometry[at.KERNEL_D] + d) * geometry[at.CHANNELS] + c) * nr
     high, wide = (simd.Tile(geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))
     dtype = f"float{8 * itemsize}"
     functions = [

@@ -5,6 +5,7 @@ Y = A^T [ sum over c of (G g G^T) * (B^T d B) ] A for each tile of m x m' output
 product for each of the (m + r - 1)(m' + r' - 1) places in a transformed tile.
 
 - A larger kernel is cut into pieces of r x r' taps, which are further channels: their tiles begin r, 2 r, ... cells on.
+  So are the taps of a kernel's depth: they read other slices of the volume.
 - Dilation d makes d separate images of every d-th row: phases. The same goes for columns.
 - F(1, 1) along an axis leaves it alone: that is how kernels of one row or of one column are served.
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES
-from .packing import copy_block, pack_bias, pack_panel
+from .packing import NO_PLANE, copy_block, depth_start, pack_bias, pack_panel
 from .simd import (
     copy_between,
     copy_lanes,
@@ -47,61 +48,65 @@ def winograd_weights(slot, slots, weight, bias, packed, rows, geometry, scratch)
     """Transform the kernels g of thread ``slot`` to U = G g G^T, laid out as matrices for the microkernel.
 
     packed[((g * PANELS + p) * points + u) * WEIGHT_STEP + k * MR + m] = U_u of filter p * MR + m of group g and k over
-    (piece, channel), zeros beyond the last filter; then the bias (see ``pack_bias``); then, from RAW_START on, the
+    (tap of depth, piece, channel), zeros beyond the last filter; then the bias (see ``pack_bias``); then, from RAW_START on, the
     weights, packed as by ``pack_weights``.
     """
     panels = geometry[at.PANELS]
     channels = geometry[at.CHANNELS]
-    kernel_h, kernel_w = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
+    kernel_d, kernel_h, kernel_w = geometry[at.KERNEL_D], geometry[at.KERNEL_H], geometry[at.KERNEL_W]
     taps_h, taps_w = geometry[at.TAPS_H], geometry[at.TAPS_W]
     step = geometry[at.WEIGHT_STEP]
-    depth = channels * kernel_h * kernel_w
+    taps = kernel_d * kernel_h * kernel_w
+    depth = channels * taps
     every = geometry[at.GROUPS] * panels
     for number in range(every * slot // slots, every * (slot + 1) // slots):
         group, panel = divmod(number, panels)
         raw = geometry[at.RAW_START] + number * depth * TILE_ROWS
         pack_panel(weight, rows, geometry, depth, group, panel, packed, raw)
         target = number * points(geometry) * step
-        for h in range(0, kernel_h, taps_h):
-            for w in range(0, kernel_w, taps_w):
-                call_function(
-                    rows[geometry[at.FUNCTIONS] + WEIGHT],
-                    (
-                        address_of(packed, raw + (h * kernel_w + w) * TILE_ROWS), address_of(packed, target), channels,
-                        kernel_h * kernel_w * TILE_ROWS, TILE_ROWS, kernel_h - h, kernel_w - w, kernel_w, step,
-                    ),
-                )  # fmt: skip
-                target += channels * TILE_ROWS
+        for plane in range(0, taps, kernel_h * kernel_w):
+            for h in range(0, kernel_h, taps_h):
+                for w in range(0, kernel_w, taps_w):
+                    source = raw + (plane + h * kernel_w + w) * TILE_ROWS
+                    call_function(
+                        rows[geometry[at.FUNCTIONS] + WEIGHT],
+                        (
+                            address_of(packed, source), address_of(packed, target), channels,
+                            taps * TILE_ROWS, TILE_ROWS, kernel_h - h, kernel_w - w, kernel_w, step,
+                        ),
+                    )  # fmt: skip
+                    target += channels * TILE_ROWS
     if slot == 0:
         pack_bias(bias, packed, geometry)
 
 
 @kernel
 def tile_count(geometry):
-    """Tiles of all images and phases."""
-    phases = geometry[at.DILATION_H] * geometry[at.DILATION_W]
+    """Tiles of all images, output depths and phases."""
+    phases = geometry[at.OUT_D] * geometry[at.DILATION_H] * geometry[at.DILATION_W]
     return geometry[at.BATCH] * phases * geometry[at.DOWN] * geometry[at.ACROSS]
 
 
 @kernel
 def tile_run(tile, last, geometry):
-    """Return the tiles from ``tile`` to ``last`` that are in one row: (image, output row, output column, how many).
+    """Return the tiles from ``tile`` to ``last`` in one row: (image, output depth, output row, output column, count).
 
     The row and the column are those of the first tile's first output; the next output of a tile is one dilation on.
-    Tiles are numbered through the rows of a phase, the phases of an image and the images of the batch.
+    Tiles are numbered through the rows of a phase, the phases of a depth, the depths of an image, the images.
     """
     rest, column = divmod(tile, geometry[at.ACROSS])
     rest, row = divmod(rest, geometry[at.DOWN])
     rest, right = divmod(rest, geometry[at.DILATION_W])
-    image, below = divmod(rest, geometry[at.DILATION_H])
+    rest, below = divmod(rest, geometry[at.DILATION_H])
+    image, d = divmod(rest, geometry[at.OUT_D])
     h = below + row * geometry[at.TILE_H] * geometry[at.DILATION_H]
     w = right + column * geometry[at.TILE_W] * geometry[at.DILATION_W]
-    return image, h, w, min(last - tile, geometry[at.ACROSS] - column)
+    return image, d, h, w, min(last - tile, geometry[at.ACROSS] - column)
 
 
 @kernel
-def winograd_gather(x, geometry, scratch, buffer, group, tile, last, first_channel, some):
-    """Copy what is under the tiles from ``tile`` to ``last`` in ``some`` channels of a group.
+def winograd_gather(x, geometry, scratch, buffer, group, tile, last, first_channel, some, kd):
+    """Copy what is under the tiles from ``tile`` to ``last`` and tap ``kd`` of depth, in ``some`` channels of a group.
 
     scratch[buffer + c * GATHERED_STEP + run * RUN_STEP + i * PITCH + j] = row i and column j under the run of tiles,
     both counted in dilations from the first tile's first cell.
@@ -114,9 +119,10 @@ def winograd_gather(x, geometry, scratch, buffer, group, tile, last, first_chann
     size = geometry[at.IN_W]
     plain = geometry[at.X_W] == 1 and step_w == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS
     while tile < last:
-        image, h, w, count = tile_run(tile, last, geometry)
+        image, d, h, w, count = tile_run(tile, last, geometry)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH]
         start += (group * geometry[at.CHANNELS] + first_channel) * geometry[at.X_CHANNEL]
+        start = depth_start(geometry, start, d, kd)
         h -= geometry[at.PAD_H]
         w -= geometry[at.PAD_W]
         columns = geometry[at.TILE_W] * count + beyond
@@ -125,8 +131,8 @@ def winograd_gather(x, geometry, scratch, buffer, group, tile, last, first_chann
                 low, high = -(w + j), size - (w + j)
                 for i in range(lines):
                     row = h + i * step_h
-                    inside = 0 <= row < geometry[at.IN_H]
-                    source = start + (row * geometry[at.X_H] if inside else 0) + w + j
+                    inside = 0 <= row < geometry[at.IN_H] and start != NO_PLANE
+                    source = start + row * geometry[at.X_H] + w + j if inside else 0
                     target = buffer + i * pitch + j
                     for _ in range(some):
                         copy_between(x, source, scratch, target, low, high if inside else 0)
@@ -151,7 +157,7 @@ def tabulate(geometry, table, lanes, tile, last):
     width = lanes // geometry[at.RUN_GROUPS]
     first, region, entry = tile, 0, 0
     while tile < last:
-        _, _, _, count = tile_run(tile, last, geometry)
+        _, _, _, _, count = tile_run(tile, last, geometry)
         for t in range(0, count, width):
             put_integer(table, entry, region + t * geometry[at.TILE_W])
             put_integer(table, entry + 1, tile - first + t)
@@ -168,7 +174,7 @@ def tabulate(geometry, table, lanes, tile, last):
 
 @kernel
 def winograd_pack(x, rows, geometry, scratch, block, own, group, tile, last, begin, end):
-    """scratch[block + u * INPUT_STEP + k * NR + t] = place u of B^T d B of tile ``tile`` + t, k over (piece, channel).
+    """scratch[block + u * INPUT_STEP + k * NR + t] = place u of B^T d B of tile ``tile`` + t, k as for the weights.
 
     For channels begin <= c < end of a group. ``own`` is where the thread's sums start, with room for all else behind.
     """
@@ -181,19 +187,20 @@ def winograd_pack(x, rows, geometry, scratch, block, own, group, tile, last, beg
     entries = tabulate(geometry, table, lanes, tile, last)
     for c in range(begin, end, BUFFERED):
         some = min(BUFFERED, end - c)
-        winograd_gather(x, geometry, scratch, buffer, group, tile, last, c, some)
         target = block + c * nr
-        for h in range(geometry[at.PIECES_H]):
-            for w in range(geometry[at.PIECES_W]):
-                source = buffer + h * geometry[at.TAPS_H] * pitch + w * geometry[at.TAPS_W]
-                call_function(
-                    rows[geometry[at.FUNCTIONS] + INPUT],
-                    (
-                        address_of(scratch, 0), table, entries, 3 * geometry[at.RUN_GROUPS], source,
-                        geometry[at.GATHERED_STEP], target, nr, some, pitch, geometry[at.INPUT_STEP],
-                    ),
-                )  # fmt: skip
-                target += channels * nr
+        for kd in range(geometry[at.KERNEL_D]):
+            winograd_gather(x, geometry, scratch, buffer, group, tile, last, c, some, kd)
+            for h in range(geometry[at.PIECES_H]):
+                for w in range(geometry[at.PIECES_W]):
+                    source = buffer + h * geometry[at.TAPS_H] * pitch + w * geometry[at.TAPS_W]
+                    call_function(
+                        rows[geometry[at.FUNCTIONS] + INPUT],
+                        (
+                            address_of(scratch, 0), table, entries, 3 * geometry[at.RUN_GROUPS], source,
+                            geometry[at.GATHERED_STEP], target, nr, some, pitch, geometry[at.INPUT_STEP],
+                        ),
+                    )  # fmt: skip
+                    target += channels * nr
 
 
 @kernel
@@ -204,7 +211,7 @@ def winograd_multiply(weight, scratch, block, sums, rows, geometry, matrices, ti
     """
     nr = geometry[at.NR]
     lanes = VECTOR_BYTES // scratch.itemsize
-    depth = geometry[at.CHANNELS] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
     for u in range(points(geometry)):
         a = (matrices + u) * geometry[at.WEIGHT_STEP]
         b = block + u * geometry[at.INPUT_STEP]
@@ -232,8 +239,8 @@ def tabulate_runs(geometry, table, tile, last):
     high, wide = geometry[at.TILE_H], geometry[at.TILE_W]
     runs = 0
     while tile < last:
-        image, h, w, count = tile_run(tile, last, geometry)
-        start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
+        image, d, h, w, count = tile_run(tile, last, geometry)
+        start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + d * geometry[at.OUT_STRIDE_D]
         start += h * geometry[at.OUT_STRIDE_H] + w * geometry[at.OUT_STRIDE_W]
         put_integer(table, 4 * runs, start)
         put_integer(table, 4 * runs + 1, min(high, -((h - geometry[at.OUT_H]) // geometry[at.DILATION_H])))
@@ -267,27 +274,33 @@ def winograd_store(out, geometry, scratch, buffer, channel, table, runs):
 
 @kernel
 def spread_plain(x, geometry, scratch, own, group, tile, last):
-    """scratch[plain + ((i * width + j) * channels + c) * NR + t] = cell (i, j) under tile ``tile`` + t, channel c.
+    """scratch[plain + ((i * width + j) * KD * channels + kd * channels + c) * NR + t] = cell (i, j), channel c.
 
-    The cells are those that the tile's outputs read, ``width`` = TILE_W + KERNEL_W - 1 in a row.
+    It is the cell under tile ``tile`` + t and tap kd of depth. The cells are those that the tile's outputs read, ``width`` = TILE_W + KERNEL_W - 1 in a row.
     """
     nr = geometry[at.NR]
     channels = geometry[at.CHANNELS]
     height, width = geometry[at.TILE_H] + geometry[at.KERNEL_H] - 1, geometry[at.TILE_W] + geometry[at.KERNEL_W] - 1
     buffer = own + geometry[at.GATHERED_START]
-    for first in range(0, channels, BUFFERED):
+    planes = geometry[at.KERNEL_D] * channels
+    for number in range(0, geometry[at.KERNEL_D] * ((channels + BUFFERED - 1) // BUFFERED)):
+        kd = number % geometry[at.KERNEL_D]
+        first = number // geometry[at.KERNEL_D] * BUFFERED
         some = min(BUFFERED, channels - first)
-        winograd_gather(x, geometry, scratch, buffer, group, tile, last, first, some)
+        winograd_gather(x, geometry, scratch, buffer, group, tile, last, first, some, kd)
         source, done = buffer, tile
         while done < last:
-            _, _, _, count = tile_run(done, last, geometry)
+            _, _, _, _, count = tile_run(done, last, geometry)
             for i in range(height):
                 for j in range(width):
-                    for c in range(some):
-                        y = own + geometry[at.PLAIN_START] + ((i * width + j) * channels + first + c) * nr + done - tile
-                        cell = source + c * geometry[at.GATHERED_STEP] + i * geometry[at.PITCH] + j
+                    y = own + geometry[at.PLAIN_START] + ((i * width + j) * planes + kd * channels + first) * nr
+                    y += done - tile
+                    cell = source + i * geometry[at.PITCH] + j
+                    for _ in range(some):
                         for t in range(count):
                             scratch[y + t] = scratch[cell + t * geometry[at.TILE_W]]
+                        y += nr
+                        cell += geometry[at.GATHERED_STEP]
             source += geometry[at.RUN_STEP]
             done += count
 
@@ -299,19 +312,19 @@ def sum_directly(weight, out, rows, geometry, scratch, own, table, group, panel,
     Integer m of the table has bit t set where tile ``tile`` + t of the panel's filter m is spoiled.
     """
     nr = geometry[at.NR]
-    channels = geometry[at.CHANNELS]
+    planes = geometry[at.CHANNELS] * geometry[at.KERNEL_D]
     width = geometry[at.TILE_W] + geometry[at.KERNEL_W] - 1
-    depth = channels * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    depth = planes * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     number = group * geometry[at.PANELS] + panel
     a = geometry[at.RAW_START] + number * depth * TILE_ROWS
     bias = geometry[at.BIAS_START] + number * TILE_ROWS
-    taps = rows[channels * geometry[at.PIECES_H] * geometry[at.PIECES_W] :]
+    taps = rows[planes * geometry[at.PIECES_H] * geometry[at.PIECES_W] :]
     spare = own + geometry[at.TILE_START]
     wide = nr > VECTOR_BYTES // scratch.itemsize
     step_h, step_w = geometry[at.DILATION_H], geometry[at.DILATION_W]
     for i in range(geometry[at.TILE_H]):
         for j in range(geometry[at.TILE_W]):
-            b = own + geometry[at.PLAIN_START] + (i * width + j) * channels * nr
+            b = own + geometry[at.PLAIN_START] + (i * width + j) * planes * nr
             if wide:
                 gemm_microkernel(
                     weight, a, scratch, b, taps, depth, out, spare, nr, 1, 0, bias, geometry[at.FINISH]
@@ -321,12 +334,12 @@ def sum_directly(weight, out, rows, geometry, scratch, own, table, group, panel,
                     weight, a, scratch, b, taps, depth, out, spare, nr, 1, 0, bias, geometry[at.FINISH]
                 )  # fmt: skip
             for t in range(last - tile):
-                image, h, w, _ = tile_run(tile + t, last, geometry)
+                image, d, h, w, _ = tile_run(tile + t, last, geometry)
                 h += i * step_h
                 w += j * step_w
                 if h >= geometry[at.OUT_H] or w >= geometry[at.OUT_W]:
                     continue
-                y = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
+                y = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + d * geometry[at.OUT_STRIDE_D]
                 y += h * geometry[at.OUT_STRIDE_H] + w * geometry[at.OUT_STRIDE_W]
                 y += (group * geometry[at.FILTERS] + panel * TILE_ROWS) * geometry[at.OUT_CHANNEL]
                 for m in range(min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)):
