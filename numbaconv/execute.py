@@ -26,7 +26,7 @@ from .arrays import (
     result_dtype,
 )
 from .kernels import geometry as at
-from .kernels.blocking import LINE
+from .kernels.blocking import LINE, PACK_SCRATCH
 from .lowering import Lowering, lowering
 from .planner import Plan, check_names, choose, driver, rows
 from .problem import ConvProblem, conv_problem
@@ -85,8 +85,8 @@ class Executable:
         """The weights and the bias in the order in which the kernel reads them."""
         packed = np.empty(self.packed_elements, self.dtype)
         threads = runtime.thread_count() if self.parallel_packing else 1
-        counters = np.empty(2 * LINE, self.dtype)  # of tasks; here each thread's share is fixed
-        arguments = (self.pack, *self._parameters(weight, bias), packed, self.rows, self.geometry, counters)
+        scratch = np.empty(2 * LINE + threads * PACK_SCRATCH, self.dtype)
+        arguments = (self.pack, *self._parameters(weight, bias), packed, self.rows, self.geometry, scratch)
         runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
         packed.flags.writeable = False  # as the kernels' inputs are: it is part of their type
         return packed
@@ -104,7 +104,7 @@ class Executable:
             self.run(x, self.pack_weights(weight, bias), out)
             return
         packed = np.empty(self.packed_elements, self.dtype)
-        scratch = np.empty(self.shared + self.scratch, self.dtype)
+        scratch = np.empty(max(self.shared + self.scratch, 2 * LINE + PACK_SCRATCH), self.dtype)
         weights, biases = self._parameters(weight, bias)
         self.run_once(
             self.pack, self.tasks, weights, biases, packed, flat(x), flat(out, writeable=True), self.rows,

@@ -18,6 +18,8 @@ from .sharing import FEWEST_SHARED, FEWEST_TASKS, ceil_div, lay_out, taps, use_t
 TILES: Final = (
     (2, 3, 1, 1),
     (4, 3, 1, 3),
+    (3, 2, 1, 1),
+    (5, 2, 2, 12),
     (3, 4, 1, 2),
     (2, 5, 1, 2),
     (4, 5, 8, 0),
@@ -71,7 +73,7 @@ def _fits(geometry: MutableSequence[int], number: int) -> bool:
     _, r, one_axis, two_axes = TILES[number]
     high, wide = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
     least = two_axes if high > 1 and wide > 1 else one_axis
-    if r > max(high, wide, 3):
+    if r > max(high, wide, 3) or (r == 2 and max(high, wide) > 2):  # the latter would take twice the products
         return False
     if geometry[at.LENIENCY] == at.TILES_ALL:
         return True

@@ -13,7 +13,7 @@ from numba.extending import register_jitable
 
 from ..algorithms import direct_channels, direct_pixels, im2col
 from ..kernels import geometry as at
-from ..kernels.blocking import LINE
+from ..kernels.blocking import LINE, PACK_SCRATCH
 from ..planner import ALGORITHMS, CANDIDATES, PARALLEL_PACKING, SERIAL_COST
 from ..runtime import host
 from . import slots
@@ -311,9 +311,10 @@ def run(p):
     packed_memory = Memory(packed.ctypes.data, geometry[at.PACKED], width)
     bias_memory = Memory(bias, count, width)
     threads = thread_count() if geometry[at.PACKED] >= PARALLEL_PACKING else 1
-    counters = np.empty(2 * LINE * width, np.uint8)
-    counters_memory = Memory(counters.ctypes.data, 2 * LINE, width)
-    launch(kernels, threads, (pack, weight_memory, bias_memory, packed_memory, rows, geometry, counters_memory))
+    elements = 2 * LINE + threads * PACK_SCRATCH
+    pack_scratch = np.empty(elements * width, np.uint8)
+    scratch_memory = Memory(pack_scratch.ctypes.data, elements, width)
+    launch(kernels, threads, (pack, weight_memory, bias_memory, packed_memory, rows, geometry, scratch_memory))
     threads = thread_count() if cost >= SERIAL_COST and geometry[at.TASKS] > 1 else 1
     elements = geometry[at.SHARED] + 2 * LINE + threads * geometry[at.SCRATCH]
     scratch = np.empty(elements * width, np.uint8)
@@ -321,7 +322,7 @@ def run(p):
     launch(kernels, threads, (tasks, x_memory, packed_memory, y_memory, rows, geometry, scratch_memory))
     if apart:
         copy_cells(width, y_shape, p[slots.Y], p[slots.Y + 1 : slots.Y + 6], y, y_strides)
-    keep(x_copy, y_copy, w_copy, b_copy, packed, counters, scratch)
+    keep(x_copy, y_copy, w_copy, b_copy, packed, pack_scratch, scratch)
 
 
 @register_jitable

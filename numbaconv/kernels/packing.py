@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import TILE_ROWS, VECTOR_BYTES
+from .blocking import PACK_SCRATCH, PIECE_BYTES, SPAN, TILE_ROWS, VECTOR_BYTES
 from .simd import copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
-from .simd_channels import gather_channels, sum_of_zeros
+from .simd_channels import gather_channels, sum_of_zeros, transpose_lines
+from .tasks import shared_start
 
 #: Stands for a plane of the input that lies in the padding. Real ones may start below 0, but no array reaches this far.
 NO_PLANE = -(2**62)
@@ -153,24 +154,48 @@ def pad_rows(x, line, planes, geometry, columns, y, goal, y_channel, begin, end)
 
 
 @kernel
-def pack_panel(weight, rows, geometry, depth, group, panel, y, start):
-    """Transpose a panel: y[start + k' * MR + m] = weight[group * FILTERS + panel * MR + m, k] for k < depth.
+def panels_together(geometry, panel, most, itemsize):
+    """How many panels, from ``panel`` on and at most ``most``, of a group are packed together.
 
-    k runs over (C, KD, KH, KW), and k' is k. Where there is a table at ORDER_START, MR is whole vectors, and
-    ``rows[ORDER_START + k]`` is k' * MR.
+    Where the weights of a filter lie apart, memory is read in pieces of at least PIECE_BYTES.
+    """
+    if geometry[at.WEIGHT_DENSE] != 0:
+        return 1
+    piece = geometry[at.MR] * abs(geometry[at.WEIGHT_FILTER]) * itemsize
+    return max(1, min(most, geometry[at.PANELS] - panel, PIECE_BYTES // max(1, piece)))
+
+
+@kernel
+def pack_panels(weight, rows, geometry, group, panel, some, y, start, scratch, own):
+    """Transpose ``some`` panels: y[start + p * depth * MR + k' * MR + m] = weight[filter m of panel ``panel`` + p, k].
+
+    Filter m of panel p is group * FILTERS + p * MR + m, and k < depth runs over (C, KD, KH, KW); k' is k. Where there
+    is a table at ORDER_START, MR is whole vectors, and ``rows[ORDER_START + k]`` is k' * MR.
 
     ``weight`` is a flat view with the strides WEIGHT_*; filters that fill up the last panel are some values, finite
-    where all others are.
+    where all others are. From scratch[own] on, PACK_SCRATCH elements are free.
     """
-    mr = geometry[at.MR]
-    filters = geometry[at.FILTERS]
-    row = panel * mr
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     step = geometry[at.WEIGHT_FILTER]
-    x = geometry[at.WEIGHT_START] + (group * filters + row) * step
-    count = min(mr, filters - row)
-    if geometry[at.WEIGHT_DENSE] == 0:
-        pack_taps(weight, x, rows, geometry, count, y, start)
-        return
+    x = geometry[at.WEIGHT_START] + (group * geometry[at.FILTERS] + panel * geometry[at.MR]) * step
+    filters = geometry[at.FILTERS] - panel * geometry[at.MR]
+    below, span = tap_span(geometry)
+    if geometry[at.WEIGHT_DENSE] != 0:
+        for p in range(some):
+            count = min(geometry[at.MR], filters - p * geometry[at.MR])
+            y_start = start + p * depth * geometry[at.MR]
+            pack_dense(weight, x + p * geometry[at.MR] * step, rows, geometry, depth, count, y, y_start)
+    elif step != 1 and span <= SPAN and depth > 2 * geometry[at.CHANNELS]:
+        pack_spans(weight, x - below, rows, geometry, filters, some, y, start, scratch, own, below, span)
+    else:
+        pack_taps(weight, x, rows, geometry, filters, some, y, start)
+
+
+@kernel
+def pack_dense(weight, x, rows, geometry, depth, count, y, start):
+    """As :func:`pack_panels` for one panel of ``count`` filters whose weights lie one behind the other."""
+    mr = geometry[at.MR]
+    step = geometry[at.WEIGHT_FILTER]
     lanes = VECTOR_BYTES // y.itemsize
     if geometry[at.ORDER_START] != 0:
         for m in range(0, mr, lanes):
@@ -191,14 +216,61 @@ def pack_panel(weight, rows, geometry, depth, group, panel, y, start):
 
 
 @kernel
-def pack_taps(weight, x, rows, geometry, count, y, start):
-    """As :func:`pack_panel` for weights that lie anyhow: all filters of a tap, one tap after the other.
+def tap_span(geometry):
+    """Return (elements before the first tap, elements in all) between which the taps of a filter and channel lie."""
+    below, span = 0, 1
+    for axis in range(3):
+        reach = (geometry[at.KERNEL_D + axis] - 1) * geometry[at.WEIGHT_D + axis]
+        below += max(0, -reach)
+        span += abs(reach)
+    return below, span
 
-    ``weight[x]`` is the first weight of the panel's first filter; ``count`` of its MR filters exist.
+
+@kernel
+def pack_spans(weight, x, rows, geometry, filters, some, y, start, scratch, own, below, span):
+    """As :func:`pack_panels`, where the taps lie close together: all that lies between them is transposed first.
+
+    That is ``span`` <= SPAN elements of each filter and channel, of which ``below`` before the first tap. Of the panels'
+    filters, the first one's first element is ``weight[x]``, and ``filters`` exist.
+    """
+    mr = geometry[at.MR]
+    lanes = VECTOR_BYTES // y.itemsize
+    step = geometry[at.WEIGHT_FILTER]
+    order = geometry[at.ORDER_START]
+    taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    panel_step = geometry[at.CHANNELS] * taps * mr
+    for c in range(geometry[at.CHANNELS]):
+        for f in range(0, some * mr, lanes):
+            valid = max(1, min(lanes, filters - f))
+            source = x + c * geometry[at.WEIGHT_CHANNEL] + min(f, filters - 1) * step
+            for j in range(0, span, lanes):
+                transpose_lines(weight, source + j, step, valid, min(lanes, span - j), scratch, own + j * lanes)
+            lane, end = 0, min(lanes, some * mr - f)
+            while lane < end:  # a vector may hold filters of several panels
+                panel, m = divmod(f + lane, mr)
+                count = min(end - lane, mr - m)
+                k = c * taps
+                for d in range(geometry[at.KERNEL_D]):
+                    for h in range(geometry[at.KERNEL_H]):
+                        tap = below + d * geometry[at.WEIGHT_D] + h * geometry[at.WEIGHT_H]
+                        for _ in range(geometry[at.KERNEL_W]):
+                            target = start + panel * panel_step + m + (rows[order + k] if order != 0 else k * mr)
+                            copy_lanes(scratch, own + tap * lanes + lane, y, target, count)
+                            tap += geometry[at.WEIGHT_W]
+                            k += 1
+                lane += count
+
+
+@kernel
+def pack_taps(weight, x, rows, geometry, filters, some, y, start):
+    """As :func:`pack_panels` for weights that lie anyhow: all filters of a tap, one tap after the other.
+
+    ``weight[x]`` is the first weight of the panels' first filter; ``filters`` from there on exist.
     """
     mr = geometry[at.MR]
     step = geometry[at.WEIGHT_FILTER]
     order = geometry[at.ORDER_START]
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     k = 0
     for c in range(geometry[at.CHANNELS]):
         for d in range(geometry[at.KERNEL_D]):
@@ -206,13 +278,17 @@ def pack_taps(weight, x, rows, geometry, count, y, start):
                 source = x + c * geometry[at.WEIGHT_CHANNEL] + d * geometry[at.WEIGHT_D] + h * geometry[at.WEIGHT_H]
                 for _ in range(geometry[at.KERNEL_W]):
                     target = start + (rows[order + k] if order != 0 else k * mr)
-                    if step == 1:
-                        copy_run(weight, source, y, target, count)
-                    else:
-                        for m in range(count):
-                            y[target + m] = weight[source + m * step]
-                    for m in range(count, mr):
-                        y[target + m] = 0
+                    for p in range(some):
+                        first = source + p * mr * step
+                        count = min(mr, filters - p * mr)
+                        if step == 1:
+                            copy_run(weight, first, y, target, count)
+                        else:
+                            for m in range(count):
+                                y[target + m] = weight[first + m * step]
+                        for m in range(count, mr):
+                            y[target + m] = 0
+                        target += depth * mr
                     source += geometry[at.WEIGHT_W]
                     k += 1
 
@@ -224,18 +300,26 @@ def pack_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
     weight (G * F, C, KD, KH, KW), a flat view with the strides WEIGHT_*, becomes packed[((g * PANELS + p) * K + k) * MR
     + m] for filter p * MR + m of group g and k over (C, KD, KH, KW); filters that fill up the last panel are some
     values. The bias (empty: zeros) becomes packed[BIAS_START + (g * PANELS + p) * MR + m].
+    ``scratch`` has room for the threads' PACK_SCRATCH behind the counters.
     Where FINITE_START is not 0, packed[FINITE_START + g * PANELS + p] becomes 0 for a panel of finite weights and NaN
     for others.
     """
     panels = geometry[at.PANELS]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    own = shared_start(scratch) + slot * PACK_SCRATCH
     every = geometry[at.GROUPS] * panels
-    for number in range(every * slot // slots, every * (slot + 1) // slots):
+    number, last = every * slot // slots, every * (slot + 1) // slots
+    while number < last:
         group, panel = divmod(number, panels)
-        start = number * depth * geometry[at.MR]
-        pack_panel(weight, rows, geometry, depth, group, panel, packed, start)
-        if geometry[at.FINITE_START] != 0:
-            packed[geometry[at.FINITE_START] + number] = sum_of_zeros(packed, start, depth * geometry[at.MR])
+        some = panels_together(geometry, panel, last - number, packed.itemsize)
+        pack_panels(
+            weight, rows, geometry, group, panel, some, packed, number * depth * geometry[at.MR], scratch, own
+        )  # fmt: skip
+        for _ in range(some):
+            if geometry[at.FINITE_START] != 0:
+                start = number * depth * geometry[at.MR]
+                packed[geometry[at.FINITE_START] + number] = sum_of_zeros(packed, start, depth * geometry[at.MR])
+            number += 1
     if slot == 0:
         pack_bias(bias, packed, geometry)
 

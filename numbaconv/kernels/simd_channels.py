@@ -202,6 +202,33 @@ def _transposed(vectors: Vectors, lines: list[ir.Value]) -> list[ir.Value]:
 
 
 @intrinsic
+def transpose_lines(typing_context, x, start, step, valid, count, y, y_start):
+    """y[y_start + j * lanes + n] = x[start + n * step + j] for j < count <= lanes, n < lanes.
+
+    Lanes from ``valid`` on repeat the last valid one's; of x, nothing else is read. lanes * lanes elements are written,
+    those of j >= count with zeros.
+    """
+    index = types.intp
+    signature = types.void(x, index, index, index, index, y, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, start, step, valid, count, y, y_start = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        mask = vectors.first_lanes(count)
+        lines = []
+        for lane in range(vectors.lanes):
+            lines.append(vectors.load_masked(element(context, builder, signature.args[0], x, start), mask))
+            within = builder.icmp_signed("<", constant(lane + 1), valid)
+            start = builder.add(start, builder.select(within, step, constant(0)))
+        target = element(context, builder, signature.args[5], y, y_start)
+        for j, column in enumerate(_transposed(vectors, lines)):
+            vectors.store(column, builder.gep(target, [constant(j * vectors.lanes)]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def gather_channels(typing_context, x, start, step, filters, phase, valid, count, y, y_start, cells, first):
     """y[y_start + cells[first + j] + n] = x[start + step * ((phase + n) // filters) + j] for j < count <= lanes.
 

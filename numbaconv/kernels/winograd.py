@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES
-from .packing import NO_PLANE, copy_block, depth_start, pack_bias, pack_panel
+from .blocking import BUFFERED, PACK_SCRATCH, TILE_ROWS, VECTOR_BYTES
+from .packing import NO_PLANE, copy_block, depth_start, pack_bias, pack_panels, panels_together
 from .simd import (
     copy_between,
     copy_lanes,
@@ -44,6 +44,26 @@ def points(geometry):
 
 
 @kernel
+def transform_panel(packed, rows, geometry, raw, target):
+    """Transform the panel of weights at ``packed[raw]``: the matrices U start at ``packed[target]``."""
+    channels = geometry[at.CHANNELS]
+    kernel_h, kernel_w = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
+    taps = geometry[at.KERNEL_D] * kernel_h * kernel_w
+    for plane in range(0, taps, kernel_h * kernel_w):
+        for h in range(0, kernel_h, geometry[at.TAPS_H]):
+            for w in range(0, kernel_w, geometry[at.TAPS_W]):
+                source = raw + (plane + h * kernel_w + w) * TILE_ROWS
+                call_function(
+                    rows[geometry[at.FUNCTIONS] + WEIGHT],
+                    (
+                        address_of(packed, source), address_of(packed, target), channels, taps * TILE_ROWS, TILE_ROWS,
+                        kernel_h - h, kernel_w - w, kernel_w, geometry[at.WEIGHT_STEP],
+                    ),
+                )  # fmt: skip
+                target += channels * TILE_ROWS
+
+
+@kernel
 def winograd_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
     """Transform the kernels g of thread ``slot`` to U = G g G^T, laid out as matrices for the microkernel.
 
@@ -52,30 +72,22 @@ def winograd_weights(slot, slots, weight, bias, packed, rows, geometry, scratch)
     weights, packed as by ``pack_weights``.
     """
     panels = geometry[at.PANELS]
-    channels = geometry[at.CHANNELS]
-    kernel_d, kernel_h, kernel_w = geometry[at.KERNEL_D], geometry[at.KERNEL_H], geometry[at.KERNEL_W]
-    taps_h, taps_w = geometry[at.TAPS_H], geometry[at.TAPS_W]
     step = geometry[at.WEIGHT_STEP]
-    taps = kernel_d * kernel_h * kernel_w
-    depth = channels * taps
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    own = shared_start(scratch) + slot * PACK_SCRATCH
     every = geometry[at.GROUPS] * panels
-    for number in range(every * slot // slots, every * (slot + 1) // slots):
+    number, last = every * slot // slots, every * (slot + 1) // slots
+    while number < last:
         group, panel = divmod(number, panels)
+        some = panels_together(geometry, panel, last - number, packed.itemsize)
         raw = geometry[at.RAW_START] + number * depth * TILE_ROWS
-        pack_panel(weight, rows, geometry, depth, group, panel, packed, raw)
+        pack_panels(weight, rows, geometry, group, panel, some, packed, raw, scratch, own)
         target = number * points(geometry) * step
-        for plane in range(0, taps, kernel_h * kernel_w):
-            for h in range(0, kernel_h, taps_h):
-                for w in range(0, kernel_w, taps_w):
-                    source = raw + (plane + h * kernel_w + w) * TILE_ROWS
-                    call_function(
-                        rows[geometry[at.FUNCTIONS] + WEIGHT],
-                        (
-                            address_of(packed, source), address_of(packed, target), channels,
-                            taps * TILE_ROWS, TILE_ROWS, kernel_h - h, kernel_w - w, kernel_w, step,
-                        ),
-                    )  # fmt: skip
-                    target += channels * TILE_ROWS
+        for _ in range(some):
+            transform_panel(packed, rows, geometry, raw, target)
+            raw += depth * TILE_ROWS
+            target += points(geometry) * step
+        number += some
     if slot == 0:
         pack_bias(bias, packed, geometry)
 
@@ -380,6 +392,22 @@ def winograd_panel(weight, out, rows, geometry, scratch, block, own, group, pane
 
 
 @kernel
+def mend_block(x, weight, out, rows, geometry, scratch, block, own, group, begin, end, number):
+    """Sum the spoiled tiles of block ``number`` directly, in the panels begin <= p < end of a group.
+
+    What a tile reads is the same for all panels, and takes as long to spread as a panel of products. So that it is done
+    once, not before another block's, the panels' outputs are computed again to know which tiles are spoiled.
+    """
+    nr = geometry[at.NR]
+    tile, last = number * nr, min(tile_count(geometry), (number + 1) * nr)
+    table = address_of(scratch, own + geometry[at.TABLE_START])
+    spread_plain(x, geometry, scratch, own, group, tile, last)
+    for panel in range(begin, end):
+        if winograd_panel(weight, out, rows, geometry, scratch, block, own, group, panel, tile, last):
+            sum_directly(weight, out, rows, geometry, scratch, own, table, group, panel, tile, last)
+
+
+@kernel
 def winograd_shared(part, x, rows, geometry, scratch, own):
     """Where all tasks share all blocks of tiles: transform part ``part`` of PARTS of the channels, of every block.
 
@@ -437,16 +465,18 @@ def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                 x, rows, geometry, scratch, block, own, group, first * nr, min(tiles, end * nr), 0,
                 geometry[at.CHANNELS],
             )  # fmt: skip
-        plain = -1
-        for panel in range(panels * part // split, panels * (part + 1) // split):
+        begin, behind = panels * part // split, panels * (part + 1) // split
+        spoiled = 0
+        for panel in range(begin, behind):
             for number in range(first, end):
-                tile, last = number * nr, min(tiles, (number + 1) * nr)
                 if shared:
                     block = shared_start(scratch) + (group * blocks + number) * size
+                tile, last = number * nr, min(tiles, (number + 1) * nr)
                 if winograd_panel(weight, out, rows, geometry, scratch, block, own, group, panel, tile, last):
-                    if plain != number:
-                        plain = number
-                        spread_plain(x, geometry, scratch, own, group, tile, last)
-                    table = address_of(scratch, own + geometry[at.TABLE_START])
-                    sum_directly(weight, out, rows, geometry, scratch, own, table, group, panel, tile, last)
+                    spoiled |= 1 << (number - first)
+        for number in range(first, end):
+            if (spoiled >> (number - first)) & 1:
+                if shared:
+                    block = shared_start(scratch) + (group * blocks + number) * size
+                mend_block(x, weight, out, rows, geometry, scratch, block, own, group, begin, behind, number)
         task = next_task(scratch)
