@@ -1,7 +1,10 @@
 """Every algorithm against the references, the algebra of convolution, and numbers that are not finite."""
 
+import contextlib
 import dataclasses
+from unittest import mock
 
+import hypothesis
 import numba
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ from naive import conv2d_loops, padding_pairs, per_dimension, scipy_reference
 from strategies import ALGORITHMS, CONVOLUTIONS, DATA_FORMATS, SUMMING, conv_problems, problems_for
 
 import numbaconv as nc
+from numbaconv import execute
+from numbaconv.algorithms import direct_channels
 from numbaconv.kernels import geometry as at
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -209,6 +214,39 @@ def test_threads_do_not_change_a_bit(algorithm, set_threads, data):
         set_threads(threads)
         results.append(case.convolve(*arrays, algorithm=algorithm))
     assert_same_bits(*results)
+
+
+@contextlib.contextmanager
+def weights_packed_by_tasks():
+    """Let tasks pack the weights that they need, however few there are."""
+    with mock.patch.multiple(direct_channels, LEAST_UNPACKED=0, FEWEST_TASKS=1, UNPACKED_BYTES=4096):
+        execute.forget_plans()
+        yield
+    execute.forget_plans()
+
+
+@given(case=conv_problems(), order=st.permutations(range(5)), flip=st.integers(0, 4))
+def test_tasks_may_pack_the_weights(case, order, flip):
+    """They compute the same bits, however the weights lie."""
+    x, w, b = case.arrays()
+    order = [axis for axis in order if axis < w.ndim]
+    moved = np.ascontiguousarray(np.flip(w.transpose(order), flip % w.ndim))
+    moved = np.flip(moved, flip % w.ndim).transpose(np.argsort(order))
+    expected = case.convolve(x, w, b, algorithm="direct_channels")
+    assert_same_bits(case.convolve(x, moved, b, algorithm="direct_channels"), expected)
+    with weights_packed_by_tasks():
+        if x.size > 0:
+            hypothesis.event(f"by tasks: {case.plan(algorithm='direct_channels').geometry[at.UNPACKED] > 0}")
+        assert_same_bits(case.convolve(x, moved, b, algorithm="direct_channels"), expected)
+
+
+def test_weights_of_few_pixels_are_packed_by_tasks():
+    """Where there are many weights and few pixels; a layer packs them once."""
+    shapes = (1, 512, 7, 7), (512, 512, 3, 3)
+    problem = nc.problem.conv_problem(2, *shapes, padding=1)
+    unpacked = [nc.planner.choose(problem, "direct_channels", packed=packed).geometry[at.UNPACKED] for packed in (0, 1)]
+    assert unpacked[0] > 0
+    assert unpacked[1] == 0
 
 
 # -------------------------------------------------------------------------- numbers that are not finite

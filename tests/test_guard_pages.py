@@ -14,7 +14,8 @@ import pytest
 from strategies import ALGORITHMS, DTYPES
 
 import numbaconv as nc
-from numbaconv import input_adjoint
+from numbaconv import execute, input_adjoint
+from numbaconv.algorithms import direct_channels
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0  # Python's mmap has no name for it
@@ -76,7 +77,10 @@ def main():
     """Compare calls on guarded arrays with the same calls on others."""
     guarded = [Guarded(pages=1024) for _ in range(4)]
     random = np.random.default_rng(1)
-    for algorithm, dtype in itertools.product(ALGORITHMS, DTYPES):
+    for number, (algorithm, dtype) in enumerate(itertools.product((*ALGORITHMS, "direct_channels"), DTYPES)):
+        if number == len(ALGORITHMS) * len(DTYPES):  # channels again, whose tasks pack the weights
+            direct_channels.LEAST_UNPACKED, direct_channels.FEWEST_TASKS = 0, 1
+            execute.forget_plans()
         for shape, weight_shape, arguments in problems(algorithm):
             print(algorithm, dtype.__name__, shape, weight_shape, arguments, flush=True)
             arrays = [random.normal(size=size).astype(dtype) for size in (shape, weight_shape, weight_shape[:1])]

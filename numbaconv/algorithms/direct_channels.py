@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import geometry as at
-from ..kernels.blocking import BLOCK_BYTES, CHANNEL_TILE_PIXELS, DEPTH_BLOCK, RUNS, VECTOR_BYTES
+from ..kernels.blocking import BLOCK_BYTES, CHANNEL_TILE_PIXELS, DEPTH_BLOCK, PACK_SCRATCH, RUNS, VECTOR_BYTES
 from ..problem import ConvProblem
 from .sharing import FEWEST_SHARED, FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
 
@@ -23,6 +23,11 @@ TRANSPOSITION = 80
 TILE = 60
 SPREAD = 2
 LANEWISE = 1.15
+#: Bytes of weights from which, and of all strips up to which, tasks pack the weights that they need, and bytes of
+#: panels that they pack at a time: of a 1 MiB L2.
+LEAST_UNPACKED = 2**20
+MOST_STRIPS = 2**20
+UNPACKED_BYTES = 2**19
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -202,6 +207,30 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.SCRATCH] = geometry[at.TILE_START] + sums * mr
 
 
+def pack_in_tasks(geometry: MutableSequence[int], itemsize: int) -> None:
+    """Let the tasks pack the weights, where there are so many and so few pixels that it pays."""
+    blocks = geometry[at.BATCH] * geometry[at.GROUPS] * ceil_div(geometry[at.OUT_D], geometry[at.BLOCK_DEPTHS])
+    blocks *= ceil_div(geometry[at.OUT_H], geometry[at.BLOCK_ROWS])
+    blocks *= ceil_div(geometry[at.OUT_W], geometry[at.BLOCK_COLUMNS])
+    size = geometry[at.CHANNELS] * taps(geometry) * geometry[at.MR]
+    weights = geometry[at.GROUPS] * geometry[at.PANELS] * size * itemsize
+    strips = blocks * geometry[at.STRIP]
+    tasks = geometry[at.GROUPS] * geometry[at.PANELS]
+    if geometry[at.LANE_FILTERS] != 0 or weights < LEAST_UNPACKED or tasks < FEWEST_TASKS:
+        return
+    if strips * itemsize > MOST_STRIPS:
+        return
+    sums = geometry[at.SCRATCH] - geometry[at.TILE_START]
+    geometry[at.PANEL_SPLIT] = min(geometry[at.PANELS], ceil_div(FEWEST_SHARED, geometry[at.GROUPS]))
+    geometry[at.TASKS] = geometry[at.GROUPS] * geometry[at.PANEL_SPLIT]
+    geometry[at.SHARED] = strips
+    geometry[at.WHOLE] = 0
+    geometry[at.TILE_START] = 0
+    geometry[at.PANEL_START] = sums
+    geometry[at.UNPACKED] = max(1, UNPACKED_BYTES // (size * itemsize))
+    geometry[at.SCRATCH] = sums + geometry[at.UNPACKED] * size + PACK_SCRATCH
+
+
 def _cut(geometry: MutableSequence[int], lanewise: bool) -> None:
     """Cut a kernel row into runs of taps, the longest first. Only lanewise microkernels take more than one."""
     left = geometry[at.KERNEL_W]
@@ -275,4 +304,6 @@ def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
 
     if geometry[at.LANE_FILTERS] != 0:
         return packing.pack_weights, direct_channels.direct_lanes_tasks
+    if geometry[at.UNPACKED] != 0:
+        return packing.pack_weights, direct_channels.direct_unpacked_tasks
     return packing.pack_weights, direct_channels.direct_channels_tasks

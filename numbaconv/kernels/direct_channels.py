@@ -19,7 +19,7 @@ from ..runtime import kernel
 from . import geometry as at
 from .blocking import CHANNEL_TILE_PIXELS, VECTOR_BYTES
 from .gemm import finished
-from .packing import zero_run
+from .packing import pack_panels, panels_together, zero_run
 from .simd_channels import (
     channels_microkernel_1,
     channels_microkernel_2,
@@ -32,18 +32,19 @@ from .simd_channels import (
     run_microkernel_7_stride2,
     store_cell,
     store_planes,
+    sum_of_zeros,
 )
 from .strips import block_position, pack_panel_strip, pack_shared, pack_strip, strip_planes
 from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_start
 
 
 @kernel
-def store_pixels(scratch, sums, weight, out, geometry, image, panel, line, column, columns, first, last):
-    """Store the sums of block pixels ``first`` <= p < ``last`` of one panel, with bias and activation.
+def store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last):
+    """Store the sums of block pixels ``first`` <= p < ``last`` of one panel, with activation and bias.
 
-    scratch[sums + (p - first) * MR + n] belongs to filter n of the panel; pixel p lies in row p // BLOCK_COLUMNS of the
-    block, which starts at column ``column`` of output row ``line`` (flat in d, h); of its columns the first
-    ``columns`` are outputs.
+    scratch[sums + (p - first) * MR + n] belongs to filter n of the panel, whose bias is ``weight[bias + n]``. Pixel p
+    lies in row p // BLOCK_COLUMNS of the block, which starts at column ``column`` of output row ``line`` (flat in
+    d, h); of its columns the first ``columns`` are outputs.
     """
     mr = geometry[at.MR]
     lanes = VECTOR_BYTES // out.itemsize
@@ -52,7 +53,6 @@ def store_pixels(scratch, sums, weight, out, geometry, image, panel, line, colum
     valid = min(mr, geometry[at.FILTERS] - panel_in_group * mr)
     channel = group * geometry[at.FILTERS] + panel_in_group * mr
     start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + channel * geometry[at.OUT_CHANNEL]
-    bias = geometry[at.BIAS_START] + panel * mr
     relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
     flat = geometry[at.OUT_DENSE] != 0 and width == geometry[at.OUT_W]
     step = 1 if flat else geometry[at.OUT_STRIDE_W]  # the stride of a single column may be anything
@@ -183,15 +183,19 @@ def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, pan
                 sum_lanes(weight, rows, geometry, scratch, strip, tile, together, origin, panel, taps)
             row = end
         first, last = top * width, bottom * width
-        store_pixels(scratch, sums, weight, out, geometry, image, panel, line, column, columns, first, last)
+        bias = geometry[at.BIAS_START] + panel * lanes
+        store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last)
 
 
 @kernel
-def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns):
+def multiply_block(
+    weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns
+):
     """Compute one panel of filters for a block of ``lines`` x ``columns`` pixels whose input lies at ``strip``.
 
-    The block starts at column ``column`` of output row ``h``, which is row ``line`` flat in d, h. Where it consists of
-    several depths, taps in the padding are not left out.
+    places = (where the panel's weights start, where its bias starts, whether its weights are finite). The block starts
+    at column ``column`` of output row ``h``, which is row ``line`` flat in d, h. Where it consists of several depths,
+    taps in the padding are not left out.
     """
     mr = geometry[at.MR]
     width = geometry[at.BLOCK_COLUMNS]
@@ -201,7 +205,7 @@ def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, pan
     pixels = lines * width
     step = geometry[at.CHUNK]
     block = geometry[at.CHANNEL_BLOCK]
-    finite = weight[geometry[at.FINITE_START] + panel] == 0
+    start, bias, finite = places
     all_begin, _ = valid_taps(geometry, finite, h, h)
     _, all_end = valid_taps(geometry, finite, h + lines - 1, h + lines - 1)
     padded = lines <= geometry[at.OUT_H] and (all_begin > 0 or all_end < height)
@@ -217,7 +221,7 @@ def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, pan
                 low, high = max(begin, k), min(end, k + block)
                 if low >= high:
                     continue
-                y, w, table = sums + (p - first) * mr, (panel * depth + low) * mr, geometry[at.PIXELS_START] + p
+                y, w, table = sums + (p - first) * mr, start + low * mr, geometry[at.PIXELS_START] + p
                 if mr * weight.itemsize == VECTOR_BYTES:
                     channels_microkernel_1(
                         scratch, strip, rows, low, table, high - low, weight, w, scratch, y, low - begin
@@ -226,7 +230,17 @@ def multiply_block(weight, out, rows, geometry, scratch, strip, sums, image, pan
                     channels_microkernel_2(
                         scratch, strip, rows, low, table, high - low, weight, w, scratch, y, low - begin
                     )
-        store_pixels(scratch, sums, weight, out, geometry, image, panel, line, column, columns, first, last)
+        store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last)
+
+
+@kernel
+def pack_all_strips(x, geometry, scratch):
+    """Copy all blocks' strips, together with the other threads."""
+    part = next_part(scratch)
+    while part < PARTS:
+        pack_shared(part, x, geometry, scratch)
+        part_done(scratch)
+        part = next_part(scratch)
 
 
 @kernel
@@ -249,11 +263,9 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     if geometry[at.WHOLE] != 0 and geometry[at.SHARED] == 0:
         zero_run(scratch, own, geometry[at.STRIP])
     if geometry[at.SHARED] != 0:
-        part = next_part(scratch)
-        while part < PARTS:
-            pack_shared(part, x, geometry, scratch)
-            part_done(scratch)
-            part = next_part(scratch)
+        pack_all_strips(x, geometry, scratch)
+    mr = geometry[at.MR]
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     task = next_task(scratch)
     while task < geometry[at.TASKS]:
         number, part = divmod(task, split)
@@ -263,11 +275,55 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
             pack_strip(x, geometry, scratch, strip, number, 0, strip_planes(geometry), geometry[at.WHOLE])
             packed = number
         line = d * geometry[at.OUT_H] + h
-        for panel in range(panels * part // split, panels * (part + 1) // split):
+        for panel in range(group * panels + panels * part // split, group * panels + panels * (part + 1) // split):
+            finite = weight[geometry[at.FINITE_START] + panel] == 0
+            places = (panel * depth * mr, geometry[at.BIAS_START] + panel * mr, finite)
             multiply_block(
-                weight, out, rows, geometry, scratch, strip, sums, image, group * panels + panel, h, line, column,
-                lines, columns,
-            )  # fmt: skip
+                weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns
+            )
+        task = next_task(scratch)
+
+
+@kernel
+def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`direct_channels_tasks` where tasks pack the weights that they need: UNPACKED is not 0.
+
+    With few pixels, packing takes as long as multiplying, most of it for writing the weights to memory and reading them
+    again. Here a panel is multiplied with all blocks of pixels while the cache holds it. ``weight`` is a flat view with
+    the strides WEIGHT_*; the bias, as ``pack_bias`` lays it out, is the end of ``scratch``. All strips are shared. A
+    thread's scratch holds the sums, UNPACKED panels from PANEL_START on, and PACK_SCRATCH elements.
+    """
+    panels, split, mr = geometry[at.PANELS], geometry[at.PANEL_SPLIT], geometry[at.MR]
+    groups, images = geometry[at.GROUPS], geometry[at.BATCH]
+    size = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W] * mr
+    bias = scratch.size - groups * panels * mr
+    own = own_start(slot, geometry, scratch)
+    packed = own + geometry[at.PANEL_START]
+    spare = packed + geometry[at.UNPACKED] * size
+    blocks = geometry[at.SHARED] // geometry[at.STRIP] // (images * groups)
+    pack_all_strips(x, geometry, scratch)
+    task = next_task(scratch)
+    while task < geometry[at.TASKS]:
+        group, part = divmod(task, split)
+        panel, end = panels * part // split, panels * (part + 1) // split
+        while panel < end:
+            most = min(geometry[at.UNPACKED], end - panel)
+            some = panels_together(geometry, panel, most, scratch.itemsize)
+            pack_panels(weight, rows, geometry, group, panel, some, scratch, packed, scratch, spare)
+            for p in range(some):
+                start = packed + p * size
+                number = group * panels + panel + p
+                places = (start, bias + number * mr, sum_of_zeros(scratch, start, size) == 0)
+                for image in range(images):
+                    for b in range(blocks):
+                        block = (image * groups + group) * blocks + b
+                        _, _, d, h, column, lines, columns = block_position(block, geometry)
+                        strip = shared_start(scratch) + block * geometry[at.STRIP]
+                        multiply_block(
+                            scratch, places, out, rows, geometry, scratch, strip, own, image, number, h,
+                            d * geometry[at.OUT_H] + h, column, lines, columns,
+                        )  # fmt: skip
+            panel += some
         task = next_task(scratch)
 
 

@@ -123,7 +123,9 @@ WEIGHT_DENSE: Final = 78  # 1 where the weights of a filter lie one behind the o
 LENIENCY: Final = 79  # one of the TILES_* codes below
 REPACKED: Final = 80  # 1 where the weights are packed for every call
 TRANSFORM: Final = 81  # winograd: 1 and the number of its tile in the table of them, otherwise 0
-LENGTH: Final = 82
+UNPACKED: Final = 82  # direct, channels: panels of weights that a task packs at a time, 0 where they are packed before
+PANEL_START: Final = 83  # direct, channels: where a thread's scratch holds them
+LENGTH: Final = 84
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

@@ -230,8 +230,8 @@ def tap_span(geometry):
 def pack_spans(weight, x, rows, geometry, filters, some, y, start, scratch, own, below, span):
     """As :func:`pack_panels`, where the taps lie close together: all that lies between them is transposed first.
 
-    That is ``span`` <= SPAN elements of each filter and channel, of which ``below`` before the first tap. Of the panels'
-    filters, the first one's first element is ``weight[x]``, and ``filters`` exist.
+    That is ``span`` <= SPAN elements of each filter and channel, of which ``below`` before the first tap. ``weight[x]``
+    is the first one of the panels' first filter, and ``filters`` exist from there on.
     """
     mr = geometry[at.MR]
     lanes = VECTOR_BYTES // y.itemsize

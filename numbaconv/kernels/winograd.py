@@ -68,8 +68,8 @@ def winograd_weights(slot, slots, weight, bias, packed, rows, geometry, scratch)
     """Transform the kernels g of thread ``slot`` to U = G g G^T, laid out as matrices for the microkernel.
 
     packed[((g * PANELS + p) * points + u) * WEIGHT_STEP + k * MR + m] = U_u of filter p * MR + m of group g and k over
-    (tap of depth, piece, channel), zeros beyond the last filter; then the bias (see ``pack_bias``); then, from RAW_START on, the
-    weights, packed as by ``pack_weights``.
+    (tap of depth, piece, channel), zeros beyond the last filter; then the bias (see ``pack_bias``); then, from
+    RAW_START on, the weights, packed as by ``pack_weights``.
     """
     panels = geometry[at.PANELS]
     step = geometry[at.WEIGHT_STEP]
@@ -288,14 +288,15 @@ def winograd_store(out, geometry, scratch, buffer, channel, table, runs):
 def spread_plain(x, geometry, scratch, own, group, tile, last):
     """scratch[plain + ((i * width + j) * KD * channels + kd * channels + c) * NR + t] = cell (i, j), channel c.
 
-    It is the cell under tile ``tile`` + t and tap kd of depth. The cells are those that the tile's outputs read, ``width`` = TILE_W + KERNEL_W - 1 in a row.
+    It is the cell under tile ``tile`` + t and tap kd of depth. The cells are those that the tile's outputs read,
+    ``width`` = TILE_W + KERNEL_W - 1 in a row.
     """
     nr = geometry[at.NR]
     channels = geometry[at.CHANNELS]
     height, width = geometry[at.TILE_H] + geometry[at.KERNEL_H] - 1, geometry[at.TILE_W] + geometry[at.KERNEL_W] - 1
     buffer = own + geometry[at.GATHERED_START]
     planes = geometry[at.KERNEL_D] * channels
-    for number in range(0, geometry[at.KERNEL_D] * ((channels + BUFFERED - 1) // BUFFERED)):
+    for number in range(geometry[at.KERNEL_D] * ((channels + BUFFERED - 1) // BUFFERED)):
         kd = number % geometry[at.KERNEL_D]
         first = number // geometry[at.KERNEL_D] * BUFFERED
         some = min(BUFFERED, channels - first)
@@ -333,7 +334,10 @@ def sum_directly(weight, out, rows, geometry, scratch, own, table, group, panel,
     taps = rows[planes * geometry[at.PIECES_H] * geometry[at.PIECES_W] :]
     spare = own + geometry[at.TILE_START]
     wide = nr > VECTOR_BYTES // scratch.itemsize
-    step_h, step_w = geometry[at.DILATION_H], geometry[at.DILATION_W]
+    channel = (group * geometry[at.FILTERS] + panel * TILE_ROWS) * geometry[at.OUT_CHANNEL]
+    cells = table + 8 * TILE_ROWS
+    for t in range(last - tile):
+        tabulate_runs(geometry, cells + 32 * t, tile + t, tile + t + 1)
     for i in range(geometry[at.TILE_H]):
         for j in range(geometry[at.TILE_W]):
             b = own + geometry[at.PLAIN_START] + (i * width + j) * planes * nr
@@ -345,18 +349,14 @@ def sum_directly(weight, out, rows, geometry, scratch, own, table, group, panel,
                 gemm_microkernel_narrow(
                     weight, a, scratch, b, taps, depth, out, spare, nr, 1, 0, bias, geometry[at.FINISH]
                 )  # fmt: skip
-            for t in range(last - tile):
-                image, d, h, w, _ = tile_run(tile + t, last, geometry)
-                h += i * step_h
-                w += j * step_w
-                if h >= geometry[at.OUT_H] or w >= geometry[at.OUT_W]:
-                    continue
-                y = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + d * geometry[at.OUT_STRIDE_D]
-                y += h * geometry[at.OUT_STRIDE_H] + w * geometry[at.OUT_STRIDE_W]
-                y += (group * geometry[at.FILTERS] + panel * TILE_ROWS) * geometry[at.OUT_CHANNEL]
-                for m in range(min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)):
-                    if (integer_at(table, m) >> t) & 1:
-                        out[y + m * geometry[at.OUT_CHANNEL]] = scratch[spare + m * nr + t]
+            for m in range(min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)):
+                y = channel + m * geometry[at.OUT_CHANNEL]
+                y += i * geometry[at.DILATION_H] * geometry[at.OUT_STRIDE_H]
+                y += j * geometry[at.DILATION_W] * geometry[at.OUT_STRIDE_W]
+                spoiled = integer_at(table, m)
+                for t in range(last - tile):
+                    if (spoiled >> t) & 1 and i < integer_at(cells, 4 * t + 1) and j < integer_at(cells, 4 * t + 2):
+                        out[y + integer_at(cells, 4 * t)] = scratch[spare + m * nr + t]
 
 
 @kernel
