@@ -83,7 +83,7 @@ SHAPES = [
     (nc.conv2d, X, W, {"algorithm": "winograd", "stride": 2}, ValueError, "algorithm 'winograd' cannot serve this call: winograd needs stride 1, this one is (2, 2)"),
     (nc.conv2d, X, (8, 4, 1, 1), {"algorithm": "winograd"}, ValueError, "algorithm 'winograd' cannot serve this call: winograd saves nothing where the kernel has one tap"),
     (nc.conv2d, X, (8, 4, 3, 13), {"algorithm": "winograd", "padding": 6}, ValueError, "algorithm 'winograd' cannot serve this call: winograd needs a kernel of at most 12 taps along each axis, this one is 3x13"),
-    (nc.conv3d, (1, 4, 6, 6, 6), (8, 4, 3, 3, 3), {"algorithm": "winograd"}, ValueError, "algorithm 'winograd' cannot serve this call: winograd needs 1 or 2 spatial dimensions, this problem has 3"),
+    (nc.conv3d, (1, 4, 6, 6, 6), (8, 4, 3, 1, 1), {"algorithm": "winograd"}, ValueError, "algorithm 'winograd' cannot serve this call: winograd saves nothing where the kernel has one tap along height and width"),
     (nc.conv2d, X, W, {"algorithm": "winograd", "precision": "exact"}, ValueError, "algorithm 'winograd' cannot serve this call: precision='exact' does not allow winograd, whose transforms round more than summation does"),
     # dtypes
     (nc.conv2d, X, W, {"dtype": np.int32}, TypeError, "input of dtype float32 cannot be cast to int32, which cannot hold it"),

@@ -58,13 +58,14 @@ def unsupported(problem: ConvProblem) -> str | None:
     if problem.dtype.kind != "f":
         return f"winograd's transforms have fractions, which {problem.dtype} does not"
     kernel, stride = problem.kernel_size[-2:], problem.stride[-2:]
+    where = " along height and width" if problem.ndim == 3 else ""
     if max(kernel) == 1:
-        return "winograd saves nothing where the kernel has one tap, or taps along the depth only"
+        return f"winograd saves nothing where the kernel has one tap{where}"
     if max(kernel) > LONGEST:
         size = "x".join(map(str, problem.kernel_size))
-        return f"winograd needs a kernel of at most {LONGEST} taps along height and width, this one is {size}"
+        return f"winograd needs a kernel of at most {LONGEST} taps along each axis, this one is {size}"
     if set(stride) != {1}:
-        return f"winograd needs stride 1 along height and width, this one is {problem.stride}"
+        return f"winograd needs stride 1{where}, this one is {problem.stride}"
     return None
 
 
