@@ -15,12 +15,14 @@ from strategies import ALGORITHMS, DTYPES
 
 import numbaconv as nc
 from numbaconv import execute, input_adjoint
-from numbaconv.algorithms import direct_channels
+from numbaconv.algorithms import direct_channels, winograd
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0  # Python's mmap has no name for it
 #: Calls of each algorithm and dtype.
 CALLS = 500
+#: Calls of each of Winograd's tiles and dtype.
+TILE_CALLS = 40
 WINOGRAD_KERNELS = ((3, 3), (3, 3), (5, 5), (1, 3), (3, 1), (7, 7), (3, 3))
 
 
@@ -97,6 +99,34 @@ def main():
                 np.testing.assert_array_equal(out, expected)
 
 
+def tiles():
+    """Each of Winograd's tiles by itself: on images, rows, columns and volumes, dilated, of sizes around the tiles'."""
+    guarded = [Guarded(pages=1024) for _ in range(3)]
+    random = np.random.default_rng(2)
+    for tile, number, dtype in itertools.product(winograd.TILES, range(TILE_CALLS), DTYPES):
+        m, r = tile[:2]
+        winograd.TILES = (tile,)
+        execute.forget_plans()
+        kernel = ((r, r), (1, r), (r, 1), (2, r, r))[number % 4]
+        size = [int(random.integers(r, r + 4 * m)), int(random.integers(r, 40 * m))]
+        size = [int(random.integers(1, 3)), *size] if len(kernel) == 3 else size
+        channels, filters, dilation = (int(random.integers(1, most)) for most in (6, 18, 3))
+        x = random.normal(size=(1, channels, *size)).astype(dtype)
+        w = random.normal(size=(filters, channels, *kernel)).astype(dtype)
+        x.flat[0] = (0, np.nan)[number % 8 == 0]
+        call = nc.conv3d if len(kernel) == 3 else nc.conv2d
+        arguments = {"padding": r, "dilation": dilation, "algorithm": "winograd", "precision": "fast"}
+        print(tile, dtype.__name__, x.shape, w.shape, arguments, flush=True)
+        expected = call(x, w, **arguments)
+        for at_end in (False, True):
+            *inputs, out = (
+                memory.place(array, at_end) for memory, array in zip(guarded, [x, w, expected], strict=True)
+            )
+            out[...] = 77
+            call(*inputs, **arguments, out=out)
+            np.testing.assert_array_equal(out, expected)
+
+
 def family():
     """The same of transposed convolutions, gradients and integers; results of any size are woven together."""
     input_adjoint.LEAST_APART = 0
@@ -144,9 +174,15 @@ def test_guard_pages_of_the_family(run_python):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
+def test_guard_pages_of_every_tile(run_python):
+    calls = run_python("import test_guard_pages; test_guard_pages.tiles()").splitlines()
+    assert len(calls) == len(winograd.TILES) * TILE_CALLS * len(DTYPES)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
 def test_guard_pages(run_python):
     calls = run_python("import test_guard_pages; test_guard_pages.main()").splitlines()
-    assert len(calls) == len(ALGORITHMS) * len(DTYPES) * CALLS
+    assert len(calls) == (len(ALGORITHMS) + 1) * len(DTYPES) * CALLS
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
