@@ -24,8 +24,8 @@ TILE = 60
 SPREAD = 2
 LANEWISE = 1.15
 #: Bytes of weights from which, and of all strips up to which, tasks pack the weights that they need, and bytes of
-#: panels that they pack at a time. With 8 and 33 MB calls took 0.75 to 0.85 times as long, with 4 MB, which the L3 cache
-#: holds, as long or longer (Zen 4, 1 MiB of L2 and 32 of L3).
+#: panels that they pack at a time. With 8 and 33 MB calls took 0.75 to 0.85 times as long, with 4 MB, which the L3
+#: cache holds, as long or longer (Zen 4, 1 MiB of L2 and 32 of L3).
 LEAST_UNPACKED = 2**23
 MOST_STRIPS = 2**20
 UNPACKED_BYTES = 2**19

@@ -244,11 +244,13 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     sums = points * TILE_ROWS * nr
     gathered = max(BUFFERED * geometry[at.GATHERED_STEP], geometry[at.TILE_H] * geometry[at.PITCH])
     integers = max(3 * (nr + 4), TILE_ROWS + 4 * nr)
-    cells = (geometry[at.TILE_H] + geometry[at.KERNEL_H] - 1) * (m + geometry[at.KERNEL_W] - 1)
+    geometry[at.PLAIN_PITCH] = ceil_div(m * longest + reach, LINE) * LINE
+    geometry[at.PLAIN_STEP] = runs * lines * geometry[at.PLAIN_PITCH]
     geometry[at.GATHERED_START] = sums
     geometry[at.TABLE_START] = sums + gathered
     geometry[at.PLAIN_START] = geometry[at.TABLE_START] + ceil_div(integers * 8 // itemsize, LINE) * LINE
-    own = geometry[at.PLAIN_START] + cells * geometry[at.CHANNELS] * geometry[at.KERNEL_D] * nr
+    # Vectors that begin in the last row may end behind it.
+    own = geometry[at.PLAIN_START] + geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PLAIN_STEP] + m * nr
     blocks = geometry[at.GROUPS] * ceil_div(_tiles(geometry), nr)
     if _shared(geometry, itemsize):
         lay_out(geometry, geometry[at.GROUPS], own, weights, FEWEST_SHARED)
@@ -265,14 +267,13 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
 
 
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Row k of a transformed block, k * NR; the rows of untransformed tiles by (c, kd, kh, kw); addresses."""
+    """Row k of a transformed block, k * NR; the places of untransformed cells by (c, kd, kh, kw); addresses."""
     from ..kernels import winograd_simd as simd
 
     nr = geometry[at.NR]
     sizes = (geometry[at.CHANNELS], *geometry[at.KERNEL_D : at.KERNEL_W + 1])
     c, d, h, w = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
-    width = geometry[at.TILE_W] + geometry[at.KERNEL_W] - 1
-    plain = (((h * width + w) * geometry[at.KERNEL_D] + d) * geometry[at.CHANNELS] + c) * nr
+    plain = (d * geometry[at.CHANNELS] + c) * geometry[at.PLAIN_STEP] + h * geometry[at.PLAIN_PITCH] + w
     high, wide = (simd.Tile(geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))
     dtype = f"float{8 * itemsize}"
     functions = [

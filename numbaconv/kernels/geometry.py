@@ -109,6 +109,8 @@ GATHERED_START: Final = 64  # winograd: where these rows lie in a thread's scrat
 TABLE_START: Final = 65  # winograd: where the table of runs lies there
 PLAIN_START: Final = 67  # winograd: where untransformed tiles lie there
 FUNCTIONS: Final = 68  # winograd: where the addresses of the transforms lie in the table of rows
+PLAIN_PITCH: Final = 69  # winograd: elements between two rows of untransformed tiles
+PLAIN_STEP: Final = 70  # winograd: the same of their channels
 
 # The weight (G * F, C, KD, KH, KW), as it is packed from.
 WEIGHT_START: Final = 72

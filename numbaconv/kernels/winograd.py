@@ -117,13 +117,13 @@ def tile_run(tile, last, geometry):
 
 
 @kernel
-def winograd_gather(x, geometry, scratch, buffer, group, tile, last, first_channel, some, kd):
+def winograd_gather(x, geometry, scratch, buffer, steps, group, tile, last, first_channel, some, kd):
     """Copy what is under the tiles from ``tile`` to ``last`` and tap ``kd`` of depth, in ``some`` channels of a group.
 
-    scratch[buffer + c * GATHERED_STEP + run * RUN_STEP + i * PITCH + j] = row i and column j under the run of tiles,
-    both counted in dilations from the first tile's first cell.
+    scratch[buffer + c * steps[0] + run * steps[1] + i * steps[2] + j] = row i and column j under the run of tiles,
+    both counted in dilations from the first tile's first cell. Whole vectors of a row are written.
     """
-    pitch = geometry[at.PITCH]
+    channel_step, run_step, pitch = steps
     lanes = VECTOR_BYTES // scratch.itemsize
     step_h, step_w = geometry[at.DILATION_H], geometry[at.DILATION_W]
     lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
@@ -149,13 +149,13 @@ def winograd_gather(x, geometry, scratch, buffer, group, tile, last, first_chann
                     for _ in range(some):
                         copy_between(x, source, scratch, target, low, high if inside else 0)
                         source += geometry[at.X_CHANNEL]
-                        target += geometry[at.GATHERED_STEP]
+                        target += channel_step
         else:
             copy_block(
                 x, start, some, geometry, (h, step_h, lines), (w, columns, step_w), scratch,
-                (buffer, pitch, geometry[at.GATHERED_STEP]), 0,
+                (buffer, pitch, channel_step), 0,
             )  # fmt: skip
-        buffer += geometry[at.RUN_STEP]
+        buffer += run_step
         tile += count
 
 
@@ -195,13 +195,14 @@ def winograd_pack(x, rows, geometry, scratch, block, own, group, tile, last, beg
     channels = geometry[at.CHANNELS]
     pitch = geometry[at.PITCH]
     buffer = own + geometry[at.GATHERED_START]
+    steps = (geometry[at.GATHERED_STEP], geometry[at.RUN_STEP], pitch)
     table = address_of(scratch, own + geometry[at.TABLE_START])
     entries = tabulate(geometry, table, lanes, tile, last)
     for c in range(begin, end, BUFFERED):
         some = min(BUFFERED, end - c)
         target = block + c * nr
         for kd in range(geometry[at.KERNEL_D]):
-            winograd_gather(x, geometry, scratch, buffer, group, tile, last, c, some, kd)
+            winograd_gather(x, geometry, scratch, buffer, steps, group, tile, last, c, some, kd)
             for h in range(geometry[at.PIECES_H]):
                 for w in range(geometry[at.PIECES_W]):
                     source = buffer + h * geometry[at.TAPS_H] * pitch + w * geometry[at.TAPS_W]
@@ -285,78 +286,76 @@ def winograd_store(out, geometry, scratch, buffer, channel, table, runs):
 
 
 @kernel
-def spread_plain(x, geometry, scratch, own, group, tile, last):
-    """scratch[plain + ((i * width + j) * KD * channels + kd * channels + c) * NR + t] = cell (i, j), channel c.
+def gather_plain(x, geometry, scratch, own, group, tile, last):
+    """Copy what is under the tiles from ``tile`` to ``last``, in all channels and taps of depth, for direct summation.
 
-    It is the cell under tile ``tile`` + t and tap kd of depth. The cells are those that the tile's outputs read,
-    ``width`` = TILE_W + KERNEL_W - 1 in a row.
+    scratch[PLAIN_START + (kd * channels + c) * PLAIN_STEP + ...] as in :func:`winograd_gather`.
     """
-    nr = geometry[at.NR]
     channels = geometry[at.CHANNELS]
-    height, width = geometry[at.TILE_H] + geometry[at.KERNEL_H] - 1, geometry[at.TILE_W] + geometry[at.KERNEL_W] - 1
-    buffer = own + geometry[at.GATHERED_START]
-    planes = geometry[at.KERNEL_D] * channels
-    for number in range(geometry[at.KERNEL_D] * ((channels + BUFFERED - 1) // BUFFERED)):
-        kd = number % geometry[at.KERNEL_D]
-        first = number // geometry[at.KERNEL_D] * BUFFERED
-        some = min(BUFFERED, channels - first)
-        winograd_gather(x, geometry, scratch, buffer, group, tile, last, first, some, kd)
-        source, done = buffer, tile
-        while done < last:
-            _, _, _, _, count = tile_run(done, last, geometry)
-            for i in range(height):
-                for j in range(width):
-                    y = own + geometry[at.PLAIN_START] + ((i * width + j) * planes + kd * channels + first) * nr
-                    y += done - tile
-                    cell = source + i * geometry[at.PITCH] + j
-                    for _ in range(some):
-                        for t in range(count):
-                            scratch[y + t] = scratch[cell + t * geometry[at.TILE_W]]
-                        y += nr
-                        cell += geometry[at.GATHERED_STEP]
-            source += geometry[at.RUN_STEP]
-            done += count
+    plain = own + geometry[at.PLAIN_START]
+    step = geometry[at.PLAIN_STEP]
+    steps = (step, plain_lines(geometry) * geometry[at.PLAIN_PITCH], geometry[at.PLAIN_PITCH])
+    for kd in range(geometry[at.KERNEL_D]):
+        winograd_gather(x, geometry, scratch, plain + kd * channels * step, steps, group, tile, last, 0, channels, kd)
 
 
 @kernel
-def sum_directly(weight, out, rows, geometry, scratch, own, table, group, panel, tile, last):
-    """Compute the outputs of a panel's spoiled tiles by direct summation, from what :func:`spread_plain` wrote.
+def plain_lines(geometry):
+    """Rows that are gathered under a tile."""
+    return geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
 
-    Integer m of the table has bit t set where tile ``tile`` + t of the panel's filter m is spoiled.
+
+@kernel
+def sum_directly(weight, out, rows, geometry, scratch, own, table, group, panel, runs):
+    """Compute the outputs of a panel's spoiled tiles by direct summation, from what :func:`gather_plain` wrote.
+
+    Integer m of the table has bit t set where the block's tile t of the panel's filter m is spoiled; behind them lie
+    the ``runs`` of :func:`tabulate_runs`. NR columns of a run are summed at a time.
     """
     nr = geometry[at.NR]
     planes = geometry[at.CHANNELS] * geometry[at.KERNEL_D]
-    width = geometry[at.TILE_W] + geometry[at.KERNEL_W] - 1
     depth = planes * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     number = group * geometry[at.PANELS] + panel
     a = geometry[at.RAW_START] + number * depth * TILE_ROWS
     bias = geometry[at.BIAS_START] + number * TILE_ROWS
     taps = rows[planes * geometry[at.PIECES_H] * geometry[at.PIECES_W] :]
     spare = own + geometry[at.TILE_START]
-    wide = nr > VECTOR_BYTES // scratch.itemsize
+    filters = min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)
     channel = (group * geometry[at.FILTERS] + panel * TILE_ROWS) * geometry[at.OUT_CHANNEL]
-    cells = table + 8 * TILE_ROWS
-    for t in range(last - tile):
-        tabulate_runs(geometry, cells + 32 * t, tile + t, tile + t + 1)
-    for i in range(geometry[at.TILE_H]):
-        for j in range(geometry[at.TILE_W]):
-            b = own + geometry[at.PLAIN_START] + (i * width + j) * planes * nr
-            if wide:
-                gemm_microkernel(
-                    weight, a, scratch, b, taps, depth, out, spare, nr, 1, 0, bias, geometry[at.FINISH]
-                )  # fmt: skip
-            else:
-                gemm_microkernel_narrow(
-                    weight, a, scratch, b, taps, depth, out, spare, nr, 1, 0, bias, geometry[at.FINISH]
-                )  # fmt: skip
-            for m in range(min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)):
-                y = channel + m * geometry[at.OUT_CHANNEL]
-                y += i * geometry[at.DILATION_H] * geometry[at.OUT_STRIDE_H]
-                y += j * geometry[at.DILATION_W] * geometry[at.OUT_STRIDE_W]
-                spoiled = integer_at(table, m)
-                for t in range(last - tile):
-                    if (spoiled >> t) & 1 and i < integer_at(cells, 4 * t + 1) and j < integer_at(cells, 4 * t + 2):
-                        out[y + integer_at(cells, 4 * t)] = scratch[spare + m * nr + t]
+    step_h = geometry[at.DILATION_H] * geometry[at.OUT_STRIDE_H]
+    step = geometry[at.DILATION_W] * geometry[at.OUT_STRIDE_W]
+    wide, lanes = geometry[at.TILE_W], VECTOR_BYTES // scratch.itemsize
+    plain, tile = own + geometry[at.PLAIN_START], 0
+    spoiled = 0
+    for m in range(filters):
+        spoiled |= integer_at(table, m)
+    for run in range(runs):
+        entry = table + 8 * (TILE_ROWS + 4 * run)
+        columns = integer_at(entry, 2)
+        for j in range(0, columns, nr):
+            count = min(nr, columns - j)
+            first, last = tile + j // wide, tile + (j + count - 1) // wide
+            if (spoiled >> first) & ((2 << (last - first)) - 1) == 0:
+                continue
+            for i in range(integer_at(entry, 1)):
+                b = plain + i * geometry[at.PLAIN_PITCH] + j
+                if count > lanes:
+                    gemm_microkernel(
+                        weight, a, scratch, b, taps, depth, out, spare, nr, 1, 0, bias, geometry[at.FINISH]
+                    )  # fmt: skip
+                else:
+                    gemm_microkernel_narrow(
+                        weight, a, scratch, b, taps, depth, out, spare, nr, 1, 0, bias, geometry[at.FINISH]
+                    )  # fmt: skip
+                y = channel + integer_at(entry, 0) + i * step_h + j * step
+                for m in range(filters):
+                    mask = integer_at(table, m)
+                    for q in range(count):
+                        if (mask >> (tile + (j + q) // wide)) & 1:
+                            out[y + q * step] = scratch[spare + m * nr + q]
+                    y += geometry[at.OUT_CHANNEL]
+        plain += plain_lines(geometry) * geometry[at.PLAIN_PITCH]
+        tile += integer_at(entry, 3) // wide
 
 
 @kernel
@@ -395,16 +394,16 @@ def winograd_panel(weight, out, rows, geometry, scratch, block, own, group, pane
 def mend_block(x, weight, out, rows, geometry, scratch, block, own, group, begin, end, number):
     """Sum the spoiled tiles of block ``number`` directly, in the panels begin <= p < end of a group.
 
-    What a tile reads is the same for all panels, and takes as long to spread as a panel of products. So that it is done
-    once, not before another block's, the panels' outputs are computed again to know which tiles are spoiled.
+    What tiles read is gathered once for all panels: their outputs are computed again to know which ones are spoiled.
     """
     nr = geometry[at.NR]
     tile, last = number * nr, min(tile_count(geometry), (number + 1) * nr)
     table = address_of(scratch, own + geometry[at.TABLE_START])
-    spread_plain(x, geometry, scratch, own, group, tile, last)
+    gather_plain(x, geometry, scratch, own, group, tile, last)
     for panel in range(begin, end):
         if winograd_panel(weight, out, rows, geometry, scratch, block, own, group, panel, tile, last):
-            sum_directly(weight, out, rows, geometry, scratch, own, table, group, panel, tile, last)
+            runs = tabulate_runs(geometry, table + 8 * TILE_ROWS, tile, last)
+            sum_directly(weight, out, rows, geometry, scratch, own, table, group, panel, runs)
 
 
 @kernel
