@@ -238,6 +238,6 @@ def table(results):
     lines = ["| kernel | " + " | ".join("sm_{}{}".format(*each) for each in CAPABILITIES) + " |"]
     lines.append("|---" * (1 + len(CAPABILITIES)) + "|")
     for name in KERNELS:
-        cells = [str(results[name, each].get("registers", "-")) for each in CAPABILITIES]
+        cells = [str(results.get((name, each), {}).get("registers", "-")) for each in CAPABILITIES]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

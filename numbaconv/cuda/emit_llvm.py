@@ -6,7 +6,6 @@ Kinds of numbers are named as LLVM names them, with their bits: "i1", "i8", "i16
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numba.cuda.types as types
@@ -115,7 +114,7 @@ class Emitter:
         result = self.builder.call(ir.InlineAsm(function, text, constraints, side_effect=effect), arguments)
         return [result] if len(kinds) == 1 else [self.builder.extract_value(result, i) for i in range(len(kinds))]
 
-    def when(self, condition: Any) -> AbstractContextManager[Any]:
+    def when(self, condition: Any) -> Any:
         """What is appended within happens only where the condition holds."""
         return self.builder.if_then(condition)
 

@@ -31,7 +31,10 @@ def _chosen() -> str:
         raise ImportError(f"NUMBACONV_CUDA asks for {wanted}, which is not installed: python -m pip install {wanted}")
     if not installed:
         raise ImportError(f"arrays on a GPU need the package numba-cuda: {_INSTALL}")
-    return wanted or installed[0]
+    chosen = wanted or installed[0]
+    if chosen != "numba-cuda" and os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0"):
+        raise ImportError(f"NUMBA_ENABLE_CUDASIM asks for a simulator, which {chosen} lacks and numba-cuda has")
+    return chosen
 
 
 #: The package that compiles.
