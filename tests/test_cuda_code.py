@@ -5,6 +5,7 @@ the other for two, whose code two different LLVMs write. The cache on disk is te
 """
 
 import concurrent.futures
+import functools
 import importlib.util
 import multiprocessing
 import os
@@ -34,10 +35,9 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def compiled(request):
+@functools.cache
+def compiled(package):
     """What every kernel takes on every architecture; two processes compile them."""
-    package = request.param
     context = multiprocessing.get_context("spawn")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NUMBACONV_CUDA", package)
@@ -49,11 +49,11 @@ def compiled(request):
 
 
 @pytest.mark.parametrize(
-    ("compiled", "name", "capability"), CASES, indirect=["compiled"],
+    ("package", "name", "capability"), CASES,
     ids=lambda part: part if isinstance(part, str) else "{}.{}".format(*part),
 )  # fmt: skip
-def test_code(compiled, name, capability):
-    expected, measured = gpu_kernels.KERNELS[name], compiled[name, capability]
+def test_code(package, name, capability):
+    expected, measured = gpu_kernels.KERNELS[name], compiled(package)[name, capability]
     assert measured.get("error") is None
     assert measured["parameters"]
     assert {part: measured[part] for part in ("stack", "spills", "local")} == {"stack": 0, "spills": 0, "local": 0}
