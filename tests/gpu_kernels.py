@@ -1,10 +1,10 @@
 """Compiles the GPU path's kernels without a GPU, and reads from the machine code what they take.
 
-``compile_one`` runs in a process of its own pool: Numba, NVVM, ptxas and cuobjdump, as for a device of a compute
-capability. Nothing runs.
+``compile_one`` runs in a process of its own pool: Numba, NVVM, NVIDIA's linker and cuobjdump, as for a device of a
+compute capability. Nothing runs.
 """
 
-import ctypes
+import itertools
 import os
 import pathlib
 import re
@@ -124,13 +124,13 @@ KERNELS = {
 
 
 def tools():
-    """The folder of ptxas, cuobjdump and nvdisasm, from NVIDIA's wheels or the PATH; None where one is missing."""
-    names = ("ptxas", "cuobjdump", "nvdisasm")
+    """The folder of cuobjdump and nvdisasm, from NVIDIA's wheels or the PATH; None where one is missing."""
+    names = ("cuobjdump", "nvdisasm")
     folders = sorted(pathlib.Path(sysconfig.get_path("purelib"), "nvidia").glob("*/bin"))
     for folder in folders:
         if all((folder / name).exists() for name in names):
             return str(folder)
-    found = shutil.which("ptxas")
+    found = shutil.which("cuobjdump")
     return str(pathlib.Path(found).parent) if found and all(map(shutil.which, names)) else None
 
 
@@ -145,63 +145,80 @@ def kernel_of(path):
     return found(*arguments) if arguments else found
 
 
-def parameters(types):
-    """The bytes of each parameter that numba-cuda hands to the driver for arguments of these types."""
-    from numba.cuda.dispatcher import _Kernel
+def argument(kind):
+    """An argument of a kind, as the algorithms pass it."""
+    from numbaconv.cuda.launch import Integers
+    from numbaconv.cuda.views import Memory
 
-    class Prepared:
-        extensions = ()
-        _prepare_args = _Kernel._prepare_args
-
-    sizes = []
-    for kind in types:
-        prepared = []
-        value = (1,) * len(kind) if hasattr(kind, "count") else 1
-        Prepared()._prepare_args(kind, value, None, [], prepared)
-        sizes += [8 if isinstance(each, int) else ctypes.sizeof(each) for each in prepared]
-    return sizes
+    name, what = kind
+    if name == "memory":
+        return Memory(1 << 40, what, None, 1 << 40)
+    return what.type(1) if name == "scalar" else Integers((1,) * what, name)
 
 
-def compile_one(name, capability):
-    """(name, capability, what ptxas and cuobjdump say of the kernel)."""
-    import numba.cuda.dispatcher
-    from numba import cuda
+def parameters(kind):
+    """The bytes of each parameter that the kernel must declare for an argument of a kind."""
+    from numbaconv.cuda import shim
 
-    from numbaconv.cuda.launch import launch_bounds, signature_of
+    name, what = kind
+    if name == "memory":
+        return [8]
+    if name == "scalar":
+        pair = what.kind == "c" and shim.PACKAGE == "numba-cuda"
+        return [what.itemsize // 2] * 2 if pair else [what.itemsize]
+    return [np.dtype(name).itemsize] * what
+
+
+def pretend(capability):
+    """Let the package believe in a device of a compute capability: it asks for the current one when it compiles."""
+    from numbaconv.cuda import shim
 
     class Device:
         compute_capability = capability
 
-    # Device functions are compiled for the current device: this one stands in for it.
-    numba.cuda.dispatcher.get_current_device = lambda: Device
+    if shim.PACKAGE == "numba-cuda":
+        import numba.cuda.dispatcher
+
+        numba.cuda.dispatcher.get_current_device = lambda: Device
+    else:
+        import numba_cuda_mlir.tools
+
+        numba_cuda_mlir.tools._cached_cc = capability
+
+
+def compile_one(name, capability):
+    """(name, capability, what cuobjdump says of the kernel)."""
+    from numbaconv.cuda import compiling
+    from numbaconv.cuda.launch import slots
+
+    pretend(capability)
     expected = KERNELS[name]
-    kernel = kernel_of(expected.kernel)
-    signature = signature_of(expected.arguments)
-    code, _ = cuda.compile_ptx(kernel, signature, cc=capability, launch_bounds=launch_bounds(kernel, capability))
-    folder, architecture = tools(), "sm_{}{}".format(*capability)
-    environment = {**os.environ, "PATH": os.pathsep.join([folder, os.environ["PATH"]])}
+    code = compiling.ptx(kernel_of(expected.kernel), expected.arguments, capability)
+    made = compiling.assembled(code, capability)
+    folder = tools()
     with tempfile.TemporaryDirectory() as work:
-        source, binary = pathlib.Path(work, "kernel.ptx"), pathlib.Path(work, "kernel.cubin")
-        source.write_text(code)
-        done = subprocess.run(
-            [pathlib.Path(folder, "ptxas"), "-v", f"-arch={architecture}", source, "-o", binary],
-            capture_output=True, text=True, check=False, env=environment,
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(f"{name} for {architecture}: {done.stderr}")
+        path = pathlib.Path(work, "kernel.cubin")
+        path.write_bytes(made.code)
         listing = subprocess.run(
-            [pathlib.Path(folder, "cuobjdump"), "-sass", binary],
-            capture_output=True, text=True, check=True, env=environment,
+            [pathlib.Path(folder, "cuobjdump"), "-sass", "-res-usage", path],
+            capture_output=True, text=True, check=True,
+            env={**os.environ, "PATH": os.pathsep.join([folder, os.environ["PATH"]])},
         ).stdout  # fmt: skip
-    prepared, declared = parameters(signature.args), re.findall(r"^\s*\.param \.[a-z](\d+) ", code, re.MULTILINE)
-    report = done.stderr
+    listed = code[code.index(".visible .entry") :].partition(")")[0]
+    found = re.findall(r"\.param (?:\.align \d+ )?\.[a-z](\d+)[^,\[]*(?:\[(\d+)\])?", listed)
+    declared = [int(bits) // 8 * int(count or 1) for bits, count in found]
+    passed = sum(len(slots(argument(kind))) for kind in expected.arguments)
+    usage = re.search(rf"Function {re.escape(made.name)}:\s+REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", listing)
+    registers, stack, local = map(int, usage.groups())
     measured = {
-        "parameters": prepared == [int(bits) // 8 for bits in declared],
-        "stack": int(re.search(r"(\d+) bytes stack frame", report)[1]),
-        "spills": sum(map(int, re.findall(r"(\d+) bytes spill", report))),
-        "registers": int(re.search(r"Used (\d+) registers", report)[1]),
-        "shared": int(match[1]) if (match := re.search(r"(\d+) bytes smem", report)) else 0,
-        "local": len(re.findall(r"\b(?:LDL|STL)\b", listing)),
+        "parameters": declared == list(itertools.chain(*map(parameters, expected.arguments)))
+        and passed == len(declared),
+        "stack": stack,
+        "local": local,
+        "spills": len(re.findall(r"\b(?:LDL|STL)\b", listing)),
+        "registers": registers,
+        # What the code declares: the device keeps some more for itself.
+        "shared": sum(map(int, re.findall(r"\.shared .*\[(\d+)\];", code))),
     }
     for instruction in ("FFMA", "LDS.128", "LDG.E.128", "HMMA", "LDSM", "LDGSTS"):
         measured[instruction] = len(re.findall(rf"\b{re.escape(instruction)}\b", listing))
@@ -221,6 +238,6 @@ def table(results):
     lines = ["| kernel | " + " | ".join("sm_{}{}".format(*each) for each in CAPABILITIES) + " |"]
     lines.append("|---" * (1 + len(CAPABILITIES)) + "|")
     for name in KERNELS:
-        cells = [str(results[name, each].get("registers", "-")) for each in CAPABILITIES]
+        cells = [str(results.get((name, each), {}).get("registers", "-")) for each in CAPABILITIES]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

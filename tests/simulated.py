@@ -24,6 +24,7 @@ from strategies import LAYOUTS, OUT_LAYOUTS, Case
 import numbaconv as nc
 import numbaconv.cuda as ncc
 from numbaconv.cuda import engine
+from numbaconv.cuda.planner import CANDIDATES
 from numbaconv.execute import How
 from numbaconv.problem import conv_problem
 
@@ -351,6 +352,29 @@ def images(data):
         np.testing.assert_array_equal(out, expected)
 
 
+def reasons():
+    """An algorithm that was chosen tells what it is good for, and each other one why it was not."""
+    for (channels, filters, size, dtype), options, chosen, words in (
+        ((1, 1, 3, "float32"), {}, "depthwise", "a thread computes 4 rows"),
+        ((16, 16, 3, "float32"), {"padding": 1}, "winograd", "F(4x4, 3x3) takes 4 times fewer products"),
+        ((64, 16, 3, "float32"), {}, "winograd", "F(2x2, 3x3) takes 2.25 times fewer products"),
+        ((8, 8, 1, "float32"), {}, "gemm", "64 filters by 128 pixels, any strides"),
+        ((8, 65, 1, "float32"), {"data_format": "NHWC"}, "gemm", "128 filters by 128 pixels, four channels"),
+        ((8, 8, 1, "float32"), {"algorithm": "direct"}, "direct", "asked for; it serves every dtype"),
+        ((8, 8, 3, "float16"), {}, "tensor", "tensor cores multiply float16"),
+        ((8, 8, 3, "float32"), {"precision": "fast"}, "tensor", "tensor cores multiply TF32"),
+        ((8, 8, 3, "float64"), {}, "direct", "it serves every dtype"),
+    ):
+        side = 7 if channels == 64 else 9
+        shape = (1, side, side, channels) if "data_format" in options else (1, channels, side, side)
+        plan = nc.explain(
+            on_gpu(np.ones(shape, dtype)), on_gpu(np.ones((filters, channels, size, size), dtype)), **options
+        )
+        assert (plan.candidate, words in plan.reason) == (chosen, True), plan
+        assert {name for name, why in plan.rejected if why} == set(CANDIDATES) - {chosen}
+        assert words in str(plan)
+
+
 def raised(kind, call):
     try:
         call()
@@ -369,6 +393,7 @@ def errors():
     assert "algorithm must be" in raised(ValueError, lambda: nc.conv2d(*there, algorithm="fastest"))
     assert "takes arrays on a GPU" in raised(TypeError, lambda: ncc.conv2d(*here))
     assert "no arrays on a GPU" in raised(TypeError, lambda: nc.unfold(there[0], 3))
+    assert "datetime64" in raised(TypeError, lambda: nc.conv2d(FakeCUDAArray(x.astype("M8[s]")), there[1]))
     assert "byte order" in raised(TypeError, lambda: nc.conv2d(FakeCUDAArray(x.astype(">f4")), there[1]))
     assert "not aligned" in raised(TypeError, lambda: nc.conv2d(FakeCUDAArray(LAYOUTS["misaligned"](x)), there[1]))
     assert "result's shape" in raised(ValueError, lambda: nc.conv2d(*there, out=on_gpu(np.ones((1, 3, 2, 2), "f4"))))

@@ -1,6 +1,5 @@
 """The GPU path on a GPU: the CPU path's own problems, on device arrays. All are skipped where there is none."""
 
-import importlib.util
 import os
 
 import numpy as np
@@ -15,16 +14,17 @@ from strategies import conv_problems, problems_for, transposed_problems
 import numbaconv as nc
 from numbaconv.problem import conv_problem
 
+try:
+    from numbaconv.cuda.shim import PACKAGE, cuda
+except ImportError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
 
 def why_not():
     """Why nothing can run here; None where it can."""
-    if importlib.util.find_spec("numba_cuda") is None:
-        return "needs numba-cuda: pip install '.[cuda13]'"
-    from numba import cuda
-
     if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
         return None  # slow, but the tests themselves can be tried
-    return None if cuda.is_available() else "needs a GPU and its driver; numba-cuda finds none"
+    return None if cuda.is_available() else f"needs a GPU and its driver; {PACKAGE} finds none"
 
 
 REASON = why_not()
@@ -33,8 +33,6 @@ SINGLE = (np.float32,)
 
 
 def on_gpu(*arrays):
-    from numba import cuda
-
     return [None if array is None else cuda.to_device(array) for array in arrays]
 
 

@@ -10,7 +10,7 @@ from numbaconv.cuda import dlpack
 from numbaconv.cuda.views import Memory, View, channel_groups, dense, filter_groups
 from numbaconv.tensors import lies_on_gpu
 
-INSTALLED = importlib.util.find_spec("numba_cuda") is not None
+INSTALLED = any(importlib.util.find_spec(name) for name in ("numba_cuda", "numba_cuda_mlir"))
 
 
 class OnGpu:
@@ -52,7 +52,7 @@ def test_without_package_or_driver():
     """The message says what to install, or why there is no GPU."""
     x, w = OnGpu(np.ones((1, 2, 5, 5))), OnGpu(np.ones((3, 2, 3, 3)))
     if INSTALLED:
-        from numba import cuda
+        from numbaconv.cuda.shim import cuda
 
         if cuda.is_available():
             pytest.skip("there is a GPU, and these arrays are not on it")

@@ -32,7 +32,12 @@ def processes(request, run_python):
     names = [item.callspec.params["name"] for item in request.session.items if item.module is request.module]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         yield {
-            name: pool.submit(run_python, f"import simulated; simulated.{name}()", NUMBA_ENABLE_CUDASIM="1")
+            name: pool.submit(
+                run_python,
+                f"import simulated; simulated.{name}()",
+                NUMBA_ENABLE_CUDASIM="1",
+                NUMBACONV_CUDA="numba-cuda",
+            )
             for name in names
         }
 

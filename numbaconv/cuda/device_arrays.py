@@ -136,7 +136,8 @@ def kind_of(name: str, value: Any, device: int) -> Kind:
             tuple(shape), dtype=getattr(torch, dtype.name), device=value.device
         ))  # fmt: skip
     if library == "numba" or hasattr(value, "__cuda_ndarray__"):
-        return Kind("numba", lambda shape, dtype: _within(cuda.gpus[device], cuda.device_array, tuple(shape), dtype))
+        own = sys.modules.get(f"{library}.cuda", cuda)  # of the two packages the array's own, whichever compiles
+        return Kind("numba", lambda shape, dtype: _within(cuda.gpus[device], own.device_array, tuple(shape), dtype))
     if library == "cupy":
         cupy = sys.modules["cupy"]
         return Kind("cupy", lambda shape, dtype: _within(cupy.cuda.Device(device), cupy.empty, tuple(shape), dtype))

@@ -3,6 +3,7 @@
 A macro is a plain Python function over values with operators (:class:`Value`) and the ``ops`` it is given as its first
 argument: here each of its operations appends an instruction to the kernel that calls it, so that loops are unrolled and
 tuples of 64 sums stay in registers. :mod:`.simops` has the same names for the simulator, where the same macros compute.
+How an instruction is appended, the package that compiles decides: :mod:`.emit_llvm` or :mod:`.emit_mlir`.
 
 Indices are 32-bit and unsigned: Numba's own are 64-bit and signed, which costs registers and a select for each access.
 """
@@ -12,31 +13,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numba.cuda.types as types
-from llvmlite import ir
-from numba.cuda import cgutils
-from numba.cuda.extending import intrinsic
+from .shim import PACKAGE, types
+
+if PACKAGE == "numba-cuda":
+    from . import emit_llvm as emit
+else:
+    from . import emit_mlir as emit  # type: ignore[no-redef]
 
 u32 = types.uint32
 
-I1, I8, I16, I32 = ir.IntType(1), ir.IntType(8), ir.IntType(16), ir.IntType(32)
-F16, F32, F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
-SHARED = 3  # the address space
-
 
 class Value:
-    """A 32-bit unsigned integer, a float32 or a truth value in a kernel."""
+    """A number in a kernel: "i32", unsigned, "f32", or a truth value, "i1"."""
 
-    def __init__(self, builder: Any, value: Any) -> None:
-        self.builder = builder
+    def __init__(self, emitter: Any, value: Any, kind: str) -> None:
+        self.emitter = emitter
         self.value = value
+        self.kind = kind
 
     def _other(self, other: Any) -> Any:
-        return other.value if isinstance(other, Value) else ir.Constant(self.value.type, other)
+        return other.value if isinstance(other, Value) else self.emitter.constant(self.kind, other)
 
     def _emit(self, integer: str, real: str, other: Any) -> Value:
-        name = real if self.value.type == F32 else integer
-        return Value(self.builder, getattr(self.builder, name)(self.value, self._other(other)))
+        name = real if self.kind == "f32" else integer
+        return Value(self.emitter, self.emitter.arithmetic(name, self.value, self._other(other)), self.kind)
 
     def __add__(self, other: Any) -> Value:
         return self._emit("add", "fadd", other)
@@ -58,7 +58,7 @@ class Value:
         return self._emit("urem", "", other)
 
     def __and__(self, other: Any) -> Value:
-        return self._emit("and_", "", other)
+        return self._emit("and", "", other)
 
     def __xor__(self, other: Any) -> Value:
         return self._emit("xor", "", other)
@@ -66,13 +66,16 @@ class Value:
     def __rshift__(self, other: Any) -> Value:
         return self._emit("lshr", "", other)
 
+    def _compare(self, integer: str, real: str, other: Any) -> Value:
+        predicate = real if self.kind == "f32" else integer
+        return Value(self.emitter, self.emitter.compare(predicate, self.value, self._other(other)), "i1")
+
     def __lt__(self, other: Any) -> Value:
-        compare = self.builder.fcmp_ordered if self.value.type == F32 else self.builder.icmp_unsigned
-        return Value(self.builder, compare("<", self.value, self._other(other)))
+        return self._compare("ult", "olt", other)
 
     def same(self, other: Any) -> Value:
         """Whether two integers are equal."""
-        return Value(self.builder, self.builder.icmp_unsigned("==", self.value, self._other(other)))
+        return self._compare("eq", "", other)
 
 
 class Pointer:
@@ -84,130 +87,106 @@ class Pointer:
 
 
 class Operations:
-    """What macros can do beside arithmetic; each appends its instructions to ``builder``'s block."""
+    """What macros can do beside arithmetic; each appends its instructions to the emitter's block."""
 
-    def __init__(self, context: Any, builder: Any) -> None:
-        self.context = context
-        self.builder = builder
+    def __init__(self, emitter: Any) -> None:
+        self.emitter = emitter
 
-    def _wrap(self, value: Any) -> Value:
-        return Value(self.builder, value)
+    def _wrap(self, value: Any, kind: str) -> Value:
+        return Value(self.emitter, value, kind)
 
-    def _place(self, pointer: Pointer, index: Value, element: Any) -> Any:
-        """The address of an element of an LLVM type."""
-        base = self.builder.bitcast(pointer.value, element.as_pointer())
-        return self.builder.gep(base, [self.builder.zext(index.value, ir.IntType(64))])
+    def _place(self, pointer: Pointer, index: Value, kind: str) -> Any:
+        """The address of an element of a kind."""
+        return self.emitter.offset(pointer.value, self.emitter.convert("zext", index.value, "i64"), kind)
 
     def integer(self, number: int) -> Value:
         """A constant."""
-        return self._wrap(ir.Constant(I32, number))
+        return self._wrap(self.emitter.constant("i32", number), "i32")
 
     def real(self, number: float) -> Value:
         """A constant float32."""
-        return self._wrap(ir.Constant(F32, float(number)))
+        return self._wrap(self.emitter.constant("f32", float(number)), "f32")
 
     def fma(self, a: Value, b: Any, c: Value) -> Value:
         """A * b + c, rounded once; b may be a number."""
-        return self._wrap(self.builder.fma(a.value, c._other(b), c.value))
+        return self._wrap(self.emitter.fma(a.value, c._other(b), c.value), "f32")
 
     def select(self, condition: Value, a: Value, b: Any) -> Value:
         """A where the condition holds, else b."""
-        return self._wrap(self.builder.select(condition.value, a.value, a._other(b)))
+        return self._wrap(self.emitter.select(condition.value, a.value, a._other(b)), a.kind)
 
     def negative(self, value: Value) -> Value:
         """Whether a number is less than 0."""
-        return value < 0
+        return value < 0.0
 
     def load(self, pointer: Pointer, index: Value) -> Value:
         """One float32, or one of a narrower float, widened; or one 32-bit integer."""
         if pointer.dtype in (types.int32, types.uint32):
-            return self._wrap(self.builder.load(self._place(pointer, index, I32)))
-        return self._wrap(self._widened(pointer, index))
-
-    def _widened(self, pointer: Pointer, index: Value) -> Any:
-        builder = self.builder
-        if pointer.dtype == types.float32:
-            return builder.load(self._place(pointer, index, F32))
-        bits = builder.load(self._place(pointer, index, I16))
-        if pointer.dtype == types.float16:
-            return builder.fpext(builder.bitcast(bits, F16), F32)
-        return builder.bitcast(builder.shl(builder.zext(bits, I32), ir.Constant(I32, 16)), F32)
+            return self._wrap(self.emitter.load(self._place(pointer, index, "i32"), "i32"), "i32")
+        value = _widened(self.emitter, pointer.dtype, lambda kind: self._place(pointer, index, kind))
+        return self._wrap(value, "f32")
 
     def store(self, pointer: Pointer, index: Value, value: Value) -> None:
         """Write one float32, rounded to the memory's type."""
-        _store_float(self.builder, pointer.dtype, lambda element: self._place(pointer, index, element), value.value)
+        _store_float(self.emitter, pointer.dtype, lambda kind: self._place(pointer, index, kind), value.value)
 
     def store_if(self, condition: Value, pointer: Pointer, index: Value, value: Value) -> None:
         """:meth:`store` where the condition holds."""
-        with self.builder.if_then(condition.value):
+        with self.emitter.when(condition.value):
             self.store(pointer, index, value)
 
     def load4(self, pointer: Pointer, index: Value) -> list[Value]:
         """Four neighbours (float32 or 32-bit integers) by one instruction; their address is a multiple of 16."""
-        element = F32 if pointer.dtype == types.float32 else I32
-        place = self._place(pointer, index, element)
-        vector = self.builder.load(self.builder.bitcast(place, ir.VectorType(element, 4).as_pointer()), align=16)
-        return [self._wrap(self.builder.extract_element(vector, ir.Constant(I32, i))) for i in range(4)]
+        kind = "f32" if pointer.dtype == types.float32 else "i32"
+        return [self._wrap(value, kind) for value in self.emitter.load4(self._place(pointer, index, kind), kind)]
 
     def store4(self, pointer: Pointer, index: Value, values: Sequence[Value]) -> None:
         """Write four neighbouring float32 by one instruction; their address is a multiple of 16."""
-        kind = ir.VectorType(F32, 4)
-        vector: Any = ir.Constant(kind, ir.Undefined)
-        for i, value in enumerate(values):
-            vector = self.builder.insert_element(vector, value.value, ir.Constant(I32, i))
-        place = self._place(pointer, index, F32)
-        self.builder.store(vector, self.builder.bitcast(place, kind.as_pointer()), align=16)
+        self.emitter.store4([value.value for value in values], self._place(pointer, index, "f32"), "f32")
 
     # Tensor cores. Memory is counted in chunks of 16 bytes.
 
     def _shared_address(self, pointer: Pointer, chunk: Value) -> Any:
-        place = self.builder.bitcast(pointer.value, I8.as_pointer())
-        local = self.builder.addrspacecast(place, ir.PointerType(I8, SHARED))
-        start = self.builder.ptrtoint(local, I32)
-        return self.builder.add(start, self.builder.shl(chunk.value, ir.Constant(I32, 4)))
+        bytes_before = self.emitter.arithmetic("shl", chunk.value, self.emitter.constant("i32", 4))
+        return self.emitter.arithmetic("add", self.emitter.shared_address(pointer.value), bytes_before)
 
     def copy_chunk(self, shared: Pointer, to: Value, source: Pointer, chunk: Value, inside: Value) -> None:
         """Start to copy one chunk to shared memory; zeros where it is not ``inside``. cp.async of 16 or 0 bytes."""
-        builder = self.builder
-        size = builder.select(inside.value, ir.Constant(I32, 16), ir.Constant(I32, 0))
-        base = builder.bitcast(source.value, I8.as_pointer())
-        wide = builder.shl(builder.zext(chunk.value, ir.IntType(64)), ir.Constant(ir.IntType(64), 4))
-        place = builder.gep(base, [wide])
-        kind = ir.FunctionType(ir.VoidType(), [I32, place.type, I32])
-        assembly = ir.InlineAsm(
-            kind, "cp.async.cg.shared.global [$0], [$1], 16, $2;", "r,l,r,~{memory}", side_effect=True
-        )
-        builder.call(assembly, [self._shared_address(shared, to), place, size])
+        emitter = self.emitter
+        size = emitter.select(inside.value, emitter.constant("i32", 16), emitter.constant("i32", 0))
+        wide = emitter.arithmetic("shl", emitter.convert("zext", chunk.value, "i64"), emitter.constant("i64", 4))
+        place = emitter.offset(source.value, wide, "i8")
+        text = "cp.async.cg.shared.global [$0], [$1], 16, $2;"
+        arguments = [self._shared_address(shared, to), place, size]
+        emitter.assembly(text, "r,l,r,~{memory}", (), arguments, effect=True)
 
     def commit(self) -> None:
         """Close a group of copies."""
-        self._effect("cp.async.commit_group;")
+        self.emitter.assembly("cp.async.commit_group;", "~{memory}", effect=True)
 
     def wait(self, groups: int) -> None:
         """Wait until no more than this many groups of the thread's copies are under way."""
-        self._effect(f"cp.async.wait_group {groups};")
-
-    def _effect(self, text: str) -> None:
-        assembly = ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), text, "~{memory}", side_effect=True)
-        self.builder.call(assembly, [])
+        self.emitter.assembly(f"cp.async.wait_group {groups};", "~{memory}", effect=True)
 
     def matrices(self, shared: Pointer, chunk_of: Callable[[Value], Value], lane: Value) -> list[Value]:
         """ldmatrix.x4: four matrices of 8 rows of one chunk; ``chunk_of(lane)`` is row lane % 8 of matrix lane // 8.
 
         Register i of a lane holds 4 bytes of matrix i: number lane % 4 of row lane // 4.
         """
-        kind = ir.LiteralStructType([I32] * 4)
         text = "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0, $1, $2, $3}, [$4];"
-        assembly = ir.InlineAsm(ir.FunctionType(kind, [I32]), text, "=r,=r,=r,=r,r,~{memory}", side_effect=True)
-        result = self.builder.call(assembly, [self._shared_address(shared, chunk_of(lane))])
-        return [self._wrap(self.builder.extract_value(result, i)) for i in range(4)]
+        address = self._shared_address(shared, chunk_of(lane))
+        found = self.emitter.assembly(text, "=r,=r,=r,=r,r,~{memory}", ["i32"] * 4, [address], effect=True)
+        return [self._wrap(value, "i32") for value in found]
 
     def rounded(self, registers: Sequence[Value], kind: str) -> Sequence[Value]:
         """Fragments as the tensor cores of a kind read them: float32 rounded to TF32, others as they are."""
         if kind != "tf32":
             return registers
-        assembly = ir.InlineAsm(ir.FunctionType(I32, [I32]), "cvt.rna.tf32.f32 $0, $1;", "=r,r")
-        return [self._wrap(self.builder.call(assembly, [register.value])) for register in registers]
+        text = "cvt.rna.tf32.f32 $0, $1;"
+        return [
+            self._wrap(self.emitter.assembly(text, "=r,r", ["i32"], [register.value])[0], "i32")
+            for register in registers
+        ]
 
     def multiply(
         self, kind: str, a: Sequence[Value], b: Sequence[Value], c: Sequence[Value], _lane: Value
@@ -218,39 +197,50 @@ class Operations:
             f"mma.sync.aligned.{shape}.row.col.f32.{kind}.{kind}.f32 "
             "{$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};"
         )
-        result_kind = ir.LiteralStructType([F32] * 4)
-        assembly = ir.InlineAsm(
-            ir.FunctionType(result_kind, [I32] * 6 + [F32] * 4), text, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f"
-        )
-        result = self.builder.call(assembly, [value.value for value in (*a, *b, *c)])
-        return [self._wrap(self.builder.extract_value(result, i)) for i in range(4)]
+        arguments = [value.value for value in (*a, *b, *c)]
+        sums = self.emitter.assembly(text, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", ["f32"] * 4, arguments)
+        return [self._wrap(value, "f32") for value in sums]
 
 
-def _store_float(builder: Any, dtype: Any, place: Callable[[Any], Any], value: Any) -> None:
-    """Write a float32 to memory of a floating-point type; ``place(element)`` is its address."""
+def _widened(emitter: Any, dtype: Any, place: Callable[[str], Any]) -> Any:
+    """A float32 from memory of a floating-point type; ``place(kind)`` is its address."""
     if dtype == types.float32:
-        builder.store(value, place(F32))
+        return emitter.load(place("f32"), "f32")
+    bits = emitter.load(place("i16"), "i16")
+    if dtype == types.float16:
+        return emitter.convert("fpext", emitter.convert("bitcast", bits, "f16"), "f32")
+    wide = emitter.arithmetic("shl", emitter.convert("zext", bits, "i32"), emitter.constant("i32", 16))
+    return emitter.convert("bitcast", wide, "f32")
+
+
+def _store_float(emitter: Any, dtype: Any, place: Callable[[str], Any], value: Any) -> None:
+    """Write a float32 to memory of a floating-point type; ``place(kind)`` is its address."""
+    if dtype == types.float32:
+        emitter.store(value, place("f32"))
     elif dtype == types.float16:
-        builder.store(builder.bitcast(builder.fptrunc(value, F16), I16), place(I16))
+        emitter.store(emitter.convert("bitcast", emitter.convert("fptrunc", value, "f16"), "i16"), place("i16"))
     else:  # bfloat16: to the nearest, ties to even; NaN stays NaN
-        bits = builder.bitcast(value, I32)
-        odd = builder.and_(builder.lshr(bits, ir.Constant(I32, 16)), ir.Constant(I32, 1))
-        nearest = builder.add(builder.add(bits, ir.Constant(I32, 0x7FFF)), odd)
-        nan = builder.fcmp_unordered("uno", value, value)
-        chosen = builder.select(nan, ir.Constant(I32, 0x7FFF0000), nearest)
-        builder.store(builder.trunc(builder.lshr(chosen, ir.Constant(I32, 16)), I16), place(I16))
+        sixteen, one = emitter.constant("i32", 16), emitter.constant("i32", 1)
+        bits = emitter.convert("bitcast", value, "i32")
+        odd = emitter.arithmetic("and", emitter.arithmetic("lshr", bits, sixteen), one)
+        half = emitter.arithmetic("add", bits, emitter.constant("i32", 0x7FFF))
+        nearest = emitter.arithmetic("add", half, odd)
+        nan = emitter.compare("uno", value, value)
+        chosen = emitter.select(nan, emitter.constant("i32", 0x7FFF0000), nearest)
+        emitter.store(emitter.convert("trunc", emitter.arithmetic("lshr", chosen, sixteen), "i16"), place("i16"))
 
 
-def _traced(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+def _traced(emitter: Any, kind: Any, value: Any) -> Any:
     """An argument of a kernel's call as a macro takes it."""
     if isinstance(kind, types.BaseTuple):
-        return [_traced(context, builder, kind[i], builder.extract_value(value, i)) for i in range(len(kind))]
+        return [_traced(emitter, kind[i], value[i]) for i in range(len(kind))]
     if isinstance(kind, types.CPointer):
         return Pointer(value, kind.dtype)
     if isinstance(kind, types.Boolean):
-        return Value(builder, value)
-    target = types.uint32 if isinstance(kind, types.Integer) else types.float32
-    return Value(builder, context.cast(builder, value, kind, target))
+        return Value(emitter, value, "i1")
+    if isinstance(kind, types.Integer):
+        return Value(emitter, emitter.cast(value, kind, types.uint32), "i32")
+    return Value(emitter, emitter.cast(value, kind, types.float32), "f32")
 
 
 def macro(function: Callable[..., Any], returns: int = 0, integers: bool = False, **constants: Any) -> Any:
@@ -270,116 +260,101 @@ def macro(function: Callable[..., Any], returns: int = 0, integers: bool = False
     element = types.uint32 if integers else types.float32
     result = types.UniTuple(element, returns) if returns else types.void
 
-    def traced(typingctx: Any, *arguments: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            taken = _traced(context, builder, signature.args[0], values[0])
-            made = function(Operations(context, builder), *taken, **constants)
-            if not returns:
-                return context.get_dummy_value()
-            return context.make_tuple(builder, signature.return_type, [item.value for item in made])
+    def generate(emitter: Any, kinds: Sequence[Any], values: Sequence[Any]) -> Any:
+        taken = [_traced(emitter, kind, value) for kind, value in zip(kinds, values, strict=True)]
+        made = function(Operations(emitter), *taken, **constants)
+        return [item.value for item in made] if returns else None
 
-        return result(types.StarArgTuple(arguments)), codegen
-
-    traced.__name__ = function.__name__
-    return intrinsic(traced)
+    return emit.intrinsic(function.__name__, lambda *_: result, generate)
 
 
-@intrinsic
-def shared_floats(typingctx: Any, count: Any) -> Any:
-    """Shared memory for a constant number of float32, aligned for every access."""
-    result = types.CPointer(types.float32)
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kind = ir.ArrayType(F32, count.literal_value)
-        name = builder.module.get_unique_name("shared").replace(".", "_")  # NVVM takes no dots
-        memory = cgutils.add_global_variable(builder.module, kind, name, SHARED)
-        memory.align = 128
-        memory.initializer = ir.Constant(kind, ir.Undefined)
-        return builder.addrspacecast(memory, context.get_value_type(result), "generic")
-
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    return result(count), codegen
+def _shared_floats(emitter: Any, kinds: Sequence[Any], values: Sequence[Any]) -> Any:
+    return emitter.shared_floats(kinds[0].literal_value)
 
 
-def _loaded(builder: Any, dtype: Any, pointer: Any, index: Any) -> tuple[Any, Any]:
-    """An element and its type: narrow floats are widened to float32."""
+#: ``shared_floats(count)`` is shared memory for a constant number of float32, aligned for every access.
+shared_floats = emit.intrinsic(
+    "shared_floats",
+    lambda count: types.CPointer(types.float32) if isinstance(count, types.IntegerLiteral) else None,
+    _shared_floats,
+)
 
-    def place(element: Any) -> Any:
-        return builder.gep(builder.bitcast(pointer, element.as_pointer()), [index])
 
-    if dtype == types.float16:
-        return builder.fpext(builder.bitcast(builder.load(place(I16)), F16), F32), types.float32
-    if dtype == types.bfloat16:
-        bits = builder.shl(builder.zext(builder.load(place(I16)), I32), ir.Constant(I32, 16))
-        return builder.bitcast(bits, F32), types.float32
+def _floats_of(dtype: Any) -> Any:
+    """The type of a complex type's parts."""
+    return types.float32 if dtype.bitwidth == 64 else types.float64
+
+
+def _kind_of(dtype: Any) -> str:
+    """The kind of a number of one of Numba's types in memory."""
+    return f"{'i' if isinstance(dtype, types.Integer) else 'f'}{dtype.bitwidth}"
+
+
+def _load(emitter: Any, kinds: Sequence[Any], values: Sequence[Any]) -> Any:
+    (pointer, index, like, conjugate), memory = kinds, values[0]
+    dtype = pointer.dtype
+    start = emitter.cast(values[1], index, types.int64)
+    if isinstance(dtype, types.Complex):
+        part, target = _floats_of(dtype), _floats_of(like)
+        kind = _kind_of(part)
+        first = emitter.arithmetic("shl", start, emitter.constant("i64", 1))
+        second = emitter.arithmetic("or", first, emitter.constant("i64", 1))
+        real, imaginary = (
+            emitter.cast(emitter.load(emitter.offset(memory, place, kind), kind), part, target)
+            for place in (first, second)
+        )
+        nothing = emitter.constant(_kind_of(target), -0.0)
+        wanted = emitter.compare("ne", values[3], emitter.constant(_kind_of(conjugate), 0))
+        # older NVVM has no fneg
+        imaginary = emitter.select(wanted, emitter.arithmetic("fsub", nothing, imaginary), imaginary)
+        return emitter.complex(like, real, imaginary)
     if dtype == types.boolean:
-        return builder.icmp_unsigned("!=", builder.load(place(I8)), ir.Constant(I8, 0)), types.boolean
-    return None, dtype
+        byte = emitter.load(emitter.offset(memory, start, "i8"), "i8")
+        value, kind = emitter.compare("ne", byte, emitter.constant("i8", 0)), types.boolean
+    elif dtype in (types.float16, types.bfloat16):
+        value, kind = _widened(emitter, dtype, lambda kind: emitter.offset(memory, start, kind)), types.float32
+    else:
+        name = _kind_of(dtype)
+        value, kind = emitter.load(emitter.offset(memory, start, name), name), dtype
+    return emitter.cast(value, kind, like)
 
 
-@intrinsic
-def load(typingctx: Any, pointer: Any, index: Any, like: Any, conjugate: Any) -> Any:
-    """``pointer[index]``, a number of any type, as one of the type of ``like``.
+def _store(emitter: Any, kinds: Sequence[Any], values: Sequence[Any]) -> None:
+    (pointer, index, source, relu), memory, number = kinds, values[0], values[2]
+    dtype = pointer.dtype
+    start = emitter.cast(values[1], index, types.int64)
 
-    A complex one is conjugated where ``conjugate``, an integer, is not 0.
-    """
+    def place(kind: str) -> Any:
+        return emitter.offset(memory, start, kind)
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dtype = pointer.dtype
-        place = context.cast(builder, values[1], index, types.int64)
-        value, kind = _loaded(builder, dtype, values[0], place)
-        if value is None:
-            element = context.get_data_type(dtype)
-            address = builder.gep(builder.bitcast(values[0], element.as_pointer()), [place])
-            value = context.data_model_manager[dtype].load_from_data_pointer(builder, address)
-        result = context.cast(builder, value, kind, like)
-        if isinstance(like, types.Complex):
-            parts = context.make_complex(builder, like, value=result)
-            wanted = builder.icmp_unsigned("!=", values[3], ir.Constant(values[3].type, 0))
-            minus = builder.fsub(ir.Constant(parts.imag.type, -0.0), parts.imag)  # older NVVM has no fneg
-            parts.imag = builder.select(wanted, minus, parts.imag)
-            result = parts._getvalue()
-        return result
+    if isinstance(dtype, types.Complex):
+        part = _floats_of(dtype)
+        first = emitter.arithmetic("shl", start, emitter.constant("i64", 1))
+        second = emitter.arithmetic("or", first, emitter.constant("i64", 1))
+        for offset, value in zip((first, second), emitter.parts(number, source), strict=True):
+            emitter.store(emitter.cast(value, _floats_of(source), part), emitter.offset(memory, offset, _kind_of(part)))
+        return
+    if dtype == types.boolean:
+        truth = emitter.compare("ne", number, emitter.constant(_kind_of(source), 0))
+        emitter.store(emitter.convert("zext", truth, "i8"), place("i8"))
+        return
+    kind = types.float32 if dtype in (types.float16, types.bfloat16) else dtype
+    number = emitter.cast(number, source, kind)
+    if not isinstance(kind, types.Integer) or kind.signed:
+        nothing = emitter.constant(_kind_of(kind), 0)
+        less = emitter.compare("slt" if isinstance(kind, types.Integer) else "olt", number, nothing)
+        wanted = emitter.compare("ne", values[3], emitter.constant(_kind_of(relu), 0))
+        number = emitter.select(emitter.arithmetic("and", wanted, less), nothing, number)
+    if kind == types.float32:
+        _store_float(emitter, dtype, place, number)
+    else:
+        emitter.store(number, place(_kind_of(kind)))
 
-    return like(pointer, index, like, conjugate), codegen
 
+#: ``load(memory, index, like, conjugate)`` is ``memory[index]``, a number of any type, as one of the type of ``like``.
+#: A complex one is conjugated where ``conjugate``, an integer, is not 0.
+load = emit.intrinsic("load", lambda _pointer, _index, like, _conjugate: like, _load)
 
-@intrinsic
-def store(typingctx: Any, pointer: Any, index: Any, value: Any, relu: Any) -> Any:
-    """Write a sum to ``pointer[index]``, as a number of its type; where ``relu`` is not 0, 0 for a negative one.
-
-    Integers wrap around first; of a boolean it is written whether the sum is not 0.
-    """
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dtype = pointer.dtype
-        place = context.cast(builder, values[1], index, types.int64)
-
-        def address(element: Any) -> Any:
-            return builder.gep(builder.bitcast(values[0], element.as_pointer()), [place])
-
-        number = values[2]
-        if dtype == types.boolean:
-            truth = builder.icmp_unsigned("!=", number, ir.Constant(number.type, 0))
-            builder.store(builder.zext(truth, I8), address(I8))
-            return context.get_dummy_value()
-        narrow = dtype in (types.float16, types.bfloat16)
-        kind = types.float32 if narrow else dtype
-        number = context.cast(builder, number, value, kind)
-        if not isinstance(kind, types.Complex):
-            wanted = builder.icmp_unsigned("!=", values[3], ir.Constant(values[3].type, 0))
-            nothing = ir.Constant(number.type, 0 if isinstance(kind, types.Integer) else 0.0)
-            if isinstance(kind, types.Integer):
-                less = builder.icmp_signed("<", number, nothing)
-                wanted = builder.and_(wanted, ir.Constant(I1, int(kind.signed)))
-            else:
-                less = builder.fcmp_ordered("<", number, nothing)
-            number = builder.select(builder.and_(wanted, less), nothing, number)
-        if kind == types.float32:
-            _store_float(builder, dtype, address, number)
-        else:
-            builder.store(context.get_value_as_data(builder, dtype, number), address(context.get_data_type(dtype)))
-        return context.get_dummy_value()
-
-    return types.void(pointer, index, value, relu), codegen
+#: ``store(memory, index, value, relu)`` writes a sum to ``memory[index]``, as a number of its type; where ``relu`` is
+#: not 0, 0 for a negative one. Integers wrap around first; of a boolean it is written whether the sum is not 0.
+store = emit.intrinsic("store", lambda _pointer, _index, _value, _relu: types.void, _store)

@@ -1,4 +1,4 @@
-"""Compiles kernels once for each signature and device, and launches them."""
+"""Launches kernels: each is loaded once for each signature and device."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import contextlib
 import dataclasses
 import functools
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from .shim import SIMULATED, cuda
+from .compiling import Kind, binary
+from .shim import PACKAGE, SIMULATED, cuda
 from .views import Memory
 
 _lock = threading.Lock()
@@ -50,16 +50,18 @@ class Device:
         """Start a kernel on the stream. ``arguments`` are Memory, Integers and NumPy's scalars."""
         if 0 in grid:
             return
-        values = [_value(argument) for argument in arguments]
         if SIMULATED:
             with _lock:
-                _simulated(kernel)[tuple(grid), threads](*values)
+                _simulated(kernel)[tuple(grid), threads](*map(_simulated_value, arguments))
             return
-        signature = tuple(map(_kind, arguments))
+        kinds = tuple(map(_kind, arguments))
+        parameters = np.concatenate([slots(argument) for argument in arguments])
+        places = parameters.ctypes.data + np.arange(len(parameters), dtype=np.uint64) * np.uint64(SLOT)
+        blocks = (*grid, 1, 1)[:3]
         with cuda.gpus[self.number]:
             with _lock:
-                compiled = _compiled(kernel, signature, self.capability, self.number)
-            _configured(compiled, tuple(grid), threads, self.stream)(*values)
+                function = _function(kernel, kinds, self.capability, self.number)
+            _driver("cuLaunchKernel", function, *blocks, threads, 1, 1, 0, self.stream, places.ctypes.data, 0)
 
     def kept(self, table: np.ndarray[Any, Any]) -> Memory:
         """A read-only table of integers in the device's memory; it stays there for further calls with the same one."""
@@ -83,15 +85,35 @@ TABLES_KEPT: Final = 256
 _tables: dict[tuple[int, int], tuple[Any, Memory]] = {}
 
 
-def _value(argument: Any) -> Any:
+#: Bytes that are kept for a parameter; the largest is a complex128.
+SLOT: Final = 16
+
+
+def slots(argument: Any) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """A kernel's parameters for one argument, one in a row of ``SLOT`` bytes: a tuple is many of them.
+
+    A complex number is one to numba-cuda-mlir, and two to numba-cuda.
+    """
+    if isinstance(argument, Memory):
+        numbers = np.array([argument.handle], np.uint64)
+    elif isinstance(argument, Integers):
+        numbers = np.array(argument.values, argument.type_name)
+    else:
+        numbers = np.atleast_1d(argument)
+        if numbers.dtype.kind == "c" and PACKAGE == "numba-cuda":
+            numbers = numbers.view(numbers.real.dtype)
+    rows = np.zeros((len(numbers), SLOT // 8), np.uint64)
+    rows.view(np.uint8)[:, : numbers.itemsize] = numbers.view(np.uint8).reshape(len(numbers), -1)
+    return rows
+
+
+def _simulated_value(argument: Any) -> Any:
     if isinstance(argument, Memory):
         return argument.handle
-    if isinstance(argument, Integers):
-        return argument.values
-    return argument if SIMULATED else argument.item()
+    return argument.values if isinstance(argument, Integers) else argument
 
 
-def _kind(argument: Any) -> Any:
+def _kind(argument: Any) -> Kind:
     """What the type of an argument follows from."""
     if isinstance(argument, Memory):
         return "memory", argument.dtype
@@ -100,48 +122,23 @@ def _kind(argument: Any) -> Any:
     return "scalar", argument.dtype
 
 
-def numba_type(kind: tuple[str, Any]) -> Any:
-    """Numba's type of an argument."""
-    from numba.cuda import types
-
-    name, what = kind
-    if name in ("memory", "scalar"):
-        names = {"bool": "boolean"}
-        scalar = getattr(types, names.get(what.name, what.name))
-        return types.CPointer(scalar) if name == "memory" else scalar
-    return types.UniTuple(getattr(types, name), what)
-
-
 @functools.cache
 def _simulated(kernel: Callable[..., None]) -> Any:
     return cuda.jit(kernel)
 
 
 @functools.cache
-def _compiled(kernel: Callable[..., None], signature: Any, capability: tuple[int, int], number: int) -> Any:
-    """A kernel for one device: with a signature of its own, its launches need not look at the arguments' types."""
-    # Without link-time optimisation the code is what the tests measure.
-    return cuda.jit(signature_of(signature), launch_bounds=launch_bounds(kernel, capability), lto=False)(kernel)
+def _function(kernel: Callable[..., None], kinds: tuple[Kind, ...], capability: tuple[int, int], number: int) -> Any:
+    """A kernel, loaded on a device, which is the current one."""
+    made = binary(kernel, kinds, capability)
+    return _driver("cuModuleGetFunction", _driver("cuModuleLoadData", made.code), made.name.encode())
 
 
-@functools.lru_cache(4096)
-def _configured(compiled: Any, grid: tuple[int, ...], threads: int, stream: int) -> Any:
-    """A kernel with its grid and stream. Small problems have small grids, which is nothing to warn users of."""
-    from numba.cuda.core.errors import NumbaPerformanceWarning
+def _driver(name: str, *arguments: Any) -> Any:
+    """The result of one of the driver's functions, or RuntimeError with what it says."""
+    from cuda.bindings import driver
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NumbaPerformanceWarning)
-        return compiled[grid, threads, cuda.external_stream(stream) if stream else cuda.default_stream()]
-
-
-def launch_bounds(kernel: Callable[..., None], capability: tuple[int, int]) -> tuple[int, int] | None:
-    """(threads of a block, blocks of a multiprocessor) that a kernel asks the compiler to make room for."""
-    wanted: dict[int, tuple[int, int]] = getattr(kernel, "launch_bounds", {})
-    return wanted.get(capability[0])
-
-
-def signature_of(kinds: Sequence[tuple[str, Any]]) -> Any:
-    """A kernel's signature from its arguments' kinds."""
-    from numba.cuda import types
-
-    return types.void(*map(numba_type, kinds))
+    status, *results = getattr(driver, name)(*arguments)
+    if status != driver.CUresult.CUDA_SUCCESS:
+        raise RuntimeError(f"the GPU's driver refuses {name}: {status.name}")
+    return results[0] if results else None

@@ -94,8 +94,8 @@ def choose(job: Job, device: Device, algorithm: str = "auto", precision: str = "
     if chosen is None:
         why = "; ".join(f"{name}: {reasons[name]}" for name, (_, public) in CANDIDATES.items() if algorithm == public)
         raise ValueError(f"algorithm {algorithm!r} cannot serve this call on a GPU: {why}")
-    reason = "asked for" if algorithm != "auto" else "the first of the list that serves"
-    return GpuPlan(job, chosen, reason, tuple(reasons.items()))
+    merits = CANDIDATES[chosen][0].merits(job)
+    return GpuPlan(job, chosen, merits if algorithm == "auto" else f"asked for; {merits}", tuple(reasons.items()))
 
 
 def run(job: Job, device: Device, algorithm: str = "auto", precision: str = "standard") -> None:

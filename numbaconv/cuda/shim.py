@@ -1,40 +1,49 @@
-"""Which package compiles for the GPU, and the operations beneath the kernels: the one place that chooses.
+"""Which package compiles for the GPU: the one place that chooses.
 
-numba-cuda is what is used. Its successor, numba-cuda-mlir, takes plain kernels unchanged but has neither the LLVM
-builder that :mod:`.intrinsics` emits instructions with nor a simulator: it will take an intrinsics module of its own.
-Under ``NUMBA_ENABLE_CUDASIM=1`` kernels run as plain Python, on :mod:`.simops`.
+numba-cuda, or its successor numba-cuda-mlir where that alone is installed or ``NUMBACONV_CUDA`` names it. Kernels are
+the same for both; what they use beyond Numba's own, :mod:`.intrinsics` emits through the package's emitter. Under
+``NUMBA_ENABLE_CUDASIM=1`` numba-cuda runs kernels as plain Python, on :mod:`.simops`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+import importlib.util
+import os
+from typing import Any, Final
 
 _INSTALL = "python -m pip install 'numbaconv[cuda13]' (or 'numbaconv[cuda12]' for CUDA 12 drivers)"
+#: Each package's name on PyPI, its own module, the one with numba.cuda's functions, and the one with Numba's types, in
+#: the order of preference. The numba package has a numba.cuda, too, which is deprecated and lacks what is used here.
+PACKAGES: Final = {
+    "numba-cuda": ("numba_cuda", "numba.cuda", "numba.cuda.types"),
+    "numba-cuda-mlir": ("numba_cuda_mlir", "numba_cuda_mlir.cuda", "numba_cuda_mlir.numba_cuda.types"),
+}
 
 
-def _load() -> Any:
-    """numba-cuda's module, or ImportError with what to install."""
-    # The numba package brings a numba.cuda of its own, which is deprecated and lacks what is used here.
-    try:
-        import numba_cuda  # noqa: F401
-    except ImportError:
-        raise ImportError(f"arrays on a GPU need the package numba-cuda: {_INSTALL}") from None
-    from numba import cuda
+def _chosen() -> str:
+    """The package's name, or an error with what to install."""
+    installed = [name for name, (own, *_) in PACKAGES.items() if importlib.util.find_spec(own) is not None]
+    wanted = os.environ.get("NUMBACONV_CUDA", "")
+    if wanted not in ("", *PACKAGES):
+        raise ValueError(f"NUMBACONV_CUDA must be one of {', '.join(map(repr, PACKAGES))}; got {wanted!r}")
+    if wanted and wanted not in installed:
+        raise ImportError(f"NUMBACONV_CUDA asks for {wanted}, which is not installed: python -m pip install {wanted}")
+    if not installed:
+        raise ImportError(f"arrays on a GPU need the package numba-cuda: {_INSTALL}")
+    chosen = wanted or installed[0]
+    if chosen != "numba-cuda" and os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0"):
+        raise ImportError(f"NUMBA_ENABLE_CUDASIM asks for a simulator, which {chosen} lacks and numba-cuda has")
+    return chosen
 
-    return cuda
 
-
-cuda: Any = _load()
-#: Whether kernels run in Numba's simulator.
-SIMULATED = bool(cuda.config.ENABLE_CUDASIM)
-
-if SIMULATED:
-    from . import simops as _operations
-else:
-    from . import intrinsics as _operations  # type: ignore[no-redef]
-
-#: What kernels and macros use beyond Numba's own: :mod:`.intrinsics`, or in the simulator its twin.
-ops: Any = _operations
+#: The package that compiles.
+PACKAGE: Final = _chosen()
+cuda: Any = importlib.import_module(PACKAGES[PACKAGE][1])
+#: Numba's types, as this package knows them.
+types: Any = importlib.import_module(PACKAGES[PACKAGE][2])
+#: Whether kernels run in Numba's simulator, which numba-cuda-mlir lacks.
+SIMULATED: Final = PACKAGE == "numba-cuda" and bool(cuda.config.ENABLE_CUDASIM)
 
 
 def check_driver() -> None:
@@ -45,5 +54,5 @@ def check_driver() -> None:
         cuda.cudadrv.driver.driver.ensure_initialized()
         why = "it finds no GPU"
     except Exception as error:  # whatever the driver's loader raises
-        why = str(error).strip() or type(error).__name__
-    raise RuntimeError(f"the array is on a GPU, but numba-cuda cannot use one: {why}")
+        why = " ".join(str(error).split()) or type(error).__name__
+    raise RuntimeError(f"the array is on a GPU, but {PACKAGE} cannot use one: {why}")

@@ -9,6 +9,18 @@ from .macros import _relu
 Coefficients = tuple[tuple[float, ...], ...]
 
 
+def numbers(ops: Any, index: Any, a: Any, b: Any, a_first: Any) -> list[Any]:
+    """Which of ``a``, which of ``b`` and which group an index is that counts through all of them.
+
+    The fastest is a's number where ``a_first`` is not 0, else b's; the slowest is the group's.
+    """
+    swapped = ops.integer(0) < a_first
+    inner, outer = ops.select(swapped, a, b), ops.select(swapped, b, a)
+    fast, rest = index % inner, index // inner
+    slow = rest % outer
+    return [ops.select(swapped, fast, slow), ops.select(swapped, slow, fast), rest // outer]
+
+
 def _linear(ops: Any, row: tuple[float, ...], values: list[Any]) -> Any:
     """The sum of coefficients times values; zeros cost nothing, ones no multiplication."""
     total = None

@@ -35,10 +35,20 @@ def unsuited(job: Job, precision: str) -> str | None:
     return None
 
 
+def _rows(job: Job) -> int:
+    """Output rows of a thread."""
+    return 8 if job.out.shape[4] >= TALL else 4
+
+
+def merits(job: Job) -> str:
+    """What it is good for."""
+    return f"groups of one channel; a thread computes {_rows(job)} rows and reads each input row once"
+
+
 def run(job: Job, device: Device) -> None:
     """One launch."""
     height = job.out.shape[4]
-    rows = 8 if height >= TALL else 4
+    rows = _rows(job)
     threads = job.outputs // height * -(-height // rows)
     device.launch(
         kernels.convolve(rows), (-(-threads // kernels.THREADS),), kernels.THREADS,

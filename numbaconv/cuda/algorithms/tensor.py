@@ -63,6 +63,11 @@ def unsuited(job: Job, precision: str) -> str | None:
     return None
 
 
+def merits(job: Job) -> str:
+    """What it is good for."""
+    return f"tensor cores multiply {'TF32' if job.problem.dtype == np.float32 else job.problem.dtype}"
+
+
 def _chunked(view: View, step: int) -> View:
     """A view with the channels side by side, (batch, groups, channels, ...), counted in chunks."""
     strides = [stride // step for stride in view.strides]

@@ -61,6 +61,12 @@ def unsuited(job: Job, precision: str) -> str | None:
     return None
 
 
+def merits(job: Job) -> str:
+    """What it is good for."""
+    m = tile_of(job.problem)
+    return f"F({m}x{m}, 3x3) takes {(3 * m) ** 2 / (m + 2) ** 2:g} times fewer products"
+
+
 def tile_of(problem: ConvProblem) -> int:
     """Outputs of a tile's side: 4, or 2 where more than half of the larger tiles' outputs would lie outside."""
     height, width = problem.output_size

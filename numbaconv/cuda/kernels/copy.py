@@ -5,7 +5,8 @@ Weights are packed with it, and inputs are brought into the order that tensor co
 
 from __future__ import annotations
 
-from ..shim import cuda, ops
+from ..operations import ops
+from ..shim import cuda
 
 load, store = ops.load, ops.store
 

@@ -5,17 +5,17 @@ Neighbouring threads compute neighbours in memory: columns of one channel, or ch
 
 from __future__ import annotations
 
-import functools
-
 from .. import geometry as at
 from .. import macros
-from ..shim import cuda, ops
+from ..compiling import factory
+from ..operations import ops
+from ..shim import cuda
 
 THREADS = 128
 u32 = ops.u32
 
 
-@functools.cache
+@factory
 def convolve(rows: int):
     """The kernel for columns of ``rows`` outputs."""
     zeros = ops.macro(macros.zeros, 2 * rows, count=2 * rows)

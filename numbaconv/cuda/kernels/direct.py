@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .. import geometry as at
-from ..shim import cuda, ops
+from ..operations import ops
+from ..shim import cuda
 
 load, store = ops.load, ops.store
 
@@ -11,20 +12,21 @@ load, store = ops.load, ops.store
 @cuda.jit(device=True)
 def source(position, size, extension):
     """Which cell of an axis is read at a position: the position itself inside; outside another one, or -1 for none."""
-    if 0 <= position < size:
-        return position
-    if extension == at.NEAREST:
-        return size - 1 if position > 0 else position * 0
-    if extension == at.WRAP:
-        return (position % size + size) % size
-    if extension == at.SYMMETRIC:
-        position = (position % (2 * size) + 2 * size) % (2 * size)
-        return position if position < size else 2 * size - 1 - position
-    if extension == at.MIRROR:
-        period = max(1, 2 * size - 2)
-        position = (position % period + period) % period
-        return position if position < size else period - position
-    return position * 0 - 1
+    cell = position
+    if position < 0 or position >= size:
+        cell = position * 0 - 1
+        if extension == at.NEAREST:
+            cell = (position > 0) * (size - 1)
+        elif extension == at.WRAP:
+            cell = (position % size + size) % size
+        elif extension != at.FILL:
+            # Back and forth: MIRROR does not repeat the cells at the edges.
+            repeats = position * 0 + (extension == at.SYMMETRIC)
+            period = max(1, 2 * size - 2 + 2 * repeats)
+            cell = (position % period + period) % period
+            if cell >= size:
+                cell = period - repeats - cell
+    return cell
 
 
 def convolve(x, w, bias, out, zero, fill, g):
@@ -61,23 +63,35 @@ def convolve(x, w, bias, out, zero, fill, g):
             value = load(bias, g[at.BIAS_START] + (group * g[at.FILTERS] + f) * g[at.BIAS_STRIDE], zero, 0)
         x_start = g[at.X_START] + n * g[at.X_BATCH] + group * g[at.X_GROUP]
         w_start = g[at.W_START] + group * g[at.W_GROUP] + f * g[at.W_FILTER]
-        for kd in range(g[at.KERNEL_D]):
+        kd = 0
+        while kd < g[at.KERNEL_D]:
             d = source(od * g[at.STRIDE_D] + kd * g[at.DILATION_D] - g[at.PAD_D], g[at.IN_D], g[at.EXTENSION])
-            for kh in range(g[at.KERNEL_H]):
+            kh = 0
+            while kh < g[at.KERNEL_H]:
                 h = source(oh * g[at.STRIDE_H] + kh * g[at.DILATION_H] - g[at.PAD_H], g[at.IN_H], g[at.EXTENSION])
-                for kw in range(g[at.KERNEL_W]):
+                kw = 0
+                while kw < g[at.KERNEL_W]:
                     column = ow * g[at.STRIDE_W] + kw * g[at.DILATION_W] - g[at.PAD_W]
                     column = source(column, g[at.IN_W], g[at.EXTENSION])
                     w_place = w_start + kd * g[at.W_D] + kh * g[at.W_H] + kw * g[at.W_W]
                     x_place = x_start + d * g[at.X_D] + h * g[at.X_H] + column * g[at.X_W]
-                    if d >= 0 and h >= 0 and column >= 0:
-                        for c in range(g[at.CHANNELS]):
-                            value += load(x, x_place + c * g[at.X_CHANNEL], zero, g[at.CONJUGATE_X]) * load(
-                                w, w_place + c * g[at.W_CHANNEL], zero, g[at.CONJUGATE_W]
-                            )
-                    elif g[at.FILLED]:
-                        for c in range(g[at.CHANNELS]):
-                            value += fill * load(w, w_place + c * g[at.W_CHANNEL], zero, g[at.CONJUGATE_W])
+                    inside = (d | h | column) >= 0
+                    # Two loops, one of which is empty: as branches of an if they cost registers.
+                    cells = inside * g[at.CHANNELS]
+                    filled = (not inside) * g[at.FILLED] * g[at.CHANNELS]
+                    c = 0
+                    while c < cells:
+                        value += load(x, x_place + c * g[at.X_CHANNEL], zero, g[at.CONJUGATE_X]) * load(
+                            w, w_place + c * g[at.W_CHANNEL], zero, g[at.CONJUGATE_W]
+                        )
+                        c += 1
+                    c = 0
+                    while c < filled:
+                        value += fill * load(w, w_place + c * g[at.W_CHANNEL], zero, g[at.CONJUGATE_W])
+                        c += 1
+                    kw += 1
+                kh += 1
+            kd += 1
         place = g[at.OUT_START] + n * g[at.OUT_BATCH] + group * g[at.OUT_GROUP] + f * g[at.OUT_FILTER]
         place += od * g[at.OUT_STRIDE_D] + oh * g[at.OUT_STRIDE_H] + ow * g[at.OUT_STRIDE_W]
         store(out, place, value, g[at.RELU])

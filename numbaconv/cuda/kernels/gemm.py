@@ -7,11 +7,11 @@ next pair is fetched into registers while the present one is multiplied, and one
 
 from __future__ import annotations
 
-import functools
-
 from .. import geometry as at
 from .. import macros
-from ..shim import cuda, ops
+from ..compiling import factory
+from ..operations import ops
+from ..shim import cuda
 
 DEPTH, PITCH = macros.DEPTH, macros.PITCH
 PIXELS = 128
@@ -25,7 +25,7 @@ keep_column = ops.macro(macros.keep_column)
 gathers = {False: ops.macro(macros.gather, 4), True: ops.macro(macros.gather4, 4)}
 
 
-@functools.cache
+@factory
 def convolve(rows: int, vectors: bool):
     """The kernel for ``rows`` filters of a thread, 4 or 8.
 

@@ -7,11 +7,11 @@ two are on their way while a third is multiplied.
 
 from __future__ import annotations
 
-import functools
-
 from .. import fragments, macros
 from .. import geometry as at
-from ..shim import cuda, ops
+from ..compiling import factory
+from ..operations import ops
+from ..shim import cuda
 
 TILE = fragments.ROWS
 CHUNKS = fragments.CHUNKS
@@ -30,7 +30,7 @@ wait_for_all = ops.macro(fragments.wait, groups=0)
 write = ops.macro(fragments.write_fragments)
 
 
-@functools.cache
+@factory
 def convolve(kind: str):
     """The kernel for "f16", "bf16" or "tf32"."""
     multiply = ops.macro(fragments.product, 64, kind=kind)

@@ -6,7 +6,6 @@ apart, each among those of the same number of all tiles: a matrix.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +13,9 @@ from ...kernels.blocking import WINOGRAD_POINTS
 from ...kernels.cook_toom import matrices
 from .. import geometry as at
 from .. import transforms
-from ..shim import cuda, ops
+from ..compiling import factory
+from ..operations import ops
+from ..shim import cuda
 
 THREADS = 128
 u32 = ops.u32
@@ -28,7 +29,7 @@ class Kernels(NamedTuple):
     output: Callable[..., None]
 
 
-@functools.cache
+@factory
 def transforms_of(m: int) -> Kernels:
     """The kernels for tiles of m x m outputs."""
     points = (0.0, *(sign * point for point in WINOGRAD_POINTS[m + 2] for sign in (1, -1)))
@@ -38,6 +39,7 @@ def transforms_of(m: int) -> Kernels:
     weight_tile = ops.macro(transforms.weight_tile, matrix=forth)
     input_tile = ops.macro(transforms.input_tile, matrix=data)
     output_tile = ops.macro(transforms.output_tile, matrix=back)
+    numbers = ops.macro(transforms.numbers, 3, integers=True)
 
     def weight(w, u, pitch, step, g):
         """u[i, g, c, f] = element i of the transform of w[g, f, c]; u has ``pitch`` filters in a row."""
@@ -57,16 +59,7 @@ def transforms_of(m: int) -> Kernels:
         index = u32(u32(u32(cuda.blockIdx.x) * u32(cuda.blockDim.x)) + u32(cuda.threadIdx.x))
         channels = g[at.CHANNELS]
         tiles = u32(u32(g[at.BATCH] * tiles_h) * tiles_w)
-        if lanes:
-            c = u32(index % channels)
-            t = u32(u32(index // channels) % tiles)
-            group = u32(u32(index // channels) // tiles)
-            to = u32(u32(u32(u32(group * tiles) + t) * channels) + c)
-        else:
-            t = u32(index % tiles)
-            c = u32(u32(index // tiles) % channels)
-            group = u32(u32(index // tiles) // channels)
-            to = u32(u32(u32(u32(group * channels) + c) * tiles) + t)
+        c, t, group = numbers(index, channels, tiles, lanes)
         if group >= g[at.GROUPS]:
             return
         row = u32(u32(u32(u32(t // tiles_w) % tiles_h) * u32(m)) - g[at.PAD_H])
@@ -74,7 +67,7 @@ def transforms_of(m: int) -> Kernels:
         image = u32(u32(t // tiles_w) // tiles_h)
         start = u32(u32(g[at.X_START] + u32(image * g[at.X_BATCH])) + u32(group * g[at.X_GROUP]))
         start = u32(start + u32(c * g[at.X_CHANNEL]))
-        input_tile(x, start, row, column, g[at.IN_H], g[at.IN_W], g[at.X_H], g[at.X_W], v, to, step)
+        input_tile(x, start, row, column, g[at.IN_H], g[at.IN_W], g[at.X_H], g[at.X_W], v, index, step)
 
     def output(products, out, bias, tiles_h, tiles_w, step, g):
         """out[n, g, f, ...] = bias[g, f] + the tiles of products[i, g, f, t], transformed back.
@@ -84,16 +77,7 @@ def transforms_of(m: int) -> Kernels:
         index = u32(u32(u32(cuda.blockIdx.x) * u32(cuda.blockDim.x)) + u32(cuda.threadIdx.x))
         filters = g[at.FILTERS]
         tiles = u32(u32(g[at.BATCH] * tiles_h) * tiles_w)
-        if g[at.FILTER_LANES]:
-            f = u32(index % filters)
-            t = u32(u32(index // filters) % tiles)
-            group = u32(u32(index // filters) // tiles)
-            place = u32(u32(u32(u32(group * tiles) + t) * filters) + f)
-        else:
-            t = u32(index % tiles)
-            f = u32(u32(index // tiles) % filters)
-            group = u32(u32(index // tiles) // filters)
-            place = u32(u32(u32(u32(group * filters) + f) * tiles) + t)
+        f, t, group = numbers(index, filters, tiles, g[at.FILTER_LANES])
         if group >= g[at.GROUPS]:
             return
         row = u32(u32(u32(t // tiles_w) % tiles_h) * u32(m))
@@ -103,7 +87,7 @@ def transforms_of(m: int) -> Kernels:
         to = u32(to + u32(f * g[at.OUT_FILTER]))
         offset = u32(g[at.BIAS_START] + u32(u32(u32(group * filters) + f) * g[at.BIAS_STRIDE]))
         output_tile(
-            products, place, step, out, to, g[at.OUT_STRIDE_H], g[at.OUT_STRIDE_W], row, column, g[at.OUT_H],
+            products, index, step, out, to, g[at.OUT_STRIDE_H], g[at.OUT_STRIDE_W], row, column, g[at.OUT_H],
             g[at.OUT_W], bias, offset, g[at.HAS_BIAS], g[at.RELU],
         )  # fmt: skip
 
