@@ -89,8 +89,6 @@ def input_adjoint(
             describe(problem.ndim, y[_cells(problem, stack[0].inputs)], part, offsets, options, problem.dtype)
     # Images at a time, so that what is kept apart stays small.
     images = max(1, APART_BYTES // max(1, out[0].nbytes)) if apart else problem.batch
-    if images < problem.batch and packs is None:
-        packs = {}
     for first in range(0, problem.batch, images):
         some = slice(first, first + images)
         results = []

@@ -1,5 +1,6 @@
 """The public functions, and SciPy's, inside @njit: the same bits as outside."""
 
+import ctypes
 import pathlib
 
 import hypothesis
@@ -13,7 +14,7 @@ from numba import njit
 
 import numbaconv as nc
 from numbaconv import numba_ext
-from numbaconv.algorithms import direct_channels, direct_pixels, im2col
+from numbaconv.algorithms import direct_channels, direct_pixels, im2col, winograd
 from numbaconv.planner import choose, rows
 from numbaconv.problem import conv_problem
 
@@ -185,19 +186,42 @@ def test_algorithms(algorithm):
     check_same(conv2d_last, x, w, algorithm, "nonsense")
 
 
-def test_without_winograd():
-    """Its transforms are compiled for each tile, by Python: inside, the best of the others is taken."""
+@njit
+def of_precision(x, w, dilation, algorithm, precision):
+    return nc.conv2d(x, w, None, 1, 2, dilation, algorithm=algorithm, precision=precision)
 
-    @njit
-    def inside(x, w, algorithm):
-        return nc.conv2d(x, w, algorithm=algorithm)
 
+@pytest.mark.parametrize("dtype", ["f4", pytest.param("f8", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", ["exact", "standard", "fast"])
+def test_winograd(precision, dtype):
+    """Every tile along one axis and along both, one, two and four runs of tiles in a vector."""
+    random = np.random.default_rng(0)
+    chosen = set()
+    for size in (3, 6, 12, 33):
+        for kernel in ((3, 3), (2, 2), (4, 4), (5, 5), (7, 7), (1, 4), (5, 1), (12, 3), (1, 2), (13, 1), (1, 1)):
+            x, w = numbers(random, (2, 16, size, size + 1), dtype), numbers(random, (9, 16, *kernel), dtype)
+            for algorithm, dilation in (("auto", 1), ("winograd", 1), ("winograd", 2)):
+                check_same(of_precision, x, w, dilation, algorithm, precision)
+            plan = nc.explain(x.shape, w.shape, padding=2, precision=precision, dtype=dtype) if size > 9 else None
+            chosen.add(plan and plan.algorithm)
+    assert ("winograd" in chosen) == (precision != "exact")
+
+
+def test_winograd_by_default():
+    """Calls without options ask for the transforms that they may take, of every function."""
     random = np.random.default_rng(0)
     x, w = numbers(random, (1, 64, 40, 40), "f4"), numbers(random, (64, 64, 3, 3), "f4")
     assert nc.explain(x.shape, w.shape).algorithm == "winograd"
-    np.testing.assert_array_equal(inside(x, w, "auto"), nc.conv2d(x, w, precision="exact"))
-    with pytest.raises(ValueError, match="'winograd' is not available inside @njit"):
-        inside(x, w, "winograd")
+    for function in (
+        lambda x, w: nc.conv2d(x, w),
+        lambda x, w: nc.conv1d(x[0], w[:, :, 0]),
+        lambda x, w: nc.conv_transpose2d(x, w, stride=2, padding=1),
+        lambda x, w: nc.grad.conv2d_input((1, 64, 42, 42), w, x),
+        lambda x, w: nc.grad.conv2d_weight(x, w.shape, x[:, :, :38, :38]),
+    ):
+        check_same(njit(function), x, w)
+    with pytest.raises(ValueError, match="'winograd' cannot serve this call"):
+        njit(lambda x, w: nc.conv2d(x, w, algorithm="winograd"))(x.astype(np.int32), w.astype(np.int32))
 
 
 @pytest.mark.slow
@@ -318,15 +342,21 @@ def test_taps_that_are_left_out(mode):
 @hypothesis.given(layers(2), st.sampled_from(("f4", "f8")), st.booleans())
 def test_tables_of_rows(arguments, dtype, last):
     """What is written as loops for compiled code is what the drivers' expressions give."""
-    from numbaconv.inside import library, tables
+    from numbaconv.inside import library, linking, tables
 
     library._share_drivers()
+    name = np.dtype(dtype).name
+    for need in (("kernels", name), ("winograd", name, "2", "all")):
+        linking.need(*need)()
+    kernels = ctypes.addressof(linking.table_of(library.kernels_symbol(name)))
     loops = {
         "im2col": lambda geometry, _: ROWS[0](geometry), "direct_pixels": lambda geometry, _: ROWS[1](geometry),
         "direct_channels": lambda *both: ROWS[2](*both),
+        "winograd": lambda geometry, _: ROWS[3](geometry, kernels),
     }  # fmt: skip
     if not ROWS:
-        ROWS.extend(njit(function) for function in (tables.im2col_rows, tables.pixels_rows, tables.channels_rows))
+        drivers = (tables.im2col_rows, tables.pixels_rows, tables.channels_rows, tables.winograd_rows)
+        ROWS.extend(njit(function) for function in drivers)
     x, w, _, stride, padding, dilation, groups, mode = arguments
     shape = np.moveaxis(x, 1, -1).shape if last else x.shape
     try:
@@ -337,7 +367,7 @@ def test_tables_of_rows(arguments, dtype, last):
     except ValueError:
         hypothesis.reject()
     hypothesis.assume(problem.depth > 0 and 0 not in problem.output_shape)
-    for module in (im2col, direct_channels, direct_pixels):
+    for module in (im2col, direct_channels, direct_pixels, winograd):
         if module.unsupported(problem) is None:
             name = module.__name__.rsplit(".", 1)[1]
             plan = choose(problem, name)

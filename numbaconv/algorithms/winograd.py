@@ -268,20 +268,28 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
 
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Row k of a transformed block, k * NR; the places of untransformed cells by (c, kd, kh, kw); addresses."""
-    from ..kernels import winograd_simd as simd
-
     nr = geometry[at.NR]
     sizes = (geometry[at.CHANNELS], *geometry[at.KERNEL_D : at.KERNEL_W + 1])
     c, d, h, w = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
     plain = (d * geometry[at.CHANNELS] + c) * geometry[at.PLAIN_STEP] + h * geometry[at.PLAIN_PITCH] + w
-    high, wide = (simd.Tile(geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))
-    dtype = f"float{8 * itemsize}"
-    functions = [
-        simd.input_transform(high, wide, geometry[at.RUN_GROUPS], dtype),
-        simd.weight_transform(high, wide, dtype),
-        simd.output_transform(high, wide, dtype),
-    ]
+    high, wide = ((geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))
+    functions = transforms(high, wide, geometry[at.RUN_GROUPS], f"float{8 * itemsize}")
     return np.concatenate([np.arange(_depth(geometry), dtype=np.int64) * nr, plain.reshape(-1), functions])
+
+
+def transforms(high: tuple[int, int], wide: tuple[int, int], groups: int, dtype: str) -> tuple[int, int, int]:
+    """The addresses of the functions that transform inputs, in ``groups`` runs of tiles, weights and outputs.
+
+    F(m, r) along the height and along the width are pairs (m, r).
+    """
+    from ..kernels import winograd_simd as simd
+
+    tiles = simd.Tile(*high), simd.Tile(*wide)
+    return (
+        simd.input_transform(*tiles, groups, dtype),
+        simd.weight_transform(*tiles, dtype),
+        simd.output_transform(*tiles, dtype),
+    )
 
 
 def name(geometry: MutableSequence[int]) -> str:

@@ -8,7 +8,7 @@ One mechanism serves every function. A caller's compiled code (:mod:`.passing`, 
 validates them and works out the result's shape, allocates the result, and calls another host function that plans the
 call and runs the kernels. Host functions take one address, serve every dtype, and are compiled once, as are the
 kernels: the drivers' own cost models and blocking are compiled into them, so that the same algorithm is chosen and the
-same bits come out as outside; Winograd is left out, whose transforms are compiled for a problem's tile, by Python. What
+same bits come out as outside; Winograd's transforms are made ready for all tiles that a call may take. What
 does the work are the functions that :mod:`numbaconv.execute` calls by their addresses. Callers find both by the names
 of symbols (:mod:`.linking`), so that no address is baked into what Numba caches, and a call adds milliseconds to what a
 caller takes to compile.

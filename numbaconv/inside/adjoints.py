@@ -16,7 +16,7 @@ from ..input_adjoint import APART_BYTES, LARGEST_APART, LEAST_APART
 from ..kernels import geometry as at
 from ..runtime import host
 from . import slots
-from .convolution import fill_with_bias
+from .convolution import check_served, fill_with_bias
 from .folding import fold, folding_pays
 from .linking import call_kernel, pointer, vector_at
 from .memory import copy_cells, copy_numbers, count_of, dense_strides
@@ -147,6 +147,11 @@ def input_adjoint(place):
         fill_result(p)
     if p[slots.FILTERS] == 0:
         return
+    for number in range(stacks):  # the algorithm asked for must serve all phases, or none is computed
+        q = p[: slots.PROBLEM].copy()
+        for axis in range(3):
+            q[slots.KERNEL + axis], q[slots.STEP + axis] = phases[leader[number], axis, TAPS], 1
+        check_served(q)
     images = max(1, APART_BYTES // max(1, one_image)) if apart else p[slots.BATCH]
     for number in range(stacks):
         one = phases[leader[number]]

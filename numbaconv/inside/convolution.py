@@ -11,10 +11,10 @@ import math
 import numpy as np
 from numba.extending import register_jitable
 
-from ..algorithms import direct_channels, direct_pixels, im2col
+from ..algorithms import direct_channels, direct_pixels, im2col, winograd
 from ..kernels import geometry as at
 from ..kernels.blocking import LINE, PACK_SCRATCH
-from ..planner import ALGORITHMS, CANDIDATES, PARALLEL_PACKING, SERIAL_COST
+from ..planner import ALGORITHMS, CANDIDATES, PARALLEL_PACKING, PRECISIONS, SERIAL_COST
 from ..runtime import host
 from . import slots
 from .linking import (
@@ -31,13 +31,14 @@ from .linking import (
     vector_at,
 )
 from .memory import copy_cells, copy_numbers, count_of, dense_strides, extent, fits, is_dense
-from .tables import channels_rows, im2col_rows, pixels_rows
+from .tables import channels_rows, im2col_rows, pixels_rows, winograd_rows
 
 WINOGRAD, IM2COL, CHANNELS, PIXELS = (CANDIDATES.index(f"{name}") for name in (
     "winograd", "im2col", "direct_channels", "direct_pixels",
 ))  # fmt: skip
 AUTO, ONLY_DIRECT, ONLY_IM2COL, ONLY_WINOGRAD, ONLY_CHANNELS, ONLY_PIXELS = range(6)
 assert ALGORITHMS == ("auto", "direct", "im2col", "winograd", "direct_channels", "direct_pixels")  # noqa: S101
+EXACT, FAST = PRECISIONS.index("exact"), PRECISIONS.index("fast")
 
 
 @register_jitable
@@ -90,6 +91,24 @@ def fill_geometry(p, geometry):
 
 
 @register_jitable
+def winograd_serves(p):
+    """As :func:`numbaconv.algorithms.winograd.unsupported`; "exact" does not allow it."""
+    if p[slots.FLOATS] == 0 or p[slots.PRECISION] == EXACT or p[slots.STEP + 1] != 1 or p[slots.STEP + 2] != 1:
+        return False
+    return 1 < max(p[slots.KERNEL + 1], p[slots.KERNEL + 2]) <= winograd.LONGEST
+
+
+@register_jitable
+def check_served(p):
+    """Raise an error where the algorithm that is asked for cannot serve a problem."""
+    if p[slots.ALGORITHM] == ONLY_WINOGRAD and not winograd_serves(p):
+        raise ValueError(
+            "algorithm 'winograd' cannot serve this call: it needs floating-point numbers, a precision other than "
+            "'exact', stride 1 along height and width, and 2 to 12 taps along at least one of them, none with more"
+        )
+
+
+@register_jitable
 def asked_for(algorithm, candidate):
     """Whether a candidate may serve where this algorithm is asked for."""
     if algorithm == AUTO:
@@ -99,23 +118,30 @@ def asked_for(algorithm, candidate):
     if algorithm == ONLY_IM2COL:
         return candidate == IM2COL
     if algorithm == ONLY_WINOGRAD:
-        return False
+        return candidate == WINOGRAD
     return candidate == (CHANNELS if algorithm == ONLY_CHANNELS else PIXELS)
 
 
 @register_jitable
 def choose(p, geometry):
-    """As :func:`numbaconv.planner.choose`: (the candidate or -1, its cost without packing); fill the blocking.
+    """As :func:`numbaconv.planner.choose`: (the candidate, its cost without packing); fill the blocking.
 
-    Without Winograd, and what was measured of single problems.
+    Without what was measured of single problems.
     """
+    only = p[slots.ALGORITHM] == ONLY_WINOGRAD
+    lenient = at.TILES_STANDARD if only else at.TILES_ACCURATE
+    geometry[at.LENIENCY] = at.TILES_ALL if p[slots.PRECISION] == FAST else lenient
+    geometry[at.REPACKED] = 1
     itemsize = p[slots.BYTES]
     factors = p[slots.KERNELS] + 8 * slots.FACTORS
     chosen, least, cost = -1, math.inf, 0.0
     for candidate in range(len(CANDIDATES)):
-        if candidate == WINOGRAD or not asked_for(p[slots.ALGORITHM], candidate):
+        if not asked_for(p[slots.ALGORITHM], candidate) or (candidate == WINOGRAD and not winograd_serves(p)):
             continue
-        if candidate == IM2COL:
+        if candidate == WINOGRAD:
+            packing = winograd.pack_cost(geometry, itemsize)
+            running = winograd.cost(geometry, itemsize)
+        elif candidate == IM2COL:
             packing = im2col.pack_cost(geometry, itemsize)
             running = im2col.cost(geometry, itemsize)
         elif candidate == CHANNELS:
@@ -128,7 +154,9 @@ def choose(p, geometry):
         expected = total * load(factors + 8 * candidate, 0.0)
         if expected < least:
             chosen, least, cost = candidate, expected, total - packing
-    if chosen == IM2COL:
+    if chosen == WINOGRAD:
+        winograd.block(geometry, itemsize)
+    elif chosen == IM2COL:
         im2col.block(geometry, itemsize)
     elif chosen == CHANNELS:
         direct_channels.block(geometry, itemsize)
@@ -138,8 +166,10 @@ def choose(p, geometry):
 
 
 @register_jitable
-def rows_of(candidate, geometry, itemsize):
-    """As :func:`numbaconv.planner.rows`."""
+def rows_of(candidate, geometry, itemsize, kernels):
+    """As :func:`numbaconv.planner.rows`; ``kernels`` is the address of the table of kernels."""
+    if candidate == WINOGRAD:
+        return winograd_rows(geometry, kernels)
     if candidate == IM2COL:
         return im2col_rows(geometry)
     if candidate == CHANNELS:
@@ -261,9 +291,8 @@ def run(p):
         return
     geometry = np.empty(at.LENGTH, np.int64)
     fill_geometry(p, geometry)
+    check_served(p)
     candidate, cost = choose(p, geometry)
-    if candidate < 0:
-        raise ValueError("algorithm 'winograd' is not available inside @njit")
 
     x_copy = y_copy = w_copy = b_copy = np.empty(0, np.uint8)
     if not taken(p, width, slots.X, x_shape[2:]):
@@ -301,7 +330,7 @@ def run(p):
     x_memory = lay_out(p, geometry, slots.X, x_shape, at.X_START, at.X_BATCH)
     y_memory = lay_out(p, geometry, slots.Y, y_shape, at.OUT_START, at.OUT_BATCH)
     geometry[at.OUT_DENSE] = int(pixels_dense(geometry))
-    rows = rows_of(candidate, geometry, width)
+    rows = rows_of(candidate, geometry, width, p[slots.KERNELS])
     kernels = vector_at(p[slots.KERNELS], slots.KERNELS_LENGTH)
     functions = slots.FUNCTIONS + slots.FUNCTIONS_OF_CANDIDATE * candidate
     if geometry[at.LANE_FILTERS] != 0:

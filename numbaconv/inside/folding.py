@@ -28,10 +28,11 @@ def folding_pays(p):
         return False
     if taps == 1 or pixels == 0 or filters == 0:
         return False
-    overlapping = False
+    overlapping, phases = False, False
     for axis in range(3):
         overlapping = overlapping or p[slots.KERNEL + axis] != p[slots.STEP + axis]
-    few = pixels <= PIXELS_FOLDED * filters or channels <= FILTERS_FOLDED
+        phases = phases or p[slots.STEP + axis] > 1
+    few = (phases and pixels <= PIXELS_FOLDED * filters) or channels <= FILTERS_FOLDED
     return overlapping and few and channels * taps * given <= APART_BYTES // p[slots.BYTES]
 
 

@@ -10,7 +10,7 @@ from numba import types
 from numba.core.errors import TypingError
 
 from . import gradients, layers
-from .linking import need
+from .linking import Need, need
 from .overloads import (
     Body,
     Computed,
@@ -80,7 +80,7 @@ def _body(
     names = {argument: cast(body, argument, dtypes[argument], computed.passed) for argument in dtypes}
     arguments = [names.get(argument, argument) for argument in kinds if argument != "dtype"]
     first, second = (need("host", f"{places.stem}_{stage}") for stage in ("shape", "run"))
-    needs = computed.needs()
+    needs = (*computed.needs(), *_winograd(ndim, kinds, computed))
     body.line(
         f"place = start(({', '.join(arguments)}))",
         start=begin(first.details[0], places.words, (first, *needs), computed.settings(ndim), places.settings),
@@ -96,6 +96,18 @@ def _body(
     )
     computed.finish(body, relu, out)
     return body
+
+
+def _winograd(ndim: int, kinds: Kinds, computed: Computed) -> tuple[Need, ...]:
+    """What Winograd needs, where a call may take it."""
+    algorithm, precision = (
+        kinds[name].literal_value if isinstance(kinds[name], types.StringLiteral) else None
+        for name in ("algorithm", "precision")
+    )
+    if computed.kernels.kind != "f" or precision == "exact" or algorithm not in (None, "auto", "winograd"):
+        return ()
+    tiles = "standard" if precision == "standard" else "all"
+    return (need("winograd", computed.kernels.name, "1" if ndim == 1 else "2", tiles),)
 
 
 def gradient(ndim: int, of: str, kinds: Kinds) -> Body:

@@ -13,12 +13,14 @@ from numba import types
 from numba.extending import register_jitable
 
 from .. import runtime, store
-from ..algorithms import direct_channels, direct_pixels, im2col, image, sharing
+from ..algorithms import direct_channels, direct_pixels, im2col, image, sharing, winograd
 from ..execute import functions
 from ..kernels import arrange, blocking, tasks
 from ..kernels import geometry as at
 from ..planner import CANDIDATES
-from .linking import define, define_table, need
+from . import slots
+from .linking import define, define_table, need, table_of
+from .tables import transforms_at
 
 #: Host functions by their names: where they are, and which other ones they call. Each takes one address.
 HOSTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -44,7 +46,9 @@ HOSTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 
 def make(kind: str, details: tuple[str, ...]) -> None:
     """Compile, or load from the cache, what a need is for, and define its symbol."""
-    makers: dict[str, Callable[..., None]] = {"host": _host, "kernels": _kernels, "functions": _functions}
+    makers: dict[str, Callable[..., None]] = {
+        "host": _host, "kernels": _kernels, "winograd": _winograd, "functions": _functions,
+    }  # fmt: skip
     makers[kind](*details)
 
 
@@ -61,12 +65,12 @@ def kernels_symbol(dtype: str) -> str:
 @functools.cache
 def _share_drivers() -> None:
     """Let Numba compile the drivers' functions where they are called."""
-    for module in (sharing, direct_channels, direct_pixels, im2col, image, blocking):
+    for module in (sharing, direct_channels, direct_pixels, im2col, winograd, image, blocking):
         for name, function in vars(module).items():
             if (
                 inspect.isfunction(function)
                 and function.__module__ == module.__name__
-                and name not in ("unsupported", "rows", "kernels")
+                and name not in ("unsupported", "rows", "kernels", "transforms", "name")
             ):
                 register_jitable(function)
 
@@ -96,11 +100,36 @@ def _kernels(dtype: str) -> None:
         for filters in (0, 1):
             geometry = [0] * at.LENGTH
             geometry[at.LANE_FILTERS] = filters
-            # Winograd's transforms are compiled for the tile that a problem has: not without Python.
+            # Winograd's are filled in where they are needed.
             words += (0, 0) if candidate == "winograd" else functions(candidate, geometry, dtype)
     machine = store.machine()
     words += [struct.unpack("q", struct.pack("d", machine.factor(candidate)))[0] for candidate in CANDIDATES]
+    words += [0] * (slots.KERNELS_LENGTH - len(words))
     define_table(kernels_symbol(dtype), words)
+
+
+def _winograd(dtype: str, dimensions: str, tiles: str) -> None:
+    """Add Winograd's functions to the table of a dtype's kernels: its transforms of every tile that a call may take.
+
+    What tile a call takes is known when it runs, and then nothing can be compiled: that takes the GIL, which the thread
+    that waits for the end of a ``prange`` loop holds. ``dimensions``: "1" where kernels have one row; ``tiles``:
+    "standard" without those that only ``precision="fast"`` takes.
+    """
+    need("kernels", dtype)()
+    table = table_of(kernels_symbol(dtype))
+    place = slots.FUNCTIONS + slots.FUNCTIONS_OF_CANDIDATE * CANDIDATES.index("winograd")
+    # Twice: the slot that tells direct summation's two pairs apart holds a size of Winograd's.
+    table[place : place + 4] = 2 * functions("winograd", [0] * at.LENGTH, dtype)
+    one = (1, 1)
+    for number, (m, r, one_axis, two_axes) in enumerate(winograd.TILES):
+        tile = (m, r)
+        for axes, (high, wide) in enumerate(((tile, one), (one, tile), (tile, tile))):
+            accurate = (two_axes if axes == 2 else one_axis) > 0
+            if (dimensions == "1" and axes != 1) or (tiles == "standard" and not accurate):
+                continue
+            for groups in (1, 2, 4):
+                place = transforms_at(number, axes, groups)
+                table[place : place + 3] = winograd.transforms(high, wide, groups, dtype)
 
 
 def functions_symbol(x: str, sums: str, rule: str, y: str) -> str:

@@ -82,7 +82,7 @@ def _make(kind: str, details: tuple[str, ...]) -> None:
     library.make(kind, details)
 
 
-_kept: list[Any] = []
+_tables: dict[str, Any] = {}
 
 
 def define(name: str, address: int) -> None:
@@ -92,9 +92,13 @@ def define(name: str, address: int) -> None:
 
 def define_table(name: str, addresses: list[int]) -> None:
     """Let ``name`` stand for the place of a table, which lives as long as the process."""
-    table = (ctypes.c_int64 * len(addresses))(*addresses)
-    _kept.append(table)
+    table = _tables[name] = (ctypes.c_int64 * len(addresses))(*addresses)
     define(name, ctypes.addressof(table))
+
+
+def table_of(name: str) -> Any:
+    """The table that a name stands for, to be changed."""
+    return _tables[name]
 
 
 _state = (ctypes.c_int64 * STATE_LENGTH)(1, 0, 0)

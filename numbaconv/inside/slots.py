@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from ..algorithms.winograd import TILES
 from ..planner import CANDIDATES
 
 # A record.
@@ -86,7 +87,11 @@ FUNCTIONS: Final = 4
 FUNCTIONS_OF_CANDIDATE: Final = 4
 #: For each candidate how many times as long as its cost model says it takes.
 FACTORS: Final = FUNCTIONS + FUNCTIONS_OF_CANDIDATE * len(CANDIDATES)
-KERNELS_LENGTH: Final = FACTORS + len(CANDIDATES)
+#: For each of Winograd's tiles, along the height, the width and both, and for 1, 2 and 4 runs of tiles in a vector, the
+#: functions that transform inputs, weights and outputs.
+TRANSFORMS: Final = FACTORS + len(CANDIDATES)
+TRANSFORMS_OF_TILE: Final = 27
+KERNELS_LENGTH: Final = TRANSFORMS + TRANSFORMS_OF_TILE * len(TILES)
 
 
 def packed(name: str) -> tuple[int, int]:

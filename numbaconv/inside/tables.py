@@ -11,6 +11,8 @@ from numba.extending import register_jitable
 from ..algorithms.sharing import taps
 from ..kernels import geometry as at
 from ..kernels.blocking import CHANNEL_TILE_PIXELS, RUNS, VECTOR_BYTES
+from . import slots
+from .linking import load
 
 #: Lengths of the runs of taps that a kernel row is cut into.
 LENGTHS = (*RUNS, 1)
@@ -29,6 +31,36 @@ def multiples(count, step):
 def im2col_rows(geometry):
     """As :func:`numbaconv.algorithms.im2col.rows`."""
     return multiples(geometry[at.CHANNEL_BLOCK] * taps(geometry), geometry[at.PITCH])
+
+
+@register_jitable
+def transforms_at(number, axes, groups):
+    """Where in a table of kernels the transforms of a tile lie; ``axes``: 0 height, 1 width, 2 both."""
+    return slots.TRANSFORMS + slots.TRANSFORMS_OF_TILE * number + 9 * axes + 3 * (groups // 2)
+
+
+@register_jitable
+def winograd_rows(geometry, kernels):
+    """As :func:`numbaconv.algorithms.winograd.rows`; ``kernels`` is the address of the table of kernels."""
+    nr, channels, depth = geometry[at.NR], geometry[at.CHANNELS], geometry[at.KERNEL_D]
+    height, width = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
+    line, plane = geometry[at.PLAIN_PITCH], geometry[at.PLAIN_STEP]
+    functions = geometry[at.FUNCTIONS]
+    table = np.empty(functions + 3, np.int64)
+    i = functions - channels * depth * height * width
+    for k in range(i):
+        table[k] = k * nr
+    for c in range(channels):
+        for d in range(depth):
+            for h in range(height):
+                for w in range(width):
+                    table[i] = (d * channels + c) * plane + h * line + w
+                    i += 1
+    axes = 0 if width == 1 else 1 if height == 1 else 2
+    place = transforms_at(geometry[at.TRANSFORM] - 1, axes, geometry[at.RUN_GROUPS])
+    for i in range(3):
+        table[functions + i] = load(kernels + 8 * (place + i), np.int64(0))
+    return table
 
 
 @register_jitable
