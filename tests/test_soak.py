@@ -11,7 +11,7 @@ SECONDS = float(os.environ.get("NUMBACONV_SOAK", "60"))
 
 #: Small integers: sums are exact, whatever their order. Those of Winograd, transforms and outer products are not.
 PROGRAM = """
-import concurrent.futures, os, sys, time
+import concurrent.futures, ctypes, gc, os, sys, time
 import numpy as np
 from scipy import signal
 import accuracy, naive
@@ -23,7 +23,13 @@ SECONDS = float(sys.argv[1])
 PROBLEMS = 500  # as many different ones: what is remembered of calls is bounded, but not small
 start = time.monotonic()
 
+libc = ctypes.CDLL(None)
+
 def rss():
+    # What the allocator has got back and keeps, more or less of it from one moment to the next, is no leak.
+    gc.collect()
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
