@@ -1,6 +1,7 @@
 """How long a new process takes to its first result, and how much it compiles: each question in a process of its own.
 
-Run as a script it is that process: ``python benchmarks/start.py "conv2d winograd"`` imports, calls and prints.
+``python benchmarks/start.py`` asks all of them and prints a table; with a name, ``python benchmarks/start.py "conv2d
+winograd"``, it is that process: it imports, calls and prints.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import sys  # noqa: E402
 import tempfile  # noqa: E402
 from typing import Any, Final, NamedTuple  # noqa: E402
 
-#: name: (input, weight, algorithm) of ``conv2d`` with padding 1.
+#: name: (input, weight, algorithm) of ``conv2d`` with padding "same".
 CONV2D: Final = {
-    "conv2d small": ((1, 1, 32, 32), (8, 1, 3, 3), "auto"),
+    "conv2d 8x8": ((1, 1, 8, 8), (1, 1, 3, 3), "auto"),
+    "conv2d 1x1": ((1, 64, 56, 56), (256, 64, 1, 1), "auto"),
     "conv2d direct": ((1, 64, 56, 56), (64, 64, 3, 3), "direct"),
     "conv2d im2col": ((1, 64, 56, 56), (64, 64, 3, 3), "im2col"),
     "conv2d winograd": ((1, 64, 56, 56), (64, 64, 3, 3), "winograd"),
@@ -28,6 +30,8 @@ CONV2D: Final = {
 FIRST_CALLS: Final = (*CONV2D, "signal.convolve2d")
 #: The same call of other libraries, where they are installed.
 PEERS: Final = {"torch.nn.functional.conv2d": "torch", "scipy.signal.convolve2d": "scipy"}
+#: What ``signal.convolve2d`` convolves with 3 x 3 taps.
+IMAGE: Final = (1080, 1920)
 #: The least that any cached Numba function costs.
 TRIVIAL: Final = "a cached njit function"
 
@@ -54,8 +58,8 @@ def _peer(name: str) -> First:
         import scipy.signal
 
         imported = time.perf_counter()
-        total = scipy.signal.convolve2d(np.ones((512, 512), np.float32), np.ones((3, 3), np.float32)).sum()
-        assert total == 9 * 512 * 512
+        y = scipy.signal.convolve2d(np.ones(IMAGE, np.float32), np.ones((3, 3), np.float32))
+        assert y[5, 5] == 9
     return First(imported - START, time.perf_counter() - START, 0)
 
 
@@ -79,13 +83,13 @@ def _call(name: str) -> First:
 
             imported = time.perf_counter()
             if name == "signal.convolve2d":
-                total = numbaconv.signal.convolve2d(np.ones((512, 512), np.float32), np.ones((3, 3), np.float32)).sum()
-                assert total == 9 * 512 * 512
+                y = numbaconv.signal.convolve2d(np.ones(IMAGE, np.float32), np.ones((3, 3), np.float32))
+                assert y[5, 5] == 9
             else:
                 shape, weight, algorithm = CONV2D[name]
                 x, w = np.ones(shape, np.float32), np.ones(weight, np.float32)
-                y = numbaconv.conv2d(x, w, padding=1, algorithm=algorithm)
-                assert abs(y[0, 0, 5, 5] - 9 * shape[1]) < 1e-3
+                y = numbaconv.conv2d(x, w, padding="same", algorithm=algorithm)
+                assert abs(y[0, 0, 5, 5] - w[0].size) < 1e-3
         end = time.perf_counter()
     return First(imported - START, end - START, sum(record.is_start for _, record in recorder.buffer))
 
@@ -114,5 +118,17 @@ def measure_starts(repeats: int = 3) -> dict[str, Any]:
     return found
 
 
+def main() -> None:
+    found = measure_starts()
+    least = found[TRIVIAL]["filled"]["seconds"]
+    print(f"{'first result, seconds':28}{'empty cache':>13}{'filled':>9}{'beyond njit':>13}{'functions':>11}")
+    for name, times in found.items():
+        empty, filled = times["empty"]["seconds"], times["filled"]["seconds"]
+        print(f"{name:28}{empty:13.2f}{filled:9.2f}{filled - least:13.2f}{times['empty']['compiled']:11}")
+
+
 if __name__ == "__main__":
-    print(json.dumps((_peer if sys.argv[1] in PEERS else _call)(sys.argv[1])))
+    if len(sys.argv) == 1:
+        main()
+    else:
+        print(json.dumps((_peer if sys.argv[1] in PEERS else _call)(sys.argv[1])))

@@ -33,13 +33,14 @@ def amplification(tile):
     return float((output @ (weight.max(1) * data.sum(1))).max())
 
 
-def winograd_bound(x, w, bias, dtype, arguments, precision="standard"):
+def winograd_bound(x, w, bias, dtype, arguments, precision="standard", algorithm="winograd"):
     """Winograd's promise, |error| <= c * eps * max|tile| * sum|w|: small beside the tile, not beside the output.
 
-    c is the amplification of the tile that the plan has; ``max|tile|`` is the largest input under it.
+    c is the amplification of the tile that the plan has; ``max|tile|`` is the largest input under it. ``algorithm`` is
+    what the call asked for: "auto" takes more accurate tiles than "winograd".
     """
     channels_last = arguments["data_format"].endswith("C")
-    geometry = nc.explain(x, w, bias, **arguments, algorithm="winograd", precision=precision).geometry
+    geometry = nc.explain(x, w, bias, **arguments, algorithm=algorithm, precision=precision).geometry
     ndim, kernel = w.ndim - 2, w.shape[2:]
     # Along the depth, every tap is a piece of its own.
     tiles = [Tile(1, 1), *(Tile(geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))][-ndim:]

@@ -31,7 +31,8 @@ class Guarded:
 
     def __init__(self, pages):
         self.size = pages * PAGE
-        self.memory = mmap.mmap(-1, self.size + 2 * PAGE)
+        # Private: a forked child would write into what its parent reads.
+        self.memory = mmap.mmap(-1, self.size + 2 * PAGE, flags=mmap.MAP_PRIVATE)
         libc = ctypes.CDLL(None, use_errno=True)
         first = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         for guard in (first, first + PAGE + self.size):

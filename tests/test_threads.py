@@ -100,6 +100,33 @@ assert [os.waitpid(child, 0)[1] for child in children] == [0] * 3
 thread.join()
 assert call(np.int64)
 """
+#: Forks while another thread starts Numba's threads, or disposes of compiled code: both hold a lock for that long.
+LOCKED = """
+import os, signal, threading, time
+import llvmlite.binding as llvm
+import numpy as np
+from numba.np.ufunc import parallel
+import numbaconv as nc
+def call():
+    x, w = np.ones((1, 8, 60, 60), np.float32), np.ones((16, 8, 3, 3), np.float32)
+    return bool((nc.conv2d(x, w, algorithm="im2col") == 72).all())
+def hold():
+    with lock:
+        held.set()
+        time.sleep(0.5)
+for lock in (parallel._backend_init_thread_lock, llvm.ffi.lib._lock):
+    held = threading.Event()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os._exit(0 if call() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
+assert call()
+"""
 #: A child of a parent that has not used threads starts its own.
 FRESH = """
 import os, mixture
@@ -157,7 +184,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 
 @needs_fork
-@pytest.mark.parametrize("program", [FORKS, BUSY, FRESH], ids=["forks", "busy", "fresh"])
+@pytest.mark.parametrize("program", [FORKS, BUSY, LOCKED, FRESH], ids=["forks", "busy", "locked", "fresh"])
 def test_children(program, run_on_layer):
     """GNU OpenMP ends a forked child that starts threads after its parent did."""
     run_on_layer(program)

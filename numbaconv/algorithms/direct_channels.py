@@ -10,19 +10,27 @@ import numpy as np
 from ..kernels import geometry as at
 from ..kernels.blocking import BLOCK_BYTES, CHANNEL_TILE_PIXELS, DEPTH_BLOCK, PACK_SCRATCH, RUNS, VECTOR_BYTES
 from ..problem import ConvProblem
-from .sharing import FEWEST_SHARED, FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
+from .sharing import (
+    COPY_VECTOR,
+    FEWEST_SHARED,
+    FEWEST_TASKS,
+    ceil_div,
+    far_read,
+    far_run,
+    lay_out,
+    page,
+    taps,
+    use_tile,
+)
 
 #: Tiles that are summed before they are stored: 7 * 16 pixels fill whole vectors, and their sums half of the L1 cache.
 CHUNK_TILES = 16
-#: In vector multiply-adds: to start copying a row, to copy a vector of it, to transpose and store a square of
-#: lanes x lanes elements, to start a tile, to spread a vector over groups. And how much longer a multiply-add takes
-#: that loads its own vector of the input.
-COPY_ROW = 10
-COPY_VECTOR = 3
-TRANSPOSITION = 80
-TILE = 60
+#: In vector multiply-adds: to start copying a row, to transpose and store a square of lanes x lanes elements, to start
+#: a tile, to spread a vector over groups.
+COPY_ROW = 11
+TRANSPOSITION = 117
+TILE = 19
 SPREAD = 2
-LANEWISE = 1.15
 #: Bytes of weights from which, and of all strips up to which, tasks pack the weights that they need, and bytes of
 #: panels that they pack at a time. With 8 and 33 MB calls took 0.75 to 0.85 times as long, with 4 MB, which the L3
 #: cache holds, as long or longer (Zen 4, 1 MiB of L2 and 32 of L3).
@@ -115,6 +123,25 @@ def _depths(geometry: MutableSequence[int], itemsize: int, lines: int, columns: 
     return min(most, ceil_div(depths, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS)
 
 
+def _seen(geometry: MutableSequence[int]) -> float:
+    """The part of all kernel rows that is summed: those that lie in padding of zeros for a whole tile are left out."""
+    size, step, height = geometry[at.OUT_H], geometry[at.STRIDE_H], geometry[at.KERNEL_H]
+    if geometry[at.PAD_MODE] != at.PAD_ZEROS or height == 1:
+        return 1.0
+    others = 0 if geometry[at.OUT_W] >= CHANNEL_TILE_PIXELS else (CHANNEL_TILE_PIXELS - 1) // geometry[at.OUT_W]
+    left_out = 0
+    line = min(size - 1, others)
+    while line < size and line * step < geometry[at.PAD_H]:
+        left_out += min(height - 1, ceil_div(geometry[at.PAD_H] - line * step, geometry[at.DILATION_H]))
+        line += 1
+    line = max(0, size - 1 - others)
+    room = geometry[at.IN_H] - 1 + geometry[at.PAD_H] - _reach(geometry, 1)
+    while line >= 0 and line * step > room:
+        left_out += min(height - 1, ceil_div(line * step - room, geometry[at.DILATION_H]))
+        line -= 1
+    return 1 - min(left_out, size * (height - 1)) / (size * height)
+
+
 def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     """Multiply-adds of whole register tiles, the copies into strips, and the transpositions."""
     lanes = VECTOR_BYTES // itemsize
@@ -123,22 +150,26 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     blocks = geometry[at.BATCH] * ceil_div(geometry[at.OUT_D], depths) * ceil_div(geometry[at.OUT_H], lines)
     blocks *= ceil_div(geometry[at.OUT_W], columns)
     pixels = ceil_div(depths * lines * columns, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS
-    depth = geometry[at.CHANNELS] * taps(geometry)
+    depth = geometry[at.CHANNELS] * taps(geometry) * _seen(geometry)
     copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * depths * _strip_rows(geometry, lines)
     squares = ceil_div(depths * lines * columns, lanes) * TRANSPOSITION
+    far = far_read(geometry, itemsize)
     if _lanewise(geometry, itemsize):
         panels = ceil_div(geometry[at.GROUPS] * geometry[at.FILTERS], lanes)
         transposed = ceil_div(_pitch(geometry, columns), lanes)
         copies = copied * (COPY_ROW + TRANSPOSITION * transposed)
         if _spread(geometry, itemsize):
             copies = copies // geometry[at.CHANNELS] + copied * transposed * lanes * SPREAD
-        return blocks * panels * (pixels * depth * LANEWISE + copies + squares)
+        return far + blocks * panels * (pixels * depth + copies + squares)
     mr = _tile(geometry, itemsize)
     panels = ceil_div(geometry[at.FILTERS], mr)
     vectors = panels * mr // lanes
     starts = panels * (pixels // CHANNEL_TILE_PIXELS) * TILE
-    copies = copied * (COPY_ROW + COPY_VECTOR * ceil_div(_pitch(geometry, columns), lanes))
-    return float(blocks * geometry[at.GROUPS] * (vectors * (pixels * depth + squares) + copies + starts))
+    row = COPY_ROW + page(geometry, itemsize, geometry[at.CHANNELS])
+    copies = copied * (row + COPY_VECTOR * ceil_div(_pitch(geometry, columns), lanes))
+    runs = ceil_div(pixels, CHUNK_TILES * CHANNEL_TILE_PIXELS) * geometry[at.FILTERS]
+    starts += runs * far_run(geometry, itemsize)
+    return far + blocks * geometry[at.GROUPS] * (vectors * (pixels * depth + squares) + copies + starts)
 
 
 def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:

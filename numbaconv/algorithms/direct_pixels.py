@@ -10,18 +10,26 @@ import numpy as np
 from ..kernels import geometry as at
 from ..kernels.blocking import BLOCK_BYTES, DEPTH_BLOCK, VECTOR_BYTES, tile_for
 from ..problem import ConvProblem
-from .sharing import FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
+from .sharing import (
+    COPY_VECTOR,
+    FEWEST_TASKS,
+    STRIDED_VECTOR,
+    TASK,
+    ceil_div,
+    far_read,
+    lay_out,
+    page,
+    storing,
+    taps,
+    use_tile,
+)
 
 #: Output columns of one task, in register tiles: the strips of wider images would leave the cache.
 COLUMN_TILES = 16
-#: In vector multiply-adds: to start copying a row, to copy a vector of it (of every other element, or farther apart),
-#: to store a vector of a tile that is cut off.
-COPY_ROW = 10
-COPY_VECTOR = 3
-STRIDED_VECTOR = 12
+#: In vector multiply-adds: to start copying a row.
+COPY_ROW = 21
 #: The same for what all channels of a block share, once for each row of a strip: it makes depthwise layers slow.
-STRIP_ROW = 150
-STORE_VECTOR = 6
+STRIP_ROW = 20
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -93,12 +101,14 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     products = tiles * panels * mr * vectors * depth
     copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
     vector = COPY_VECTOR if geometry[at.STRIDE_W] == 1 else STRIDED_VECTOR
-    copies = copied * (lines + _halo(geometry, 1)) * (COPY_ROW + vector * ceil_div(pitch, nr) * vectors)
-    copies += copied // geometry[at.CHANNELS] * (lines + _halo(geometry, 1)) * STRIP_ROW
-    cut = lines if anew and columns % nr else 0 if anew or pitch == columns else tiles
-    blocked = ceil_div(geometry[at.CHANNELS], _channels(geometry))
-    stores = cut * panels * mr * vectors * STORE_VECTOR * blocked
-    return float(blocks * (products + copies + stores))
+    passes = ceil_div(geometry[at.CHANNELS], _channels(geometry))
+    height = lines + _halo(geometry, 1)
+    row = COPY_ROW + page(geometry, itemsize, _channels(geometry))
+    copies = copied * height * (row + vector * ceil_div(pitch * itemsize, VECTOR_BYTES))
+    copies += copied // geometry[at.CHANNELS] * height * STRIP_ROW * passes
+    cut = lines * int(columns % nr != 0) if anew else 1 if pitch == columns else tiles
+    stores = storing(geometry, itemsize, mr, nr, tiles, cut)
+    return far_read(geometry, itemsize) + blocks * (products + copies + stores * passes + TASK)
 
 
 def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:

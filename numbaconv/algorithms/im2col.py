@@ -10,15 +10,27 @@ import numpy as np
 from ..kernels import geometry as at
 from ..kernels.blocking import DEPTH_BLOCK, VECTOR_BYTES, tile_for
 from ..problem import ConvProblem
-from .sharing import FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
+from .sharing import (
+    COPY_VECTOR,
+    FEWEST_TASKS,
+    STRIDED_VECTOR,
+    TASK,
+    ceil_div,
+    far_read,
+    lay_out,
+    page,
+    storing,
+    taps,
+    use_tile,
+)
 
 #: Tiles of pixels that share one pass over the weights at most.
 PIXEL_TILES = 8
-#: Cost of packing one run of pixels for one row of the panel, and of each vector of it, in vector multiply-adds.
-COPY_RUN = 6
-COPY_VECTOR = 3
-#: Cost of working out where a run lies in the input, for one column of taps and all channels of a block.
-COPY_CALL = 80
+#: In vector multiply-adds: to copy a run of pixels for one channel and tap, beside its vectors; to work out where a run
+#: lies, for one column of taps and all channels of a block, and for each row of it.
+COPY_RUN = 11
+COPY_CALL = 180
+COPY_ROW = 14
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -27,17 +39,29 @@ def unsupported(problem: ConvProblem) -> str | None:
 
 
 def cost(geometry: MutableSequence[int], itemsize: int) -> float:
-    """Multiply-adds of whole register tiles, cut off at the end of every image, and the packing of the panels."""
+    """Multiply-adds of whole register tiles, cut off at the end of an image, stores, and the packing of the panels."""
     mr, nr = tile_for(geometry[at.FILTERS], itemsize)
     pixels = geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W]
-    tiles = geometry[at.BATCH] * geometry[at.GROUPS] * ceil_div(pixels, nr)
+    images = geometry[at.BATCH] * geometry[at.GROUPS]
+    tiles = ceil_div(pixels, nr)
     depth = geometry[at.CHANNELS] * taps(geometry)
-    runs = 1 + ceil_div(nr, geometry[at.OUT_W])
+    passes = ceil_div(geometry[at.CHANNELS], _channels(geometry))
+    runs = 1 + nr / geometry[at.OUT_W]
     vectors = nr * itemsize // VECTOR_BYTES
-    products = ceil_div(geometry[at.FILTERS], mr) * mr * vectors
-    calls = tiles * runs * geometry[at.KERNEL_D] * geometry[at.KERNEL_W]
-    calls *= ceil_div(depth, max(DEPTH_BLOCK, taps(geometry)))
-    return float(tiles * depth * (products + runs * COPY_RUN + vectors * COPY_VECTOR) + calls * COPY_CALL)
+    panels = ceil_div(geometry[at.FILTERS], mr)
+    products = tiles * depth * panels * mr * vectors
+    each = COPY_VECTOR if geometry[at.STRIDE_W] == 1 else STRIDED_VECTOR
+    copies = runs * (COPY_RUN + page(geometry, itemsize, _channels(geometry))) + vectors * each
+    calls = runs * geometry[at.KERNEL_D] * geometry[at.KERNEL_W] * passes
+    packing = tiles * (depth * copies + calls * (COPY_CALL + geometry[at.KERNEL_H] * COPY_ROW))
+    stores = storing(geometry, itemsize, mr, nr, tiles, int(pixels % nr != 0))
+    starts = ceil_div(tiles, PIXEL_TILES) * TASK
+    return far_read(geometry, itemsize) + images * (products + packing + stores * passes + starts)
+
+
+def _channels(geometry: MutableSequence[int]) -> int:
+    """Channels of one block."""
+    return max(1, min(geometry[at.CHANNELS], DEPTH_BLOCK // taps(geometry)))
 
 
 def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
@@ -52,7 +76,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     images = geometry[at.BATCH] * geometry[at.GROUPS]
     tiles = ceil_div(geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W], nr)
     size = max(1, min(PIXEL_TILES, images * tiles // (4 * FEWEST_TASKS)))
-    depth = max(1, min(geometry[at.CHANNELS], DEPTH_BLOCK // taps(geometry))) * taps(geometry)
+    depth = _channels(geometry) * taps(geometry)
     geometry[at.BLOCK] = size
     geometry[at.PITCH] = nr
     geometry[at.CHANNEL_BLOCK] = depth // taps(geometry)

@@ -6,7 +6,7 @@ from collections.abc import MutableSequence
 from typing import Final
 
 from ..kernels import geometry as at
-from ..kernels.blocking import LINE
+from ..kernels.blocking import LINE, VECTOR_BYTES
 
 #: Tasks that a problem is cut into at least, where it can be. More would pack the same pixels more often: 32 made 14x14
 #: and 7x7 layers up to 4 times slower on 2 threads (Zen 4). More than 8 threads find nothing to do in such a layer. Not
@@ -14,6 +14,27 @@ from ..kernels.blocking import LINE
 FEWEST_TASKS: Final = 8
 #: The same where no task repeats what another one has packed.
 FEWEST_SHARED: Final = 16
+
+#: What algorithms spend beside multiply-adds, in vectors of these. To copy a vector of the input (of every other
+#: element, or farther apart); around the GEMM microkernel, to start a task, to start a tile of one panel, and to store
+#: one of its vectors, or one of a tile that is cut off. These and the drivers' own were fitted together to 300 random
+#: layers and 47 of known networks, on one core (Zen 4); benchmarks/planning.py tells how well they serve others.
+COPY_VECTOR = 6
+STRIDED_VECTOR = 10
+TASK = 400
+TILE = 11
+STORE_VECTOR = 1.5
+CUT_VECTOR = 46
+#: Where the input and the output exceed FAR_BYTES (a machine's last cache): to read a vector of the input once, and to
+#: store a run of pixels of one filter. With 4 MiB, or 16, the model chose worse.
+FAR_READ = 10
+FAR_RUN = 25
+FAR_BYTES = 2**23
+#: What reading a run of pixels of one channel costs more where the channels of a block lie in more pages of memory than
+#: a core has addresses of at hand.
+PAGE = 40
+PAGE_BYTES = 4096
+PAGES = 64
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -24,6 +45,45 @@ def ceil_div(a: int, b: int) -> int:
 def taps(geometry: MutableSequence[int]) -> int:
     """Cells of the kernel."""
     return geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+
+
+def storing(geometry: MutableSequence[int], itemsize: int, mr: int, nr: int, tiles: int, cut: int) -> float:
+    """Cost of starting and storing ``tiles`` tiles of pixels, for all panels, of which ``cut`` are cut off.
+
+    Those of the last panel are cut off, too, where it is not full.
+    """
+    vectors = nr * itemsize // VECTOR_BYTES
+    filters = geometry[at.FILTERS]
+    whole = (tiles - cut) * (filters // mr) * mr
+    rest = tiles * filters - whole
+    starts = tiles * (ceil_div(filters, mr) * TILE + filters * far_run(geometry, itemsize))
+    return starts + (whole * STORE_VECTOR + rest * CUT_VECTOR) * vectors
+
+
+def _far(geometry: MutableSequence[int], itemsize: int) -> bool:
+    """Whether the input and the output are too large for a cache."""
+    read = geometry[at.CHANNELS] * geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W]
+    stored = geometry[at.FILTERS] * geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W]
+    return geometry[at.BATCH] * geometry[at.GROUPS] * (read + stored) * itemsize > FAR_BYTES
+
+
+def far_run(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Cost of storing a run of pixels of one filter, before the next filter's are stored, far away."""
+    return FAR_RUN if _far(geometry, itemsize) else 0
+
+
+def far_read(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Cost of reading the whole input from far away."""
+    if not _far(geometry, itemsize):
+        return 0
+    cells = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * geometry[at.CHANNELS]
+    return geometry[at.BATCH] * geometry[at.GROUPS] * ceil_div(cells * itemsize, VECTOR_BYTES) * FAR_READ
+
+
+def page(geometry: MutableSequence[int], itemsize: int, channels: int) -> int:
+    """What a run of pixels costs more where ``channels`` channels are read in turn."""
+    plane = geometry[at.IN_H] * geometry[at.IN_W] * itemsize
+    return PAGE if channels > PAGES and plane >= PAGE_BYTES else 0
 
 
 def lay_out(

@@ -10,7 +10,7 @@ import numpy as np
 from ..kernels import geometry as at
 from ..kernels.blocking import BUFFERED, LINE, TILE_ROWS, VECTOR_BYTES
 from ..problem import ConvProblem
-from .sharing import FEWEST_SHARED, FEWEST_TASKS, ceil_div, lay_out, taps, use_tile
+from .sharing import FEWEST_SHARED, FEWEST_TASKS, ceil_div, far_read, lay_out, taps, use_tile
 
 #: (m, r, channels, channels): F(m, r), and from how many channels of a group it keeps "auto"'s promise of 4 times plain
 #: float32's RMS error on normal data: along one axis, and along both. 0: never. The first tile keeps it always.
@@ -30,25 +30,21 @@ TILES: Final = (
 LONGEST: Final = 12
 #: In vector multiply-adds, for one place of a vector of tiles: to transform the input of one channel, and to transform
 #: and store the output of one filter; and for each shuffle that takes a column of tiles apart, or puts it together. To
-#: copy a vector of the input. Fitted, like what follows, to runs of some twenty layers with each tile (Zen 4).
-INPUT_POINT = 7.0
-INPUT_SHUFFLE = 2.0
-OUTPUT_POINT = 6.0
-COPY_VECTOR = 4
+#: copy a vector of the input. Fitted, like what follows, to the layers that :mod:`.sharing` speaks of.
+INPUT_POINT = 4.4
+INPUT_SHUFFLE = 2.9
+OUTPUT_POINT = 9.5
+COPY_VECTOR = 7.7
 #: To transform the weights of one filter and channel, for each place, 0.47 to 0.51. Larger arrays than malloc keeps are
 #: new memory in every call: 512 x 512 kernels took 1.7, and two threads gained less.
 WEIGHT_POINT = 0.5
 FRESH_BYTES = 2**25
 FRESH = 0.45
-#: To start a product: it counts where there are few channels. To start a block of tiles, or a run of them.
-PRODUCT = 40
-BLOCK = 12_000
-RUN = 150
-#: To read a byte of weights once more than the caches hold, beyond what the products hide.
-STREAM = 0.08
-CACHED_BYTES = 2**22
+#: To start a product: it counts where there are few channels. To start a run of tiles.
+PRODUCT = 27
+RUN = 36
 #: How much longer all of it takes than the parts do by themselves.
-SLOWDOWN = 1.08
+SLOWDOWN = 1.07
 #: Elements of transformed tiles that all threads may share.
 SHARED_ELEMENTS = 2**22
 
@@ -175,10 +171,7 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int) -> float:
     if geometry[at.DILATION_W] > 1:
         outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W]
     transforms += geometry[at.FILTERS] * outputs
-    weights = points * panels * depth * TILE_ROWS * itemsize
-    if weights * geometry[at.GROUPS] > CACHED_BYTES:
-        products += weights * STREAM * (1 if _shared(geometry, itemsize) else blocks)
-    return geometry[at.GROUPS] * (products + transforms + blocks * BLOCK + runs * RUN) * SLOWDOWN
+    return geometry[at.GROUPS] * (products + transforms + runs * RUN) * SLOWDOWN + far_read(geometry, itemsize)
 
 
 def _pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
