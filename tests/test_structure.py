@@ -22,7 +22,8 @@ FACES = {"functional", "transposed", "patches", "grad", "nn", "signal", "ndimage
 #: What each module or package may import of this package: modules, or whole packages.
 ARROWS = {
     "problem": set(),
-    "runtime": set(),
+    "forks": set(),
+    "runtime": {"forks"},
     "arrays": set(),
     "kernels": {"kernels", "runtime"},
     "algorithms": {"algorithms.cook_toom", "algorithms.sharing", "algorithms.windows", "kernels", "problem"},
@@ -236,7 +237,7 @@ def test_imports_by_name():
     Numba's threading layer, bench the peers.
     """
     named = [module for module in FILES if "importlib" in imports(module)]
-    assert named == ["bench", "inside.library", "planner", "runtime"]
+    assert named == ["bench", "forks", "inside.library", "planner", "runtime"]
 
 
 def test_a_problem_is_plain():
