@@ -24,6 +24,8 @@ import numba
 from numba.core import caching, codegen, compiler, config, registry, targetconfig
 from numba.core.compiler_lock import global_compiler_lock
 
+from . import forks
+
 log = logging.getLogger("numbaconv")
 types: Any = numba.types
 
@@ -412,35 +414,15 @@ def _numba_threads_started() -> bool:
     return module is not None and bool(getattr(module, "_is_initialized", True))
 
 
-#: The locks that a fork holds.
-_at_fork: Final = contextlib.ExitStack()
-
-
-def _before_fork() -> None:
-    """Wait until no other thread compiles, starts Numba's threads or disposes of compiled code.
-
-    In the child that thread would hold Numba's or llvmlite's lock for ever, or would have left half of its work.
-    """
-    _at_fork.enter_context(global_compiler_lock)  # first, as they do
-    parallel = sys.modules.get("numba.np.ufunc.parallel")
-    for lock in (getattr(parallel, "_backend_init_thread_lock", None), getattr(llvm.ffi.lib, "_lock", None)):
-        if lock is not None:
-            _at_fork.enter_context(lock)
-
-
-def _after_fork() -> None:
-    _at_fork.pop_all().close()  # another thread may fork as soon as the last lock is released
-
-
 def _after_fork_in_child() -> None:
     global _forked, _workqueue_lock
-    _after_fork()
+    forks.after()
     _forked = _forked or _numba_threads_started()
     _workqueue_lock = threading.RLock()  # the old one may be held by a thread that does not exist here
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=forks.before, after_in_parent=forks.after, after_in_child=_after_fork_in_child)
 
 
 @functools.cache
