@@ -240,7 +240,8 @@ def test_imports_by_name():
     """Six modules import others whose names they put together, where no parser sees them.
 
     The planner a driver, the library of functions for compiled code those that are within its package, the runtime
-    Numba's threading layer, forks what other threads import, bench the peers, the GPU path's shim the package that compiles.
+    Numba's threading layer, forks what other threads import, bench the peers, the GPU path's shim the package that
+    compiles.
     """
     named = [module for module in FILES if "importlib" in imports(module)]
     assert named == ["bench", "cuda.shim", "forks", "inside.library", "planner", "runtime"]
