@@ -487,11 +487,11 @@ def launch(parallel: Any, serial: Any, threads: int, arguments: tuple[Any, ...])
         parallel(threads, *arguments)
     else:
         lock = _workqueue_lock
-        try:  # acquired inside, and asked for its owner: Ctrl-C may come between any two steps
+        try:  # acquired inside, asked for its owner, or left to the next call: Ctrl-C may come between any two steps
             if lock.acquire(blocking=False):
                 parallel(threads, *arguments)
                 return
         finally:
-            if lock._is_owned():
+            while lock._is_owned():
                 lock.release()
         serial(0, 1, *arguments)

@@ -34,13 +34,18 @@ gradient_problems = conv_problems(sizes=("small", "small", "broad")).map(
 
 
 def allowed_error(x, w, bias, arguments):
-    """What rounding and Winograd's transforms can do to an output, and more: c * eps * max|x| * sum|w|."""
-    absolute = (
-        None if array is None else np.abs(array) for array in (np.full_like(x, np.abs(x).max(initial=0)), w, bias)
-    )
+    """What rounding and Winograd's transforms can do to an output, and more: c * eps * max|x| * sum|w|.
+
+    The sum is over all taps, also of outputs that few of them reach: what a tile holds counts.
+    """
+    groups, ndim = arguments["groups"], w.ndim - 2
+    total = np.abs(w).reshape(groups, -1, w.shape[1], np.prod(w.shape[2:])).sum((1, 3), dtype=np.float64).reshape(-1)
+    total *= np.abs(x).max(initial=0)
+    if bias is not None:
+        total += np.abs(bias)
     roundings = max(amplification(Tile(4, 3)) ** 2, w.shape[0] * np.prod(w.shape[2:]) + 2)
-    eps = np.finfo(np.result_type(x, w)).eps
-    return roundings * eps * transposed_reference(*absolute, **{**arguments, "activation": None})
+    allowed = roundings * np.finfo(np.result_type(x, w)).eps * total
+    return allowed if arguments["data_format"].endswith("C") else allowed.reshape(-1, *[1] * ndim)
 
 
 # -------------------------------------------------------------------------------- transposed convolution
