@@ -10,7 +10,6 @@ import importlib.util
 import multiprocessing
 import os
 
-import gpu_kernels
 import pytest
 
 PACKAGES = [
@@ -21,6 +20,8 @@ PACKAGES = [
 if not PACKAGES:
     pytest.skip("the GPU path needs numba-cuda: pip install '.[cuda13]'", allow_module_level=True)
 pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
+import gpu_kernels  # noqa: E402  - it needs them
+
 if gpu_kernels.tools() is None:
     reason = "needs cuobjdump and nvdisasm: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm"
     pytest.skip(reason, allow_module_level=True)
