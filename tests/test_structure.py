@@ -237,14 +237,13 @@ def test_imports_point_one_way(module):
 
 
 def test_imports_by_name():
-    """Six modules import others whose names they put together, where no parser sees them.
+    """Five modules import others whose names they put together, where no parser sees them.
 
     The planner a driver, the library of functions for compiled code those that are within its package, the runtime
-    Numba's threading layer, forks what other threads import, bench the peers, the GPU path's shim the package that
-    compiles.
+    Numba's threading layer, bench the peers, the GPU path's shim the package that compiles.
     """
     named = [module for module in FILES if "importlib" in imports(module)]
-    assert named == ["bench", "cuda.shim", "forks", "inside.library", "planner", "runtime"]
+    assert named == ["bench", "cuda.shim", "inside.library", "planner", "runtime"]
 
 
 def test_a_problem_is_plain():

@@ -127,37 +127,6 @@ for lock in (parallel._backend_init_thread_lock, llvm.ffi.lib._lock):
     thread.join()
 assert call()
 """
-#: Forks while another thread imports a driver, and would do so for ever in the child.
-IMPORTING = """
-import importlib.util, os, signal, sys, threading, time
-import numpy as np
-import numbaconv as nc
-NAME = "numbaconv.algorithms.im2col"
-class Slow:
-    def find_spec(self, name, path, target=None):
-        if name == NAME:
-            sys.meta_path.remove(self)
-            spec = importlib.util.find_spec(name)
-            execute = spec.loader.exec_module
-            spec.loader.exec_module = lambda module: (started.set(), time.sleep(0.5), execute(module))
-            return spec
-def call():
-    x, w = np.ones((1, 8, 60, 60), np.float32), np.ones((16, 8, 3, 3), np.float32)
-    return bool((nc.conv2d(x, w, algorithm="im2col") == 72).all())
-assert NAME not in sys.modules
-sys.meta_path.insert(0, Slow())
-started = threading.Event()
-thread = threading.Thread(target=call)
-thread.start()
-started.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(60)
-    os._exit(0 if call() else 1)
-assert os.waitpid(child, 0)[1] == 0
-thread.join()
-assert call()
-"""
 #: A child of a parent that has not used threads starts its own.
 FRESH = """
 import os, mixture
@@ -217,8 +186,8 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 @needs_fork
 @pytest.mark.parametrize(
     "program",
-    [FORKS, BUSY, LOCKED, IMPORTING, FRESH],
-    ids=["forks", "busy", "locked", "importing", "fresh"],
+    [FORKS, BUSY, LOCKED, FRESH],
+    ids=["forks", "busy", "locked", "fresh"],
 )
 def test_children(program, run_on_layer):
     """GNU OpenMP ends a forked child that starts threads after its parent did."""
