@@ -275,7 +275,7 @@ def choose(
             reasons[name] = f"{how} to take {versus}" if name in suited else f"not asked for (expected {versus})"
     driver(chosen).block(geometry, itemsize)
     geometry[at.TRANSFORM] *= chosen == "winograd"
-    if chosen == "direct_channels" and not packed:
+    if chosen in ("direct_channels", "winograd") and not packed:
         driver(chosen).pack_in_tasks(geometry, itemsize)
     rejected = tuple((name, reasons[name]) for name in CANDIDATES if name != chosen)
     reason = f"{'asked for' if algorithm != 'auto' else f'{how} to be fastest'}, {_quantity(seconds[chosen])}s"

@@ -84,7 +84,8 @@ def test_input_transform(high, wide, groups):
     counts = [width] * (groups - 1) + [last]
     table = np.array([[g * region, g * width, counts[g]] for g in range(groups)], np.int64)
     function = input_transform(high, wide, groups, "float32")
-    call(function, scratch, table, 3 * groups, 3 * groups, 0, high.n * pitch, out_start, lanes, 2, pitch, step)
+    sizes = np.array([3 * groups, 3 * groups, high.n * pitch, lanes, pitch, step], np.int64)
+    call(function, scratch, table, sizes, 0, out_start, 2)
     found = scratch[out_start:].reshape(2 * high.n * wide.n, 2, lanes)[: high.n * wide.n]
     data_h, data_w = as_floats(high)[2], as_floats(wide)[2]
     for c in range(2):
@@ -125,7 +126,8 @@ def test_output_transform(high, wide, relu):
     pitch = 2 * wide.m * lanes + 2
     rows, bias, mask = np.full((high.m + 1, pitch), 7, np.float32), np.float32([0.25]), np.zeros(1, np.int64)
     function = output_transform(high, wide, "float32")
-    call(function, sums, rows, bias, mask, 2, lanes, wide.m * lanes, 2 * lanes, pitch, relu)
+    sizes = np.array([2, lanes, wide.m * lanes, 2 * lanes, pitch, relu], np.int64)
+    call(function, sums, rows, bias, mask, sizes)
     with np.errstate(invalid="ignore"):
         expected = 0.25 + np.einsum("iu,uvt,jv->itj", as_floats(high)[0], sums, as_floats(wide)[0])
     if relu:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import numbaconv
-from numbaconv.kernels.winograd import winograd_panel
+from numbaconv.kernels.winograd import winograd_multiply
 from numbaconv.planner import choose
 
 ROOT = pathlib.Path(numbaconv.__file__).parents[1]
@@ -96,7 +96,7 @@ def slow_down(root):
     """Have the kernel of the layer compute every panel of filters twice; the result stays right."""
     x, weight = (np.broadcast_to(np.float32(0), shape) for shape in LAYER)
     assert choose(numbaconv.explain(x, weight, padding=1).problem, packed=True).candidate == "winograd"
-    function = winograd_panel.py_func
+    function = winograd_multiply.py_func
     name, arguments = function.__name__, ", ".join(inspect.signature(function).parameters)
     path = root / pathlib.Path(function.__code__.co_filename).relative_to(ROOT)
     source = path.read_text()

@@ -13,7 +13,7 @@ from strategies import ALGORITHMS, DTYPES, Case, problems_for
 
 from numbaconv import runtime
 from numbaconv.kernels import simd
-from numbaconv.kernels.blocking import TILES, VECTOR_BYTES
+from numbaconv.kernels.blocking import TILE_ROWS, TILES, VECTOR_BYTES
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -37,6 +37,9 @@ MICROKERNELS = {
         strict=True,
     )
 }
+#: Those of other widths than their tile's; (rows, vectors).
+MICROKERNELS[TILE_ROWS, 1] = compiled(simd.gemm_microkernel_narrow)
+MICROKERNELS[TILE_ROWS, 3] = compiled(simd.gemm_microkernel_wide)
 copy_lanes, copy_every_other = compiled(simd.copy_lanes), compiled(simd.copy_every_other)
 finish_lanes = compiled(simd.finish_lanes)
 

@@ -14,6 +14,7 @@ from strategies import DTYPES, conv_problems
 import numbaconv as nc
 from numbaconv import execute
 from numbaconv.algorithms import winograd
+from numbaconv.kernels import geometry as at
 from numbaconv.kernels.blocking import VECTOR_BYTES
 
 every_tile = pytest.mark.parametrize("tile", winograd.TILES, ids=lambda tile: "F({},{})".format(*tile[:2]))
@@ -22,6 +23,8 @@ LANES = VECTOR_BYTES // 4
 ACROSS = sorted(
     {1, 2, LANES // 4, LANES // 4 + 1, LANES // 2, LANES // 2 + 1, LANES - 1, LANES, LANES + 1, 2 * LANES + 3}
 )
+#: The same in a single row: what two and three vectors leave over.
+ONE_ROW = (2 * LANES + 1, 2 * LANES + 4, 2 * LANES + 5, 3 * LANES, 3 * LANES + 1, 3 * LANES + 4, 3 * LANES + 5)
 
 
 @contextlib.contextmanager
@@ -36,27 +39,58 @@ def only(tile):
 @every_tile
 @pytest.mark.parametrize("shape", ["both", "row", "column"])
 def test_every_tile_at_every_tail(tile, shape):
-    """Images whose last tiles, vectors and blocks are cut off; some NaN, whose tiles are summed directly."""
+    """Images whose last tiles, vectors and blocks are cut off; some NaN, whose tiles are summed directly.
+
+    Plain calls, whose tasks may transform the weights, and layers, whose weights are transformed before, agree.
+    """
     m, r = tile[:2]
     random = np.random.default_rng(m * r)
     kernel = {"both": (r, r), "row": (1, r), "column": (r, 1)}[shape]
     with only(tile):
-        for number, across in enumerate(ACROSS):
-            width = across * (m if kernel[1] > 1 else 1) - int(random.integers(0, 2))
-            height = int(random.integers(1, 3 * m))
+        for number, across in enumerate((*ACROSS, *ONE_ROW)):
+            width = across * (m if kernel[1] > 1 else 1) - int(random.integers(0, 2)) * (number < len(ACROSS))
+            height = int(random.integers(1, 3 * m)) if number < len(ACROSS) else 1
             padding = [(k // 2, k - 1 - k // 2) for k in kernel]
-            x = random.normal(size=(1 + number % 2, 3, height, max(1, width))).astype(np.float32)
+            images = 1 + number % 2 * (number < len(ACROSS))
+            x = random.normal(size=(images, 3, height, max(1, width))).astype(np.float32)
             w = random.normal(size=(9, 3, *kernel)).astype(np.float32)
             arguments = {"padding": padding, "dilation": 1, "groups": 1, "padding_mode": "zeros", "data_format": "NCHW"}
             arguments |= {"stride": 1, "activation": None}
+            layer = nc.Conv2d.from_weight(w, None, algorithm="winograd", precision="fast", **arguments)
             out = nc.conv2d(x, w, algorithm="winograd", precision="fast", **arguments)
+            np.testing.assert_array_equal(layer(x), out)
             bound = winograd_bound(x, w, None, np.float32, arguments, "fast")
             assert (np.abs(out - scipy_reference(x, w, padding=padding)) <= bound).all()
             x.flat[int(random.integers(x.size))] = np.nan
             spoiled = nc.conv2d(x, w, algorithm="winograd", precision="fast", **arguments)
+            np.testing.assert_array_equal(layer(x), spoiled)
             np.testing.assert_array_equal(np.isnan(spoiled), np.isnan(scipy_reference(x, w, padding=padding)))
             kept = ~np.isnan(spoiled)
             assert (np.abs(spoiled - out)[kept] <= 2 * bound[kept]).all()
+
+
+def test_tasks_transform_the_weights_of_plain_calls():
+    """Where no two of them need the same ones: there are few blocks of tiles."""
+    for shape, packed, expected in (
+        ((1, 512, 14, 14), 0, True),
+        ((1, 512, 14, 14), 1, False),
+        ((9, 16, 99, 99), 0, False),
+    ):
+        problem = nc.problem.conv_problem(2, shape, (64, shape[1], 3, 3), padding=1)
+        plan = nc.planner.choose(problem, "winograd", packed=bool(packed))
+        assert (plan.geometry[at.UNPACKED] > 0) == expected
+
+
+@settings(max_examples=50)
+@given(case=conv_problems(winograd=True), order=st.permutations(range(5)), flip=st.integers(0, 4))
+def test_weights_may_lie_anyhow(case, order, flip):
+    """Gradients and transposed convolutions see them from the other side; the bits are the same, and a layer's, too."""
+    x, w, b = case.arrays()
+    order = [axis for axis in order if axis < w.ndim]
+    moved = np.ascontiguousarray(np.flip(w.transpose(order), flip % w.ndim))
+    moved = np.flip(moved, flip % w.ndim).transpose(np.argsort(order))
+    expected = case.convolve(x, w, b, algorithm="winograd")
+    np.testing.assert_array_equal(case.convolve(x, moved, b, algorithm="winograd"), expected)
 
 
 @settings(max_examples=50)

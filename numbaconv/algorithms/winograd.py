@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from ..kernels import geometry as at
-from ..kernels.blocking import BUFFERED, LINE, TILE_ROWS, VECTOR_BYTES
+from ..kernels.blocking import BUFFERED, LINE, PACK_SCRATCH, TILE_ROWS, VECTOR_BYTES
 from ..problem import ConvProblem
-from .sharing import FEWEST_SHARED, FEWEST_TASKS, ceil_div, far_read, lay_out, taps, use_tile
+from .sharing import FAR_BYTES, FAR_READ, FEWEST_SHARED, FEWEST_TASKS, ceil_div, far_read, lay_out, taps, use_tile
 
 #: (m, r, channels, channels): F(m, r), and from how many channels of a group it keeps "auto"'s promise of 4 times plain
 #: float32's RMS error on normal data: along one axis, and along both. 0: never. The first tile keeps it always.
@@ -36,7 +36,8 @@ INPUT_SHUFFLE = 2.9
 OUTPUT_POINT = 9.5
 COPY_VECTOR = 7.7
 #: To transform the weights of one filter and channel, for each place, 0.47 to 0.51. Larger arrays than malloc keeps are
-#: new memory in every call: 512 x 512 kernels took 1.7, and two threads gained less.
+#: new memory in every call, where tasks do not transform what they need: 512 x 512 kernels took 1.7, and two threads
+#: gained less.
 WEIGHT_POINT = 0.5
 FRESH_BYTES = 2**25
 FRESH = 0.45
@@ -45,6 +46,11 @@ PRODUCT = 27
 RUN = 36
 #: How much longer all of it takes than the parts do by themselves.
 SLOWDOWN = 1.07
+#: Panels that are multiplied by a place's tiles at a time, and bytes of sums up to which several blocks of tiles are
+#: multiplied by them: with 1 panel and 1 block, layers of 256 channels at 56x56 and 28x28 took 1.05 to 1.1 times as
+#: long, those of 512 at 14x14 1.03; with 4 panels, 512 at 28x28 took longer, whose matrices L2 did not hold (Zen 5).
+TOGETHER = 2
+SUMS_BYTES = 2**19
 #: Elements of transformed tiles that all threads may share.
 SHARED_ELEMENTS = 2**22
 
@@ -112,9 +118,17 @@ def _tiles(geometry: MutableSequence[int]) -> int:
 
 
 def _columns(geometry: MutableSequence[int], itemsize: int) -> int:
-    """NR, the tiles of a block: two vectors, or one where there are no more."""
+    """NR, the tiles of a block: two vectors, one where there are no more, or three where few more are left.
+
+    The latter are the 49 tiles of an image of 28x28: 1.1 to 1.2 times as fast with 128 and 256 channels (Zen 5).
+    """
     lanes = VECTOR_BYTES // itemsize
-    return lanes if _tiles(geometry) <= lanes else 2 * lanes
+    tiles = _tiles(geometry)
+    if tiles <= lanes:
+        return lanes
+    half = lanes // 2
+    three = VECTOR_BYTES == 64 and 2 * lanes + half < tiles <= 3 * lanes + half
+    return 3 * lanes if three else 2 * lanes
 
 
 def _depth(geometry: MutableSequence[int]) -> int:
@@ -171,14 +185,16 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int) -> float:
     if geometry[at.DILATION_W] > 1:
         outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W]
     transforms += geometry[at.FILTERS] * outputs
-    return geometry[at.GROUPS] * (products + transforms + runs * RUN) * SLOWDOWN + far_read(geometry, itemsize)
+    total = geometry[at.GROUPS] * (products + transforms + runs * RUN) * SLOWDOWN + far_read(geometry, itemsize)
+    weights = geometry[at.GROUPS] * geometry[at.FILTERS] * depth * points * itemsize
+    return total + (weights // VECTOR_BYTES * FAR_READ if weights > FAR_BYTES else 0)
 
 
 def _pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
     """:func:`pack_cost` with the tile that has been set."""
     places = float(geometry[at.GROUPS] * geometry[at.FILTERS] * _depth(geometry) * _points(geometry))
-    fresh = places * itemsize * FRESH if places * itemsize > FRESH_BYTES else 0.0
-    return places * WEIGHT_POINT + fresh
+    fresh = places * itemsize > FRESH_BYTES and not _shared(geometry, itemsize)
+    return places * (WEIGHT_POINT + (itemsize * FRESH if fresh else 0.0))
 
 
 def _choose(geometry: MutableSequence[int], itemsize: int) -> None:
@@ -215,6 +231,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     lanes = VECTOR_BYTES // itemsize
     use_tile(geometry, TILE_ROWS, nr)
     points, depth = _points(geometry), _depth(geometry)
+    shared = _shared(geometry, itemsize)
     runs = _runs(geometry, nr)
     longest = min(nr, geometry[at.ACROSS])
     group = lanes // geometry[at.RUN_GROUPS]
@@ -234,18 +251,26 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.INPUT_STEP] = depth * nr + LINE
     weights = panels * points * geometry[at.WEIGHT_STEP]
     transformed = points * geometry[at.INPUT_STEP]
-    sums = points * TILE_ROWS * nr
+    split = min(geometry[at.PANELS], ceil_div(FEWEST_SHARED, geometry[at.GROUPS])) if shared else 1
+    in_task = ceil_div(geometry[at.PANELS], split)
+    geometry[at.TOGETHER] = min(TOGETHER, in_task)
+    abreast = SUMS_BYTES // (geometry[at.TOGETHER] * points * TILE_ROWS * nr * itemsize)
+    geometry[at.ABREAST] = max(1, min(ceil_div(_tiles(geometry), nr), abreast)) if shared else 1
+    sums = geometry[at.TOGETHER] * geometry[at.ABREAST] * points * TILE_ROWS * nr
     gathered = max(BUFFERED * geometry[at.GATHERED_STEP], geometry[at.TILE_H] * geometry[at.PITCH])
-    integers = max(3 * (nr + 4), TILE_ROWS + 4 * nr)
+    integers = max(3 * (nr + 4), 4 * nr)
+    masks = in_task * TILE_ROWS * (ceil_div(_tiles(geometry), nr) if shared else 1)
     geometry[at.PLAIN_PITCH] = ceil_div(m * longest + reach, LINE) * LINE
     geometry[at.PLAIN_STEP] = runs * lines * geometry[at.PLAIN_PITCH]
     geometry[at.GATHERED_START] = sums
     geometry[at.TABLE_START] = sums + gathered
-    geometry[at.PLAIN_START] = geometry[at.TABLE_START] + ceil_div(integers * 8 // itemsize, LINE) * LINE
+    geometry[at.SIZES_START] = geometry[at.TABLE_START] + ceil_div(integers * 8 // itemsize, LINE) * LINE
+    geometry[at.MASKS_START] = geometry[at.SIZES_START] + LINE
+    geometry[at.PLAIN_START] = geometry[at.MASKS_START] + ceil_div(masks * 8 // itemsize, LINE) * LINE
     # Vectors that begin in the last row may end behind it.
     own = geometry[at.PLAIN_START] + geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PLAIN_STEP] + m * nr
     blocks = geometry[at.GROUPS] * ceil_div(_tiles(geometry), nr)
-    if _shared(geometry, itemsize):
+    if shared:
         lay_out(geometry, geometry[at.GROUPS], own, weights, FEWEST_SHARED)
         geometry[at.SHARED] = blocks * transformed
         geometry[at.TILE_START] = own
@@ -257,6 +282,19 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.RAW_START] = geometry[at.PACKED]
     geometry[at.PACKED] += panels * TILE_ROWS * geometry[at.CHANNELS] * taps(geometry)
     geometry[at.FUNCTIONS] = depth + geometry[at.CHANNELS] * taps(geometry)
+
+
+def pack_in_tasks(geometry: MutableSequence[int], itemsize: int) -> None:
+    """Let the tasks transform the weights, where no two of them need the same."""
+    if geometry[at.SHARED] == 0:
+        return
+    raw = TILE_ROWS * geometry[at.CHANNELS] * taps(geometry)
+    geometry[at.UNPACKED] = geometry[at.TOGETHER]
+    geometry[at.MATRICES_START] = geometry[at.SCRATCH]
+    panels = geometry[at.UNPACKED] * _points(geometry) * geometry[at.WEIGHT_STEP]
+    geometry[at.PANEL_START] = geometry[at.SCRATCH] + panels
+    end = geometry[at.PANEL_START] + geometry[at.UNPACKED] * raw + PACK_SCRATCH
+    geometry[at.SCRATCH] = ceil_div(end, LINE) * LINE
 
 
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -294,6 +332,6 @@ def name(geometry: MutableSequence[int]) -> str:
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
-    from ..kernels import winograd
+    from ..kernels import winograd, winograd_weights
 
-    return winograd.winograd_weights, winograd.winograd_tasks
+    return winograd_weights.winograd_weights, winograd.winograd_tasks

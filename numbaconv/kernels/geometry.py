@@ -111,6 +111,7 @@ PLAIN_START: Final = 67  # winograd: where untransformed tiles lie there
 FUNCTIONS: Final = 68  # winograd: where the addresses of the transforms lie in the table of rows
 PLAIN_PITCH: Final = 69  # winograd: elements between two rows of untransformed tiles
 PLAIN_STEP: Final = 70  # winograd: the same of their channels
+MATRICES_START: Final = 71  # winograd: where a thread's scratch holds a panel that its task transforms
 
 # The weight (G * F, C, KD, KH, KW), as it is packed from.
 WEIGHT_START: Final = 72
@@ -125,9 +126,13 @@ WEIGHT_DENSE: Final = 78  # 1 where the weights of a filter lie one behind the o
 LENIENCY: Final = 79  # one of the TILES_* codes below
 REPACKED: Final = 80  # 1 where the weights are packed for every call
 TRANSFORM: Final = 81  # winograd: 1 and the number of its tile in the table of them, otherwise 0
-UNPACKED: Final = 82  # direct, channels: panels of weights that a task packs at a time, 0 where they are packed before
-PANEL_START: Final = 83  # direct, channels: where a thread's scratch holds them
-LENGTH: Final = 84
+UNPACKED: Final = 82  # panels of weights that a task packs at a time, 0 where they are packed before
+PANEL_START: Final = 83  # where a thread's scratch holds them
+MASKS_START: Final = 84  # winograd: where a thread's scratch notes the spoiled tiles
+TOGETHER: Final = 85  # winograd: panels that are multiplied by a matrix of tiles at a time
+ABREAST: Final = 86  # winograd: blocks of tiles that a matrix of weights is multiplied by at a time
+SIZES_START: Final = 87  # winograd: where a thread's scratch holds what its calls of a transform have in common
+LENGTH: Final = 88
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

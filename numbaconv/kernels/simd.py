@@ -115,6 +115,8 @@ gemm_microkernel, gemm_microkernel_4, gemm_microkernel_2, gemm_microkernel_1 = (
 #: as fast as the weights come: they are asked for 8 KiB ahead.
 gemm_microkernel_narrow = _microkernel(TILE_ROWS, 1, ahead=256)
 gemm_microkernel_half = _microkernel(TILE_ROWS, 1, parts=2, ahead=256)
+#: The usual rows by three vectors, for blocks of so many columns and few more.
+gemm_microkernel_wide = _microkernel(TILE_ROWS, 3)
 
 
 def _counter(context: Any, builder: ir.IRBuilder, kind: Any, scratch: ir.Value, number: ir.Value) -> ir.Value:
@@ -250,15 +252,20 @@ def copy_lanes(typing_context, x, x_start, y, y_start, count):
 
 
 @intrinsic
-def copy_between(typing_context, x, x_start, y, y_start, low, high):
-    """y[y_start + j] = x[x_start + j] for low <= j < high, and 0 for the other j < lanes, which are not read."""
-    signature = types.void(x, types.intp, y, types.intp, types.intp, types.intp)
+def copy_between(typing_context, x, x_start, y, y_start, low, high, ahead):
+    """y[y_start + j] = x[x_start + j] for low <= j < high, and 0 for the other j < lanes, which are not read.
+
+    The cache line of x[x_start + ahead] is asked for, as in :func:`copy_vector`.
+    """
+    signature = types.void(x, types.intp, y, types.intp, types.intp, types.intp, types.intp)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        x, x_start, y, y_start, low, high = arguments
+        x, x_start, y, y_start, low, high, ahead = arguments
         vectors = Vectors(context, builder, signature.args[0].dtype)
+        source = element(context, builder, signature.args[0], x, x_start)
         mask = builder.and_(vectors.first_lanes(high), builder.not_(vectors.first_lanes(low)))
-        value = vectors.load_masked(element(context, builder, signature.args[0], x, x_start), mask)
+        value = vectors.load_masked(source, mask)
+        prefetch(vectors, builder.gep(source, [ahead]))
         vectors.store(value, element(context, builder, signature.args[2], y, y_start))
         return context.get_dummy_value()
 

@@ -1,0 +1,117 @@
+"""Tiles that Winograd's transforms have spoiled are summed directly.
+
+A transform spreads NaN and infinity over its tile, and overflows before direct summation does. Where outputs of a tile
+are not finite, they are computed from untransformed cells and weights, by the same microkernels.
+"""
+
+from __future__ import annotations
+
+from ..runtime import kernel
+from . import geometry as at
+from .blocking import TILE_ROWS, VECTOR_BYTES
+from .simd import gemm_microkernel, gemm_microkernel_narrow
+from .winograd_simd import address_of, integer_at
+from .winograd_tiles import tabulate_runs, tile_count, winograd_gather
+from .winograd_weights import bias_start, pack_own, raw_size
+
+
+@kernel
+def plain_lines(geometry):
+    """Rows that are gathered under a tile."""
+    return geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
+
+
+@kernel
+def gather_plain(x, geometry, scratch, own, group, tile, last):
+    """Copy what is under the tiles from ``tile`` to ``last``, in all channels and taps of depth, for direct summation.
+
+    scratch[PLAIN_START + (kd * channels + c) * PLAIN_STEP + ...] as in :func:`winograd_gather`.
+    """
+    channels = geometry[at.CHANNELS]
+    plain = own + geometry[at.PLAIN_START]
+    step = geometry[at.PLAIN_STEP]
+    steps = (step, plain_lines(geometry) * geometry[at.PLAIN_PITCH], geometry[at.PLAIN_PITCH])
+    for kd in range(geometry[at.KERNEL_D]):
+        winograd_gather(x, geometry, scratch, plain + kd * channels * step, steps, group, tile, last, 0, channels, kd)
+
+
+@kernel
+def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group, panel, runs):
+    """Compute the outputs of a panel's spoiled tiles by direct summation, from what :func:`gather_plain` wrote.
+
+    places = (where the panel's untransformed weights start, where its bias does). Integer m at ``masks`` has bit t set
+    where the block's tile t of the panel's filter m is spoiled; the table holds the ``runs`` of :func:`tabulate_runs`.
+    At most two vectors of columns of a run are summed at a time.
+    """
+    nr = geometry[at.NR]
+    planes = geometry[at.CHANNELS] * geometry[at.KERNEL_D]
+    depth = planes * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    a, bias = places
+    table = address_of(scratch, own + geometry[at.TABLE_START])
+    taps = rows[planes * geometry[at.PIECES_H] * geometry[at.PIECES_W] :]
+    spare = own + geometry[at.TILE_START]
+    filters = min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)
+    channel = (group * geometry[at.FILTERS] + panel * TILE_ROWS) * geometry[at.OUT_CHANNEL]
+    step_h = geometry[at.DILATION_H] * geometry[at.OUT_STRIDE_H]
+    step = geometry[at.DILATION_W] * geometry[at.OUT_STRIDE_W]
+    wide, lanes = geometry[at.TILE_W], VECTOR_BYTES // scratch.itemsize
+    most = min(nr, 2 * lanes)
+    plain, tile = own + geometry[at.PLAIN_START], 0
+    spoiled = 0
+    for m in range(filters):
+        spoiled |= integer_at(masks, m)
+    for run in range(runs):
+        columns = integer_at(table, 4 * run + 2)
+        for j in range(0, columns, most):
+            count = min(most, columns - j)
+            first, last = tile + j // wide, tile + (j + count - 1) // wide
+            if (spoiled >> first) & ((2 << (last - first)) - 1) == 0:
+                continue
+            for i in range(integer_at(table, 4 * run + 1)):
+                b = plain + i * geometry[at.PLAIN_PITCH] + j
+                if count > lanes:
+                    gemm_microkernel(
+                        weight, a, scratch, b, taps, depth, out, spare, nr, 1, 0, bias, geometry[at.FINISH]
+                    )  # fmt: skip
+                else:
+                    gemm_microkernel_narrow(
+                        weight, a, scratch, b, taps, depth, out, spare, nr, 1, 0, bias, geometry[at.FINISH]
+                    )  # fmt: skip
+                y = channel + integer_at(table, 4 * run) + i * step_h + j * step
+                for m in range(filters):
+                    mask = integer_at(masks, m)
+                    for q in range(count):
+                        if (mask >> (tile + (j + q) // wide)) & 1:
+                            out[y + q * step] = scratch[spare + m * nr + q]
+                    y += geometry[at.OUT_CHANNEL]
+        plain += plain_lines(geometry) * geometry[at.PLAIN_PITCH]
+        tile += integer_at(table, 4 * run + 3) // wide
+
+
+@kernel
+def mend_block(x, weight, out, rows, geometry, scratch, own, masks, group, begin, end, number):
+    """Sum the spoiled tiles of block ``number`` directly, in the panels begin <= p < end of a group.
+
+    ``masks`` + (p - begin) * MR says which ones they are, as in :func:`winograd_panels`. What tiles read is gathered
+    once for all panels. ``weight`` is as in :func:`winograd_tasks`.
+    """
+    nr = geometry[at.NR]
+    tile, last = number * nr, min(tile_count(geometry), (number + 1) * nr)
+    gather_plain(x, geometry, scratch, own, group, tile, last)
+    runs = tabulate_runs(geometry, address_of(scratch, own + geometry[at.TABLE_START]), tile, last)
+    for panel in range(begin, end):
+        mask = masks + 8 * (panel - begin) * TILE_ROWS
+        spoiled = 0
+        for m in range(min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)):
+            spoiled |= integer_at(mask, m)
+        if spoiled == 0:
+            continue
+        if geometry[at.UNPACKED] != 0:
+            raw = own + geometry[at.PANEL_START]
+            pack_own(weight, rows, geometry, scratch, raw, group, panel, 1)
+        else:
+            raw = geometry[at.RAW_START] + (group * geometry[at.PANELS] + panel) * raw_size(geometry)
+        sum_directly(
+            scratch if geometry[at.UNPACKED] != 0 else weight, (raw, bias_start(geometry, scratch, group, panel)), out,
+            rows, geometry, scratch, own, mask, group, panel, runs,
+        )  # fmt: skip

@@ -1,0 +1,193 @@
+"""The input side of :mod:`.winograd`: how tiles are numbered, and how what lies under them is gathered and transformed.
+
+Tiles are numbered through the rows of a phase, the phases of a depth, the depths of an image, the images; NR of them
+are a block. Neighbours in one row are a run.
+"""
+
+from __future__ import annotations
+
+from ..runtime import kernel
+from . import geometry as at
+from .blocking import BUFFERED, VECTOR_BYTES
+from .packing import NO_PLANE, copy_block, depth_start
+from .simd import copy_between
+from .tasks import PARTS, shared_start
+from .winograd_simd import address_of, call_function, integer_at, put_integer
+
+#: Where the transform's address lies among those in the table of rows.
+INPUT = 0
+
+
+@kernel
+def points(geometry):
+    """How many places a transformed tile has, and so how many products there are."""
+    high = geometry[at.TILE_H] + geometry[at.TAPS_H] - 1
+    return high * (geometry[at.TILE_W] + geometry[at.TAPS_W] - 1)
+
+
+@kernel
+def tile_count(geometry):
+    """Tiles of all images, output depths and phases."""
+    phases = geometry[at.OUT_D] * geometry[at.DILATION_H] * geometry[at.DILATION_W]
+    return geometry[at.BATCH] * phases * geometry[at.DOWN] * geometry[at.ACROSS]
+
+
+@kernel
+def tile_run(tile, last, geometry):
+    """Return the tiles from ``tile`` to ``last`` in one row: (image, output depth, output row, output column, count).
+
+    The row and the column are those of the first tile's first output; the next output of a tile is one dilation on.
+    Tiles are numbered through the rows of a phase, the phases of a depth, the depths of an image, the images.
+    """
+    rest, column = divmod(tile, geometry[at.ACROSS])
+    rest, row = divmod(rest, geometry[at.DOWN])
+    rest, right = divmod(rest, geometry[at.DILATION_W])
+    rest, below = divmod(rest, geometry[at.DILATION_H])
+    image, d = divmod(rest, geometry[at.OUT_D])
+    h = below + row * geometry[at.TILE_H] * geometry[at.DILATION_H]
+    w = right + column * geometry[at.TILE_W] * geometry[at.DILATION_W]
+    return image, d, h, w, min(last - tile, geometry[at.ACROSS] - column)
+
+
+@kernel
+def winograd_gather(x, geometry, scratch, buffer, steps, group, tile, last, first_channel, some, kd):
+    """Copy what is under the tiles from ``tile`` to ``last`` and tap ``kd`` of depth, in ``some`` channels of a group.
+
+    scratch[buffer + c * steps[0] + run * steps[1] + i * steps[2] + j] = row i and column j under the run of tiles,
+    both counted in dilations from the first tile's first cell. Whole vectors of a row are written.
+    """
+    channel_step, run_step, pitch = steps
+    lanes = VECTOR_BYTES // scratch.itemsize
+    step_h, step_w = geometry[at.DILATION_H], geometry[at.DILATION_W]
+    lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
+    beyond = geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
+    size = geometry[at.IN_W]
+    plain = geometry[at.X_W] == 1 and step_w == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS
+    ahead = some * geometry[at.X_CHANNEL]  # what is gathered next, after some transforms
+    while tile < last:
+        image, d, h, w, count = tile_run(tile, last, geometry)
+        start = geometry[at.X_START] + image * geometry[at.X_BATCH]
+        start += (group * geometry[at.CHANNELS] + first_channel) * geometry[at.X_CHANNEL]
+        start = depth_start(geometry, start, d, kd)
+        h -= geometry[at.PAD_H]
+        w -= geometry[at.PAD_W]
+        columns = geometry[at.TILE_W] * count + beyond
+        if plain:
+            for j in range(0, columns, lanes):
+                low, high = -(w + j), size - (w + j)
+                for i in range(lines):
+                    row = h + i * step_h
+                    inside = 0 <= row < geometry[at.IN_H] and start != NO_PLANE
+                    source = start + row * geometry[at.X_H] + w + j if inside else 0
+                    target = buffer + i * pitch + j
+                    for _ in range(some):
+                        copy_between(x, source, scratch, target, low, high if inside else 0, ahead)
+                        source += geometry[at.X_CHANNEL]
+                        target += channel_step
+        else:
+            copy_block(
+                x, start, some, geometry, (h, step_h, lines), (w, columns, step_w), scratch,
+                (buffer, pitch, channel_step), 0,
+            )  # fmt: skip
+        buffer += run_step
+        tile += count
+
+
+@kernel
+def tabulate(geometry, table, lanes, tile, last):
+    """Cut the tiles from ``tile`` to ``last`` into groups of neighbours for the input transform; how many integers.
+
+    The table holds (where a group's cells lie among those gathered, its first tile, how many) for whole vectors of
+    groups: the last group is repeated.
+    """
+    width = lanes // geometry[at.RUN_GROUPS]
+    first, region, entry = tile, 0, 0
+    while tile < last:
+        _, _, _, _, count = tile_run(tile, last, geometry)
+        for t in range(0, count, width):
+            put_integer(table, entry, region + t * geometry[at.TILE_W])
+            put_integer(table, entry + 1, tile - first + t)
+            put_integer(table, entry + 2, min(width, count - t))
+            entry += 3
+        region += geometry[at.RUN_STEP]
+        tile += count
+    while entry % (3 * geometry[at.RUN_GROUPS]) != 0:
+        for slot in range(3):
+            put_integer(table, entry + slot, integer_at(table, entry + slot - 3))
+        entry += 3
+    return entry
+
+
+@kernel
+def winograd_pack(x, rows, geometry, scratch, block, own, group, tile, last, begin, end):
+    """scratch[block + u * INPUT_STEP + k * NR + t] = place u of B^T d B of tile ``tile`` + t, k as for the weights.
+
+    For channels begin <= c < end of a group. ``own`` is where the thread's sums start, with room for all else behind.
+    """
+    nr = geometry[at.NR]
+    lanes = VECTOR_BYTES // scratch.itemsize
+    channels = geometry[at.CHANNELS]
+    pitch = geometry[at.PITCH]
+    buffer = own + geometry[at.GATHERED_START]
+    steps = (geometry[at.GATHERED_STEP], geometry[at.RUN_STEP], pitch)
+    sizes = address_of(scratch, own + geometry[at.SIZES_START])
+    table = address_of(scratch, own + geometry[at.TABLE_START])
+    put_integer(sizes, 0, tabulate(geometry, table, lanes, tile, last))
+    put_integer(sizes, 1, 3 * geometry[at.RUN_GROUPS])
+    put_integer(sizes, 2, geometry[at.GATHERED_STEP])
+    put_integer(sizes, 3, nr)
+    put_integer(sizes, 4, pitch)
+    put_integer(sizes, 5, geometry[at.INPUT_STEP])
+    for c in range(begin, end, BUFFERED):
+        some = min(BUFFERED, end - c)
+        target = block + c * nr
+        for kd in range(geometry[at.KERNEL_D]):
+            winograd_gather(x, geometry, scratch, buffer, steps, group, tile, last, c, some, kd)
+            for h in range(geometry[at.PIECES_H]):
+                for w in range(geometry[at.PIECES_W]):
+                    source = buffer + h * geometry[at.TAPS_H] * pitch + w * geometry[at.TAPS_W]
+                    call_function(
+                        rows[geometry[at.FUNCTIONS] + INPUT],
+                        (address_of(scratch, 0), table, sizes, source, target, some),
+                    )
+                    target += channels * nr
+
+
+@kernel
+def winograd_shared(part, x, rows, geometry, scratch, own):
+    """Where all tasks share all blocks of tiles: transform part ``part`` of PARTS of the channels, of every block.
+
+    Block b of group g is the matrices from ``scratch[shared_start + (g * blocks + b) * points * INPUT_STEP]`` on.
+    """
+    nr = geometry[at.NR]
+    channels = geometry[at.CHANNELS]
+    tiles = tile_count(geometry)
+    blocks = (tiles + nr - 1) // nr
+    begin, end = channels * part // PARTS, channels * (part + 1) // PARTS
+    for number in range(geometry[at.GROUPS] * blocks):
+        group, block = divmod(number, blocks)
+        start = shared_start(scratch) + number * points(geometry) * geometry[at.INPUT_STEP]
+        last = min(tiles, (block + 1) * nr)
+        winograd_pack(x, rows, geometry, scratch, start, own, group, block * nr, last, begin, end)
+
+
+@kernel
+def tabulate_runs(geometry, table, tile, last):
+    """Note where the outputs of each run of tiles from ``tile`` to ``last`` lie; return how many runs there are.
+
+    The table holds (the first output of channel 0, rows, columns, columns of whole tiles). Working them out takes
+    divisions, more of them for one filter than storing its outputs takes time.
+    """
+    high, wide = geometry[at.TILE_H], geometry[at.TILE_W]
+    runs = 0
+    while tile < last:
+        image, d, h, w, count = tile_run(tile, last, geometry)
+        start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + d * geometry[at.OUT_STRIDE_D]
+        start += h * geometry[at.OUT_STRIDE_H] + w * geometry[at.OUT_STRIDE_W]
+        put_integer(table, 4 * runs, start)
+        put_integer(table, 4 * runs + 1, min(high, -((h - geometry[at.OUT_H]) // geometry[at.DILATION_H])))
+        put_integer(table, 4 * runs + 2, min(wide * count, -((w - geometry[at.OUT_W]) // geometry[at.DILATION_W])))
+        put_integer(table, 4 * runs + 3, wide * count)
+        runs += 1
+        tile += count
+    return runs

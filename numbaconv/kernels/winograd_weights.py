@@ -1,0 +1,86 @@
+"""The weights of :mod:`.winograd`: laid out in panels of MR filters, and transformed to U = G g G^T."""
+
+from __future__ import annotations
+
+from ..runtime import kernel
+from . import geometry as at
+from .blocking import PACK_SCRATCH, TILE_ROWS
+from .packing import pack_bias, pack_panels, panels_together
+from .tasks import shared_start
+from .winograd_simd import address_of, call_function
+from .winograd_tiles import points
+
+#: Where the transform's address lies among those in the table of rows.
+WEIGHT = 1
+
+
+@kernel
+def raw_size(geometry):
+    """Elements of a panel of untransformed weights."""
+    taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    return TILE_ROWS * geometry[at.CHANNELS] * taps
+
+
+@kernel
+def transform_panel(packed, rows, geometry, raw, target):
+    """Transform the panel of weights at ``packed[raw]``: the matrices U start at ``packed[target]``."""
+    channels = geometry[at.CHANNELS]
+    kernel_h, kernel_w = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
+    taps = geometry[at.KERNEL_D] * kernel_h * kernel_w
+    for plane in range(0, taps, kernel_h * kernel_w):
+        for h in range(0, kernel_h, geometry[at.TAPS_H]):
+            for w in range(0, kernel_w, geometry[at.TAPS_W]):
+                source = raw + (plane + h * kernel_w + w) * TILE_ROWS
+                call_function(
+                    rows[geometry[at.FUNCTIONS] + WEIGHT],
+                    (
+                        address_of(packed, source), address_of(packed, target), channels, taps * TILE_ROWS, TILE_ROWS,
+                        kernel_h - h, kernel_w - w, kernel_w, geometry[at.WEIGHT_STEP],
+                    ),
+                )  # fmt: skip
+                target += channels * TILE_ROWS
+
+
+@kernel
+def winograd_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
+    """Transform the kernels g of thread ``slot`` to U = G g G^T, laid out as matrices for the microkernel.
+
+    packed[((g * PANELS + p) * points + u) * WEIGHT_STEP + k * MR + m] = U_u of filter p * MR + m of group g and k over
+    (tap of depth, piece, channel), zeros beyond the last filter; then the bias (see ``pack_bias``); then, from
+    RAW_START on, the weights, packed as by ``pack_weights``.
+    """
+    panels = geometry[at.PANELS]
+    step = geometry[at.WEIGHT_STEP]
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    own = shared_start(scratch) + slot * PACK_SCRATCH
+    every = geometry[at.GROUPS] * panels
+    number, last = every * slot // slots, every * (slot + 1) // slots
+    while number < last:
+        group, panel = divmod(number, panels)
+        some = panels_together(geometry, panel, last - number, packed.itemsize)
+        raw = geometry[at.RAW_START] + number * depth * TILE_ROWS
+        pack_panels(weight, rows, geometry, group, panel, some, packed, raw, scratch, own)
+        target = number * points(geometry) * step
+        for _ in range(some):
+            transform_panel(packed, rows, geometry, raw, target)
+            raw += depth * TILE_ROWS
+            target += points(geometry) * step
+        number += some
+    if slot == 0:
+        pack_bias(bias, packed, geometry)
+
+
+@kernel
+def bias_start(geometry, scratch, group, panel):
+    """Where the bias of a panel starts: among the packed weights or, where tasks pack these, at the scratch's end."""
+    number = group * geometry[at.PANELS] + panel
+    if geometry[at.UNPACKED] != 0:
+        return scratch.size + (number - geometry[at.GROUPS] * geometry[at.PANELS]) * TILE_ROWS
+    return geometry[at.BIAS_START] + number * TILE_ROWS
+
+
+@kernel
+def pack_own(weight, rows, geometry, scratch, raw, group, panel, some):
+    """Where tasks pack the weights: lay out ``some`` panels, at most TOGETHER, at ``scratch[raw]``, not transformed."""
+    spare = raw + geometry[at.TOGETHER] * raw_size(geometry)
+    pack_panels(weight, rows, geometry, group, panel, some, scratch, raw, scratch, spare)
