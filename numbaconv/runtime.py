@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import ctypes
 import functools
 import gc
 import hashlib
 import logging
 import os
 import pathlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +23,10 @@ import llvmlite.binding as llvm
 import numba
 from numba.core import caching, codegen, compiler, config, registry, targetconfig
 from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc import parallel as numba_threads
 
 from . import forks
+from .forks import load_module
 
 log = logging.getLogger("numbaconv")
 types: Any = numba.types
@@ -326,6 +328,9 @@ class _Kernel(registry.CPUDispatcher):
     def _numba_type_(self) -> Any:
         return types.Dispatcher(self.fragment)
 
+    def _compilation_chain_init_hook(self) -> None:
+        """Numba would import its extensions now, for types that they add; it does when it compiles, with the lock."""
+
     def compile(self, signature: Any) -> Any:
         with _compiling():
             known, hits = len(self.overloads), sum(self.stats.cache_hits.values())
@@ -374,12 +379,12 @@ def native(function: Any, arguments: tuple[str, ...]) -> int:
         What each argument is: "float32[]" for a flat array of that dtype, "float32*" for a pointer, "int64" for a
         number. Those that are not named are indices.
     """
-    from numba.core.ccallback import CFunc
-
     function = getattr(function, "py_func", function)
     kinds = [_argument_type(name) for name in arguments]
     kinds += [types.intp] * (function.__code__.co_argcount - len(kinds))
-    compiled: Any = CFunc(function, (tuple(kinds), types.void), {}, {"error_model": "numpy", **_KERNEL_OPTIONS})
+    compiled: Any = load_module("numba.core.ccallback").CFunc(
+        function, (tuple(kinds), types.void), {}, {"error_model": "numpy", **_KERNEL_OPTIONS}
+    )
     if cache_directory() is not None:
         compiled._cache = _KernelCache(function)
     with _compiling():
@@ -410,8 +415,7 @@ _limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("numbaconv.t
 
 
 def _numba_threads_started() -> bool:
-    module = sys.modules.get("numba.np.ufunc.parallel")
-    return module is not None and bool(getattr(module, "_is_initialized", True))
+    return bool(getattr(numba_threads, "_is_initialized", True))
 
 
 def _after_fork_in_child() -> None:
@@ -428,9 +432,7 @@ if hasattr(os, "register_at_fork"):
 @functools.cache
 def threading_layer() -> str:
     """Numba's threading layer, "omp", "tbb" or "workqueue"; its threads are started now."""
-    from numba.np.ufunc import parallel
-
-    parallel._launch_threads()
+    numba_threads._launch_threads()
     return str(numba.threading_layer())
 
 
@@ -465,11 +467,8 @@ def forked() -> bool:
 
 def thread_functions() -> tuple[str, int, int]:
     """(threading layer, address of the function that counts its threads, address of omp_in_parallel or 0)."""
-    import ctypes
-    import importlib
-
     layer = threading_layer()
-    pool = importlib.import_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
+    pool = load_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
     nested = getattr(ctypes.CDLL(pool.__file__), "omp_in_parallel", None) if layer == "omp" else None
     inside = 0 if nested is None else ctypes.cast(nested, ctypes.c_void_p).value
     return layer, int(pool.get_num_threads), inside or 0

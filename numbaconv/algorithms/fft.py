@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ..forks import load_module
 from .windows import Window, sources
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -27,9 +28,7 @@ ELEMENT_NS: Final = 0.55
 
 
 def _fast_length(length: int, real: bool) -> int:
-    from scipy.fft import next_fast_len
-
-    return int(next_fast_len(length, real))
+    return int(load_module("scipy.fft").next_fast_len(length, real))
 
 
 def block_lengths(window: Window) -> tuple[int, ...]:
@@ -124,13 +123,12 @@ def _assign(out: Array, result: Array) -> None:
 
 
 def _forward(block: Array, lengths: Sequence[int], axes: list[int], is_complex: bool, workers: int) -> Array:
-    import scipy.fft
-
+    transforms = load_module("scipy.fft")
     *others, last = axes
-    transform = scipy.fft.fft if is_complex else scipy.fft.rfft
+    transform = transforms.fft if is_complex else transforms.rfft
     spectrum: Array = transform(block, lengths[last], last, workers=workers)
     for axis in others:
-        spectrum = scipy.fft.fft(spectrum, lengths[axis], axis, overwrite_x=True, workers=workers)
+        spectrum = transforms.fft(spectrum, lengths[axis], axis, overwrite_x=True, workers=workers)
     return spectrum
 
 
@@ -138,13 +136,12 @@ def _inverse(
     spectrum: Array, lengths: Sequence[int], axes: list[int], is_complex: bool, workers: int,
     taps: Sequence[int], sizes: Sequence[int],
 ) -> Array:  # fmt: skip
-    import scipy.fft
-
+    transforms = load_module("scipy.fft")
     *others, last = axes
     for axis in others:
-        spectrum = scipy.fft.ifft(spectrum, axis=axis, overwrite_x=True, workers=workers)
+        spectrum = transforms.ifft(spectrum, axis=axis, overwrite_x=True, workers=workers)
         spectrum = spectrum[_part(spectrum.ndim, axis, taps[axis] - 1, sizes[axis])]
-    transform = scipy.fft.ifft if is_complex else scipy.fft.irfft
+    transform = transforms.ifft if is_complex else transforms.irfft
     result: Array = transform(spectrum, lengths[last], last, overwrite_x=True, workers=workers)
     return result[_part(result.ndim, last, taps[last] - 1, sizes[last])]
 
@@ -178,15 +175,14 @@ def _frames(
 
 def broadcast(first: Array, second: Array, mode: str, axes: list[int], workers: int) -> Array:
     """Convolve along ``axes`` in one transform, and multiply along the others, where the arrays are broadcast."""
-    import scipy.fft
-
+    transforms = load_module("scipy.fft")
     is_complex = "c" in (first.dtype.kind, second.dtype.kind)
     sizes = {axis: first.shape[axis] + second.shape[axis] - 1 for axis in axes}
     if not axes:
         result = first * second
     else:
         lengths = [_fast_length(sizes[axis], not is_complex) for axis in axes]
-        forward, inverse = (scipy.fft.fftn, scipy.fft.ifftn) if is_complex else (scipy.fft.rfftn, scipy.fft.irfftn)
+        forward, inverse = (transforms.fftn, transforms.ifftn) if is_complex else (transforms.rfftn, transforms.irfftn)
         product = forward(first, lengths, axes, workers=workers) * forward(second, lengths, axes, workers=workers)
         result = inverse(product, lengths, axes, workers=workers, overwrite_x=True)
     parts = []
