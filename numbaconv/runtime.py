@@ -207,32 +207,29 @@ _operators: Final[dict[Any, Any]] = {}
 def _operators_remembered() -> Iterator[None]:
     """Ask Numba only once what an operator or a builtin function makes of numbers and arrays.
 
-    It tries dozens of templates each time, with all compiler options as part of a key, for two thousand operators of
-    seventy kinds in a small kernel: a tenth of a first call (0.4 of 4 s; 2-core AMD EPYC, Zen 4).
+    It tries dozens of templates each time, with all compiler options as part of a key, to find the type of each of two
+    thousand operators of seventy kinds in a small kernel, and again to write its code: a fifth of a first call.
     """
-    context = registry.cpu_target.typing_context
-    if "resolve_function_type" in vars(context):  # within another compilation
+    if "get_call_type" in vars(types.Function):  # within another compilation
         yield
         return
-    resolve = context.resolve_function_type
+    ask = types.Function.get_call_type
 
-    def remembered(function: Any, arguments: Any, keywords: Any) -> Any:
-        # An extension that is loaded later makes an operator another type, of which nothing is known.
-        kind = function if isinstance(function, types.Type) else context._lookup_global(function)
+    def remembered(kind: Any, context: Any, arguments: Any, keywords: Any) -> Any:
         if type(kind) is not types.Function or keywords or not all(isinstance(item, _SIMPLE) for item in arguments):
-            return resolve(function, arguments, keywords)
+            return ask(kind, context, arguments, keywords)
         options = targetconfig.ConfigStack.top_or_none()
         key = kind, arguments, "" if options is None else str(options._values)  # not all of them can be hashed
         found = _operators.get(key)
         if found is None:
-            found = _operators[key] = resolve(function, arguments, keywords)
+            found = _operators[key] = ask(kind, context, arguments, keywords)
         return found
 
-    context.resolve_function_type = remembered
+    types.Function.get_call_type = remembered
     try:
         yield
     finally:
-        del context.resolve_function_type
+        del types.Function.get_call_type
 
 
 def _note(name: str, seconds: float, cached: bool) -> None:
