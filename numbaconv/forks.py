@@ -69,3 +69,13 @@ def before() -> None:
 def after() -> None:
     """Go on, in the parent and in the child."""
     _held.pop_all().close()  # another thread may fork as soon as the last lock is released
+
+
+def after_in_child() -> None:
+    """Go on, in the child, with a lock of its own for starting Numba's threads.
+
+    The one that Numba makes belongs to parent and child together. Where another thread had it, the child would count
+    that as a time of its own and never give it back, and nor would a child that is killed: the parent waits for ever.
+    """
+    after()
+    parallel._backend_init_process_lock = None  # Numba makes one when it needs it

@@ -417,7 +417,7 @@ def _numba_threads_started() -> bool:
 
 def _after_fork_in_child() -> None:
     global _forked, _workqueue_lock
-    forks.after()
+    forks.after_in_child()
     _forked = _forked or _numba_threads_started()
     _workqueue_lock = threading.RLock()  # the old one may be held by a thread that does not exist here
 

@@ -127,6 +127,60 @@ for lock in (parallel._backend_init_thread_lock, llvm.ffi.lib._lock):
     thread.join()
 assert call()
 """
+#: Forks while another thread has the lock that Numba shares between parent and child, before threads are started.
+SHARED = """
+import os, signal, threading, time
+import numpy as np
+from numba.np.ufunc import parallel
+import numbaconv as nc
+from numbaconv import runtime
+signal.alarm(200)
+parallel._set_init_process_lock()
+def hold():
+    with parallel._backend_init_process_lock:
+        held.set()
+        time.sleep(0.5)
+held = threading.Event()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(0 if runtime.thread_count() > 1 and runtime.thread_count() > 1 else 1)
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+assert runtime.thread_count() > 1
+"""
+#: Forks while another thread transforms.
+TRANSFORMS = """
+import os, threading
+import numpy as np
+import numbaconv as nc
+def work():
+    try:
+        while not stop.is_set():
+            call()
+    except BaseException as error:
+        failed.append(error)
+x, w = np.ones((400, 400)), np.ones((100, 100))
+def call():
+    return nc.signal.fftconvolve(x, w, "valid")
+expected = call().tobytes()
+stop, failed = threading.Event(), []
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for _ in range(50):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if call().tobytes() == expected else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+for thread in threads:
+    thread.join()
+assert not failed, failed
+"""
 #: Forks while another thread is importing a module, which the child needs, too.
 IMPORTING = """
 import importlib.abc, os, signal, sys, threading, time
@@ -249,8 +303,8 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 @needs_fork
 @pytest.mark.parametrize(
     "program",
-    [FORKS, BUSY, LOCKED, IMPORTING, FRESH],
-    ids=["forks", "busy", "locked", "importing", "fresh"],
+    [FORKS, BUSY, LOCKED, SHARED, IMPORTING, TRANSFORMS, FRESH],
+    ids=["forks", "busy", "locked", "shared", "importing", "transforms", "fresh"],
 )
 def test_children(program, run_on_layer):
     """GNU OpenMP ends a forked child that starts threads after its parent did."""
