@@ -17,6 +17,7 @@ from . import execute
 from .adjoint import forward_problem, transposed_of
 from .arrays import Array, result_dtype
 from .execute import How, Options
+from .forks import load_module
 from .input_adjoint import input_adjoint
 from .problem import DATA_FORMATS, ConvProblem
 from .tensors import numpy_dtype, to_array, to_tensor
@@ -62,9 +63,7 @@ class _Without(torch.autograd.Function):  # type: ignore[misc] # torch has no ty
         context.form, context.slot = form, slot
         context.save_for_backward(a, b)
         if a.is_cuda:
-            from .cuda import engine
-
-            return engine.form(form.problem, form.how, slot, a, b)
+            return load_module(".cuda.engine").form(form.problem, form.how, slot, a, b)
         return to_tensor(form.without(slot, to_array(slot, a), to_array(slot, b)))
 
     @staticmethod

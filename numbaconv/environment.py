@@ -197,8 +197,6 @@ def _cache_lines() -> list[tuple[str, str]]:
 
 def configuration() -> list[tuple[str, str]]:
     """What a bug report should say: pairs of a label and a text."""
-    from . import __version__
-
     features = runtime.cpu_features() & {"avx512f", "avx512vl", "avx2", "fma", "avx", "neon", "sve", "sse4.2"}
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine = store.machine()
@@ -208,7 +206,7 @@ def configuration() -> list[tuple[str, str]]:
         f"{name}={os.environ[name]}" for name in sorted(os.environ) if name.startswith(("NUMBA_", "NUMBACONV_", "OMP_"))
     ]
     return [
-        ("numbaconv", f"{__version__} ({pathlib.Path(__file__).parent})"),
+        ("numbaconv", f"{sys.modules['numbaconv'].__version__} ({pathlib.Path(__file__).parent})"),
         ("Python", f"{platform.python_version()} ({platform.python_implementation()}, {sys.executable})"),
         *((name, version) for name in PACKAGES if (version := _version(name)) is not None),
         ("system", platform.platform()),

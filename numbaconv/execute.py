@@ -25,6 +25,7 @@ from .arrays import (
     prepared,
     result_dtype,
 )
+from .forks import load_module
 from .kernels import geometry as at
 from .kernels.blocking import LINE, PACK_SCRATCH
 from .lowering import Lowering, lowering
@@ -150,13 +151,12 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     places = table[order : order + plan.problem.depth].tobytes() if order else b""
     sizes = tuple(plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.MR, at.TRANSFORM))
     layout = (plan.candidate, dtype, sizes, places)
-    from .kernels.tasks import pack_and_run, run_parallel, run_serial
-
+    kernels = load_module(".kernels.tasks")
     pack, tasks = functions(plan.candidate, plan.geometry, dtype.name)
     return Executable(
         plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * LINE, plan.parallel,
         plan.packed_elements, plan.parallel_packing, layout, flat(np.empty(0, dtype)),
-        pack, tasks, run_serial, run_parallel, pack_and_run,
+        pack, tasks, kernels.run_serial, kernels.run_parallel, kernels.pack_and_run,
     )  # fmt: skip
 
 

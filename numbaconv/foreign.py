@@ -15,6 +15,7 @@ import numpy as np
 from . import adjoint, execute
 from .arrays import Array
 from .execute import Options
+from .forks import load_module
 from .tensors import Kind, is_tensor, kind_of, lies_on_gpu, to_array, to_dtype
 
 
@@ -104,14 +105,10 @@ def convolve(
         return execute.convolve(ndim, x, w, b, options, dtype, target, packs)
 
     def on_gpu(x: Any, w: Any, b: Any, target: Any) -> Any:
-        from .cuda import engine
-
-        return engine.convolve(ndim, x, w, b, options, dtype, target)
+        return load_module(".cuda.engine").convolve(ndim, x, w, b, options, dtype, target)
 
     def record() -> Any:
-        from . import autograd
-
-        return autograd.convolve(ndim, input, weight, bias, options, dtype)
+        return load_module(".autograd").convolve(ndim, input, weight, bias, options, dtype)
 
     return through(compute, {"input": input, "weight": weight, "bias": bias}, out, record, on_gpu)
 
@@ -134,14 +131,10 @@ def conv_transpose(
         return adjoint.conv_transpose(ndim, x, w, b, options, output_padding, dtype, target, packs)
 
     def on_gpu(x: Any, w: Any, b: Any, target: Any) -> Any:
-        from .cuda import engine
-
-        return engine.conv_transpose(ndim, x, w, b, options, output_padding, dtype, target)
+        return load_module(".cuda.engine").conv_transpose(ndim, x, w, b, options, output_padding, dtype, target)
 
     def record() -> Any:
-        from . import autograd
-
-        return autograd.conv_transpose(ndim, input, weight, bias, options, output_padding, dtype)
+        return load_module(".autograd").conv_transpose(ndim, input, weight, bias, options, output_padding, dtype)
 
     return through(compute, {"input": input, "weight": weight, "bias": bias}, out, record, on_gpu)
 
@@ -156,14 +149,10 @@ def input_gradient(
         return adjoint.input_gradient(ndim, input_size, w, y, options, dtype, target)
 
     def on_gpu(w: Any, y: Any, target: Any) -> Any:
-        from .cuda import engine
-
-        return engine.input_gradient(ndim, input_size, w, y, options, dtype, target)
+        return load_module(".cuda.engine").input_gradient(ndim, input_size, w, y, options, dtype, target)
 
     def record() -> Any:
-        from . import autograd
-
-        return autograd.input_gradient(ndim, input_size, weight, grad_output, options, dtype)
+        return load_module(".autograd").input_gradient(ndim, input_size, weight, grad_output, options, dtype)
 
     return through(compute, {"weight": weight, "grad_output": grad_output}, out, record, on_gpu)
 
@@ -178,13 +167,9 @@ def weight_gradient(
         return adjoint.weight_gradient(ndim, x, weight_size, y, options, dtype, target)
 
     def on_gpu(x: Any, y: Any, target: Any) -> Any:
-        from .cuda import engine
-
-        return engine.weight_gradient(ndim, x, weight_size, y, options, dtype, target)
+        return load_module(".cuda.engine").weight_gradient(ndim, x, weight_size, y, options, dtype, target)
 
     def record() -> Any:
-        from . import autograd
-
-        return autograd.weight_gradient(ndim, input, weight_size, grad_output, options, dtype)
+        return load_module(".autograd").weight_gradient(ndim, input, weight_size, grad_output, options, dtype)
 
     return through(compute, {"input": input, "grad_output": grad_output}, out, record, on_gpu)

@@ -9,6 +9,7 @@ import numpy as np
 from .arrays import Array, as_array
 from .execute import Options, describe
 from .foreign import convolve, through
+from .forks import load_module
 from .tensors import lies_on_gpu, to_array, to_dtype
 
 
@@ -333,9 +334,7 @@ def explain(
 
 
 def _explain_on_gpu(input: Any, weight: Any, bias: Any, options: Options, dtype: Any) -> Any:
-    from .cuda import engine
-
-    return engine.explain(input, weight, bias, options, to_dtype(dtype))
+    return load_module(".cuda.engine").explain(input, weight, bias, options, to_dtype(dtype))
 
 
 def _array_of(name: str, value: Any) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from . import runtime
 from .arrays import Array, element_strides, flat, flat_start, prepared
 from .execute import How, Options, convolve, describe, fill
+from .forks import load_module
 from .lowering import lowering
 from .planner import PARALLEL_PACKING
 from .problem import DATA_FORMATS, ConvProblem
@@ -115,8 +116,7 @@ def _folding_pays(problem: ConvProblem, y: Array) -> bool:
 
 def _fold(problem: ConvProblem, weight: Array, y: Array, bias: Array | None, how: How, out: Array) -> None:
     """Make the windows by a matrix product, some images at a time, and add them up."""
-    from .kernels import arrange
-
+    arrange = load_module(".kernels.arrange")
     size, missing = y.shape[2:], 3 - problem.ndim
     windows = problem.channels * problem.taps
     matrix = weight.reshape(problem.filters, windows).T.reshape(windows, problem.filters, *(1,) * problem.ndim)
@@ -212,8 +212,7 @@ def _weave(problem: ConvProblem, stacks: tuple[tuple[Phase, ...], ...], results:
 
 def _weave_pair(even: Array, odd: Array, out: Array) -> None:
     """out[..., 0::2], out[..., 1::2] = even, odd."""
-    from .kernels import arrange
-
+    arrange = load_module(".kernels.arrange")
     missing = (1,) * (6 - out.ndim)
     sizes = (*out.shape[:3], *missing, *out.shape[3:])
     table = np.zeros((4, 6), np.int64)

@@ -16,6 +16,7 @@ from typing import Any
 from numba.extending import overload
 
 from . import functional, grad, ndimage, signal, transposed
+from .forks import load_module
 
 _registered: set[Any] = set()
 
@@ -38,15 +39,11 @@ def register() -> None:
 
 
 def _layer(name: str, *details: Any) -> Any:
-    from .inside import layer_overloads
-
-    return getattr(layer_overloads, name)(*details)
+    return getattr(load_module(".inside.layer_overloads"), name)(*details)
 
 
 def _filter(module: str, name: str, kinds: dict[str, Any]) -> Any:
-    from .inside import filter_overloads
-
-    return getattr(filter_overloads, module)(name, kinds)
+    return getattr(load_module(".inside.filter_overloads"), module)(name, kinds)
 
 
 def _install(function: Callable[..., Any], decide: Callable[..., Any], like: Callable[..., Any] | None = None) -> None:
@@ -58,9 +55,7 @@ def _install(function: Callable[..., Any], decide: Callable[..., Any], like: Cal
     header = ", ".join(name if p.default is p.empty else f"{name}={p.default!r}" for name, p in parameters.items())
 
     def compiled(*given: Any) -> Any:
-        from .inside import overloads
-
-        return overloads.compiled(header, given, tuple(parameters), decide)
+        return load_module(".inside.overloads").compiled(header, given, tuple(parameters), decide)
 
     # Numba wants a function with the very names and defaults of the arguments; keyword-only ones it takes by position,
     # too.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
 
+from .forks import load_module
 from .kernels import geometry as at
 from .problem import ConvProblem
 
@@ -50,7 +50,7 @@ _PAD_CODES: Final = {
 
 def driver(name: str) -> ModuleType:
     """The host driver of a candidate; it imports its kernels only when they are asked for."""
-    return importlib.import_module(f".algorithms.{name}", __package__)
+    return load_module(f".algorithms.{name}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import ctypes
 import functools
 import gc
 import hashlib
 import logging
 import os
 import pathlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +23,10 @@ import llvmlite.binding as llvm
 import numba
 from numba.core import caching, codegen, compiler, config, registry, targetconfig
 from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc import parallel as numba_threads
 
 from . import forks
+from .forks import load_module
 
 log = logging.getLogger("numbaconv")
 types: Any = numba.types
@@ -205,32 +207,29 @@ _operators: Final[dict[Any, Any]] = {}
 def _operators_remembered() -> Iterator[None]:
     """Ask Numba only once what an operator or a builtin function makes of numbers and arrays.
 
-    It tries dozens of templates each time, with all compiler options as part of a key, for two thousand operators of
-    seventy kinds in a small kernel: a tenth of a first call (0.4 of 4 s; 2-core AMD EPYC, Zen 4).
+    It tries dozens of templates each time, with all compiler options as part of a key, to find the type of each of two
+    thousand operators of seventy kinds in a small kernel, and again to write its code: a fifth of a first call.
     """
-    context = registry.cpu_target.typing_context
-    if "resolve_function_type" in vars(context):  # within another compilation
+    if "get_call_type" in vars(types.Function):  # within another compilation
         yield
         return
-    resolve = context.resolve_function_type
+    ask = types.Function.get_call_type
 
-    def remembered(function: Any, arguments: Any, keywords: Any) -> Any:
-        # An extension that is loaded later makes an operator another type, of which nothing is known.
-        kind = function if isinstance(function, types.Type) else context._lookup_global(function)
+    def remembered(kind: Any, context: Any, arguments: Any, keywords: Any) -> Any:
         if type(kind) is not types.Function or keywords or not all(isinstance(item, _SIMPLE) for item in arguments):
-            return resolve(function, arguments, keywords)
+            return ask(kind, context, arguments, keywords)
         options = targetconfig.ConfigStack.top_or_none()
         key = kind, arguments, "" if options is None else str(options._values)  # not all of them can be hashed
         found = _operators.get(key)
         if found is None:
-            found = _operators[key] = resolve(function, arguments, keywords)
+            found = _operators[key] = ask(kind, context, arguments, keywords)
         return found
 
-    context.resolve_function_type = remembered
+    types.Function.get_call_type = remembered
     try:
         yield
     finally:
-        del context.resolve_function_type
+        del types.Function.get_call_type
 
 
 def _note(name: str, seconds: float, cached: bool) -> None:
@@ -326,6 +325,9 @@ class _Kernel(registry.CPUDispatcher):
     def _numba_type_(self) -> Any:
         return types.Dispatcher(self.fragment)
 
+    def _compilation_chain_init_hook(self) -> None:
+        """Numba would import its extensions now, for types that they add; it does when it compiles, with the lock."""
+
     def compile(self, signature: Any) -> Any:
         with _compiling():
             known, hits = len(self.overloads), sum(self.stats.cache_hits.values())
@@ -374,12 +376,12 @@ def native(function: Any, arguments: tuple[str, ...]) -> int:
         What each argument is: "float32[]" for a flat array of that dtype, "float32*" for a pointer, "int64" for a
         number. Those that are not named are indices.
     """
-    from numba.core.ccallback import CFunc
-
     function = getattr(function, "py_func", function)
     kinds = [_argument_type(name) for name in arguments]
     kinds += [types.intp] * (function.__code__.co_argcount - len(kinds))
-    compiled: Any = CFunc(function, (tuple(kinds), types.void), {}, {"error_model": "numpy", **_KERNEL_OPTIONS})
+    compiled: Any = load_module("numba.core.ccallback").CFunc(
+        function, (tuple(kinds), types.void), {}, {"error_model": "numpy", **_KERNEL_OPTIONS}
+    )
     if cache_directory() is not None:
         compiled._cache = _KernelCache(function)
     with _compiling():
@@ -410,13 +412,12 @@ _limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("numbaconv.t
 
 
 def _numba_threads_started() -> bool:
-    module = sys.modules.get("numba.np.ufunc.parallel")
-    return module is not None and bool(getattr(module, "_is_initialized", True))
+    return bool(getattr(numba_threads, "_is_initialized", True))
 
 
 def _after_fork_in_child() -> None:
     global _forked, _workqueue_lock
-    forks.after()
+    forks.after_in_child()
     _forked = _forked or _numba_threads_started()
     _workqueue_lock = threading.RLock()  # the old one may be held by a thread that does not exist here
 
@@ -428,9 +429,7 @@ if hasattr(os, "register_at_fork"):
 @functools.cache
 def threading_layer() -> str:
     """Numba's threading layer, "omp", "tbb" or "workqueue"; its threads are started now."""
-    from numba.np.ufunc import parallel
-
-    parallel._launch_threads()
+    numba_threads._launch_threads()
     return str(numba.threading_layer())
 
 
@@ -465,11 +464,8 @@ def forked() -> bool:
 
 def thread_functions() -> tuple[str, int, int]:
     """(threading layer, address of the function that counts its threads, address of omp_in_parallel or 0)."""
-    import ctypes
-    import importlib
-
     layer = threading_layer()
-    pool = importlib.import_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
+    pool = load_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
     nested = getattr(ctypes.CDLL(pool.__file__), "omp_in_parallel", None) if layer == "omp" else None
     inside = 0 if nested is None else ctypes.cast(nested, ctypes.c_void_p).value
     return layer, int(pool.get_num_threads), inside or 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import choosing
 from .arrays import Array
+from .forks import load_module
 
 MODES: Final = ("valid", "same", "full")
 #: SciPy's names of what surrounds an image, those of scipy.ndimage, and the canonical ones.
@@ -20,9 +21,7 @@ BOUNDARIES: Final = {
 
 def left_to_scipy(name: str, *arguments: Any) -> Any:
     """What is left to SciPy: results of bool, float16, longdouble and object dtype."""
-    import scipy.signal
-
-    return getattr(scipy.signal, name)(*arguments)
+    return getattr(load_module("scipy.signal"), name)(*arguments)
 
 
 def result_dtype(first: Any, second: Any) -> np.dtype[Any] | None:

@@ -15,6 +15,7 @@ import numpy as np
 from . import choosing
 from .arrays import Array
 from .choosing import FilterPlan
+from .forks import load_module
 from .scipy_rules import (
     BOUNDARIES,
     MODES,
@@ -135,9 +136,7 @@ def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", 
 
 
 def _on_gpu(in1: Any, in2: Any, mode: str, boundary: str, fillvalue: Any, *, correlated: bool) -> Array:
-    from .cuda import images
-
-    result: Array = images.convolve2d(in1, in2, mode, boundary, fillvalue, correlated=correlated)
+    result: Array = load_module(".cuda.images").convolve2d(in1, in2, mode, boundary, fillvalue, correlated=correlated)
     return result
 
 

@@ -14,7 +14,7 @@ import platform
 import threading
 from typing import Any, Final
 
-from . import runtime
+from . import forks, runtime
 from .planner import CANDIDATES, Machine
 from .problem import ConvProblem
 
@@ -23,7 +23,7 @@ log = logging.getLogger("numbaconv")
 FILE: Final = "measured.json"
 FORMAT: Final = 1
 
-_lock = threading.Lock()
+_lock = forks.lock()
 _kept: dict[str, Any] | None = None
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .arrays import Array, as_array
+from .forks import load_module
 
 #: DLPack's numbers of the CPU, and of the memory that CUDA's devices read.
 CPU = 1
@@ -100,7 +101,7 @@ def _from_torch(name: str, tensor: Any) -> Array:
 def _bfloat16(name: str) -> np.dtype[Any]:
     """NumPy's dtype for bfloat16, which another package defines."""
     try:
-        import ml_dtypes
+        ml_dtypes = load_module("ml_dtypes")
     except ImportError:
         raise TypeError(f"{name}: NumPy knows bfloat16 with the package ml_dtypes only") from None
     result: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
@@ -141,14 +142,14 @@ def _namespace(name: str, value: Any) -> Any:
     if hasattr(value, "__array_namespace__"):
         return value.__array_namespace__()
     try:
-        import array_api_compat
+        compat = load_module("array_api_compat")
     except ImportError:
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         raise TypeError(
             f"{name} is a {kind}, which has DLPack but no __array_namespace__; results of its kind can be made only "
             "with the package array-api-compat"
         ) from None
-    return array_api_compat.array_namespace(value)
+    return compat.array_namespace(value)
 
 
 def _to_namespace(namespace: Any, array: Array) -> Any:

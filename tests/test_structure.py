@@ -26,18 +26,19 @@ ARROWS = {
     "runtime": {"forks"},
     "arrays": set(),
     "kernels": {"kernels", "runtime"},
-    "algorithms": {"algorithms.cook_toom", "algorithms.sharing", "algorithms.windows", "kernels", "problem"},
-    "planner": {"algorithms", "kernels.blocking", "kernels.geometry", "problem"},
+    "algorithms": {"algorithms.cook_toom", "algorithms.sharing", "algorithms.windows", "forks", "kernels", "problem"},
+    "planner": {"algorithms", "forks", "kernels.blocking", "kernels.geometry", "problem"},
     "lowering": {"arrays", "problem"},
     "transposition": {"problem"},
     "windows": {"arrays", "problem"},
-    "tensors": {"arrays"},
-    "foreign": {"adjoint", "arrays", "autograd", "cuda.engine", "execute", "tensors"},
+    "tensors": {"arrays", "forks"},
+    "foreign": {"adjoint", "arrays", "autograd", "cuda.engine", "execute", "forks", "tensors"},
     "autograd": {
         "adjoint",
         "arrays",
         "cuda.engine",
         "execute",
+        "forks",
         "input_adjoint",
         "problem",
         "tensors",
@@ -47,6 +48,7 @@ ARROWS = {
     "input_adjoint": {
         "arrays",
         "execute",
+        "forks",
         "kernels.arrange",
         "lowering",
         "planner",
@@ -65,12 +67,13 @@ ARROWS = {
         "transposition",
         "weight_adjoint",
     },
-    "store": {"planner", "problem", "runtime"},
+    "store": {"forks", "planner", "problem", "runtime"},
     "tuning": {"execute", "planner", "problem", "runtime", "store"},
     "environment": {"__init__", "choosing", "execute", "planner", "problem", "runtime", "store"},
     "execute": {
         "algorithms",
         "arrays",
+        "forks",
         "kernels.blocking",
         "kernels.geometry",
         "kernels.tasks",
@@ -82,7 +85,7 @@ ARROWS = {
     },
     "filtering": {"algorithms", "arrays", "kernels.blocking", "kernels.image_geometry", "runtime"},
     "choosing": {"algorithms", "arrays", "filtering", "runtime"},
-    "scipy_rules": {"arrays", "choosing"},
+    "scipy_rules": {"arrays", "choosing", "forks"},
     **{
         face: {
             "adjoint",
@@ -92,6 +95,7 @@ ARROWS = {
             "cuda.images",
             "execute",
             "foreign",
+            "forks",
             "layers",
             "planner",
             "problem",
@@ -101,15 +105,16 @@ ARROWS = {
         }
         for face in FACES
     },
-    "numba_ext": {*FACES, "inside"},
+    "numba_ext": {*FACES, "forks", "inside"},
     "inside": {
         "algorithms",
         "arrays",
         "choosing",
         "execute",
         "filtering",
-        "inside",
+        "forks",
         "input_adjoint",
+        "inside",
         "kernels.arrange",
         "kernels.blocking",
         "kernels.geometry",
@@ -208,6 +213,13 @@ def imports(module):
             base = package[: len(package) + 1 - node.level] if node.level else []
             source = [*base, *filter(None, [node.module])]
             names.update(".".join([*source, alias.name]) for alias in node.names)
+        elif (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) == "load_module"
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            name = node.args[0].value
+            names.add(f"numbaconv{name}" if name.startswith(".") else name)
     return {own_module(name) if name.split(".")[0] == "numbaconv" else name for name in names}
 
 
@@ -237,13 +249,25 @@ def test_imports_point_one_way(module):
 
 
 def test_imports_by_name():
-    """Five modules import others whose names they put together, where no parser sees them.
+    """Some modules import others whose names they put together, where no parser sees them.
 
-    The planner a driver, the library of functions for compiled code those that are within its package, the runtime
-    Numba's threading layer, bench the peers, the GPU path's shim the package that compiles.
+    Bench the peers, the GPU path's shim the package that compiles; by way of ``load_module`` the planner a driver, the
+    library of functions for compiled code those that are within its package, the runtime Numba's threading layer.
     """
     named = [module for module in FILES if "importlib" in imports(module)]
-    assert named == ["bench", "cuda.shim", "inside.library", "planner", "runtime"]
+    assert named == ["bench", "cuda.shim", "forks"]
+    loading = [module for module, path in FILES.items() if re.search(r"\bload_module\(f?\"[^\"]*{", path.read_text())]
+    assert loading == ["inside.library", "planner", "runtime"]
+
+
+def test_forks_wait_for_imports():
+    """What functions import, they import by way of ``load_module``, but in programs of their own and for GPUs."""
+    alone = {"__main__", "bench", "demo", "digit"}
+    for module, path in FILES.items():
+        if module not in alone and module.split(".")[0] != "cuda":
+            functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+            inner = [node for function in functions for node in ast.walk(function)]
+            assert not [node.lineno for node in inner if isinstance(node, (ast.Import, ast.ImportFrom))], module
 
 
 def test_a_problem_is_plain():

@@ -127,6 +127,123 @@ for lock in (parallel._backend_init_thread_lock, llvm.ffi.lib._lock):
     thread.join()
 assert call()
 """
+#: Forks while another thread has the lock that Numba shares between parent and child, before threads are started.
+SHARED = """
+import os, signal, threading, time
+import numpy as np
+from numba.np.ufunc import parallel
+import numbaconv as nc
+from numbaconv import runtime
+signal.alarm(200)
+parallel._set_init_process_lock()
+def hold():
+    with parallel._backend_init_process_lock:
+        held.set()
+        time.sleep(0.5)
+held = threading.Event()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(0 if runtime.thread_count() > 1 and runtime.thread_count() > 1 else 1)
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+assert runtime.thread_count() > 1
+"""
+#: Forks while another thread transforms.
+TRANSFORMS = """
+import os, threading
+import numpy as np
+import numbaconv as nc
+def work():
+    try:
+        while not stop.is_set():
+            call()
+    except BaseException as error:
+        failed.append(error)
+x, w = np.ones((400, 400)), np.ones((100, 100))
+def call():
+    return nc.signal.fftconvolve(x, w, "valid")
+expected = call().tobytes()
+stop, failed = threading.Event(), []
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for _ in range(50):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if call().tobytes() == expected else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+for thread in threads:
+    thread.join()
+assert not failed, failed
+"""
+#: Forks while another thread is importing a module, which the child needs, too.
+IMPORTING = """
+import importlib.abc, os, signal, sys, threading, time
+import numpy as np
+import numbaconv as nc
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            reached.set()
+            time.sleep(0.5)
+sys.meta_path.insert(0, Slow())
+x, w = np.ones((1, 8, 20, 20), np.float32), np.ones((16, 8, 3, 3), np.float32)
+def plan():
+    return nc.explain(x, w).problem.filters == 16
+def layer():
+    return bool((nc.conv2d(x, w, algorithm="im2col") == 72).all())
+def image():
+    return bool((nc.signal.convolve2d(x[0, 0], w[0, 0], "valid") == 9).all())
+def transform():
+    return bool((nc.signal.fftconvolve(x[0, 0], w[0, 0], "valid").round() == 9).all())
+for module, call in {
+    "numbaconv.algorithms.direct_pixels": plan,
+    "numbaconv.kernels.packing": layer,
+    "numbaconv.kernels.image": image,
+    "scipy.special": transform,
+}.items():
+    reached = threading.Event()
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert reached.wait(60), module
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os._exit(0 if call() else 1)
+    assert os.waitpid(child, 0)[1] == 0, module
+    thread.join()
+    assert call()
+"""
+#: First calls import nothing without a lock that forks wait for.
+UNGUARDED = """
+import importlib.abc, sys
+import numpy as np
+import numbaconv as nc
+from numbaconv import forks
+import mixture
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        guards = [item for item in forks.locks() if hasattr(item, "_is_owned") and item._is_owned()]
+        guards += [forks.global_compiler_lock] * forks.global_compiler_lock.is_locked()
+        (guarded if guards else unguarded).append(name)
+guarded, unguarded = [], []
+sys.meta_path.insert(0, Watch())
+mixture.results()
+nc.signal.fftconvolve(np.ones((90, 90)), np.ones((30, 30)))
+nc.signal.convolve(np.ones(3000), np.ones(600))
+nc.ndimage.correlate1d(np.ones((50, 50)), np.ones(5))
+nc.conv3d(np.ones((1, 2, 5, 6, 7)), np.ones((3, 2, 3, 3, 3)))
+nc.conv1d(np.ones((1, 2, 57), np.complex64), np.ones((3, 2, 3)))
+nc.fold(nc.unfold(np.ones((1, 2, 20, 20)), 3), (20, 20), 3)
+nc.tune(nc.explain((1, 8, 16, 16), (8, 8, 3, 3)).problem, seconds=0.01)
+assert "scipy.fft" in guarded and "numbaconv.kernels.winograd" in guarded
+assert not unguarded, unguarded
+"""
 #: A child of a parent that has not used threads starts its own.
 FRESH = """
 import os, mixture
@@ -186,12 +303,16 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 @needs_fork
 @pytest.mark.parametrize(
     "program",
-    [FORKS, BUSY, LOCKED, FRESH],
-    ids=["forks", "busy", "locked", "fresh"],
+    [FORKS, BUSY, LOCKED, SHARED, IMPORTING, TRANSFORMS, FRESH],
+    ids=["forks", "busy", "locked", "shared", "importing", "transforms", "fresh"],
 )
 def test_children(program, run_on_layer):
     """GNU OpenMP ends a forked child that starts threads after its parent did."""
     run_on_layer(program)
+
+
+def test_imports_are_guarded(run_python):
+    run_python(UNGUARDED)
 
 
 @needs_fork

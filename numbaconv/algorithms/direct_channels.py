@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..forks import load_module
 from ..kernels import geometry as at
 from ..kernels.blocking import BLOCK_BYTES, CHANNEL_TILE_PIXELS, DEPTH_BLOCK, PACK_SCRATCH, RUNS, VECTOR_BYTES
 from ..problem import ConvProblem
@@ -332,8 +333,7 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
-    from ..kernels import direct_channels, packing
-
+    packing, direct_channels = load_module(".kernels.packing"), load_module(".kernels.direct_channels")
     if geometry[at.LANE_FILTERS] != 0:
         return packing.pack_weights, direct_channels.direct_lanes_tasks
     if geometry[at.UNPACKED] != 0:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..forks import load_module
 from ..kernels import geometry as at
 from ..kernels.blocking import BLOCK_BYTES, DEPTH_BLOCK, VECTOR_BYTES, tile_for
 from ..problem import ConvProblem
@@ -153,6 +154,4 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
-    from ..kernels import direct_pixels, packing
-
-    return packing.pack_weights, direct_pixels.direct_pixels_tasks
+    return load_module(".kernels.packing").pack_weights, load_module(".kernels.direct_pixels").direct_pixels_tasks

@@ -6,13 +6,17 @@ along which the kernel has one tap are not transformed, rows that hold nothing b
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import numpy as np
 
+from .. import forks
+from ..forks import load_module
 from .windows import Window, sources
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -24,12 +28,17 @@ LONGEST: Final = 2500
 FRAME_ELEMENTS: Final = 1 << 17
 #: Nanoseconds of one core for each element of a real transform and each doubling of its length; measured there.
 ELEMENT_NS: Final = 0.55
+#: SciPy stops its threads for the time of a fork; another thread that asks for them meanwhile gets a RuntimeError.
+_scipys_threads: Final = forks.lock()
+
+
+def _threads(workers: int) -> AbstractContextManager[Any]:
+    """Let no fork come between while SciPy's threads are used."""
+    return _scipys_threads if workers > 1 else contextlib.nullcontext()
 
 
 def _fast_length(length: int, real: bool) -> int:
-    from scipy.fft import next_fast_len
-
-    return int(next_fast_len(length, real))
+    return int(load_module("scipy.fft").next_fast_len(length, real))
 
 
 def block_lengths(window: Window) -> tuple[int, ...]:
@@ -124,13 +133,13 @@ def _assign(out: Array, result: Array) -> None:
 
 
 def _forward(block: Array, lengths: Sequence[int], axes: list[int], is_complex: bool, workers: int) -> Array:
-    import scipy.fft
-
+    transforms = load_module("scipy.fft")
     *others, last = axes
-    transform = scipy.fft.fft if is_complex else scipy.fft.rfft
-    spectrum: Array = transform(block, lengths[last], last, workers=workers)
-    for axis in others:
-        spectrum = scipy.fft.fft(spectrum, lengths[axis], axis, overwrite_x=True, workers=workers)
+    transform = transforms.fft if is_complex else transforms.rfft
+    with _threads(workers):
+        spectrum: Array = transform(block, lengths[last], last, workers=workers)
+        for axis in others:
+            spectrum = transforms.fft(spectrum, lengths[axis], axis, overwrite_x=True, workers=workers)
     return spectrum
 
 
@@ -138,14 +147,14 @@ def _inverse(
     spectrum: Array, lengths: Sequence[int], axes: list[int], is_complex: bool, workers: int,
     taps: Sequence[int], sizes: Sequence[int],
 ) -> Array:  # fmt: skip
-    import scipy.fft
-
+    transforms = load_module("scipy.fft")
     *others, last = axes
-    for axis in others:
-        spectrum = scipy.fft.ifft(spectrum, axis=axis, overwrite_x=True, workers=workers)
-        spectrum = spectrum[_part(spectrum.ndim, axis, taps[axis] - 1, sizes[axis])]
-    transform = scipy.fft.ifft if is_complex else scipy.fft.irfft
-    result: Array = transform(spectrum, lengths[last], last, overwrite_x=True, workers=workers)
+    transform = transforms.ifft if is_complex else transforms.irfft
+    with _threads(workers):
+        for axis in others:
+            spectrum = transforms.ifft(spectrum, axis=axis, overwrite_x=True, workers=workers)
+            spectrum = spectrum[_part(spectrum.ndim, axis, taps[axis] - 1, sizes[axis])]
+        result: Array = transform(spectrum, lengths[last], last, overwrite_x=True, workers=workers)
     return result[_part(result.ndim, last, taps[last] - 1, sizes[last])]
 
 
@@ -178,17 +187,17 @@ def _frames(
 
 def broadcast(first: Array, second: Array, mode: str, axes: list[int], workers: int) -> Array:
     """Convolve along ``axes`` in one transform, and multiply along the others, where the arrays are broadcast."""
-    import scipy.fft
-
+    transforms = load_module("scipy.fft")
     is_complex = "c" in (first.dtype.kind, second.dtype.kind)
     sizes = {axis: first.shape[axis] + second.shape[axis] - 1 for axis in axes}
     if not axes:
         result = first * second
     else:
         lengths = [_fast_length(sizes[axis], not is_complex) for axis in axes]
-        forward, inverse = (scipy.fft.fftn, scipy.fft.ifftn) if is_complex else (scipy.fft.rfftn, scipy.fft.irfftn)
-        product = forward(first, lengths, axes, workers=workers) * forward(second, lengths, axes, workers=workers)
-        result = inverse(product, lengths, axes, workers=workers, overwrite_x=True)
+        forward, inverse = (transforms.fftn, transforms.ifftn) if is_complex else (transforms.rfftn, transforms.irfftn)
+        with _threads(workers):
+            product = forward(first, lengths, axes, workers=workers) * forward(second, lengths, axes, workers=workers)
+            result = inverse(product, lengths, axes, workers=workers, overwrite_x=True)
     parts = []
     for axis in range(first.ndim):
         full = sizes[axis] if axis in sizes else int(result.shape[axis])

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ..forks import load_module
 from ..kernels import image_geometry as at
 from ..kernels.blocking import LINE, VECTOR_BYTES
 from .sharing import ceil_div
@@ -120,6 +121,5 @@ def lay_out(
 
 def kernels() -> tuple[Any, Any, Any, Any, Any]:
     """The functions (run serially, run in parallel), and (tasks, block, convert), called by their addresses."""
-    from ..kernels import image
-
+    image = load_module(".kernels.image")
     return image.image_serial, image.image_parallel, image.image_tasks, image.image_block, image.image_convert

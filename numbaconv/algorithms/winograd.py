@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ..forks import load_module
 from ..kernels import geometry as at
 from ..kernels.blocking import BUFFERED, LINE, PACK_SCRATCH, TILE_ROWS, VECTOR_BYTES
 from ..problem import ConvProblem
@@ -313,8 +314,7 @@ def transforms(high: tuple[int, int], wide: tuple[int, int], groups: int, dtype:
 
     F(m, r) along the height and along the width are pairs (m, r).
     """
-    from ..kernels import winograd_simd as simd
-
+    simd = load_module(".kernels.winograd_simd")
     tiles = simd.Tile(*high), simd.Tile(*wide)
     return (
         simd.input_transform(*tiles, groups, dtype),
@@ -332,6 +332,5 @@ def name(geometry: MutableSequence[int]) -> str:
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
-    from ..kernels import winograd, winograd_weights
-
-    return winograd_weights.winograd_weights, winograd.winograd_tasks
+    weights, winograd = load_module(".kernels.winograd_weights"), load_module(".kernels.winograd")
+    return weights.winograd_weights, winograd.winograd_tasks

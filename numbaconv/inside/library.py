@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import struct
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from numba.extending import register_jitable
 from .. import runtime, store
 from ..algorithms import direct_channels, direct_pixels, im2col, image, sharing, winograd
 from ..execute import functions
+from ..forks import load_module
 from ..kernels import arrange, blocking, tasks
 from ..kernels import geometry as at
 from ..planner import CANDIDATES
@@ -80,7 +80,7 @@ def _host(name: str) -> None:
     module_name, called = HOSTS[name]
     for other in called:  # a symbol must be defined before code that uses it is loaded
         need("host", other)()
-    module = importlib.import_module(f".{module_name}", __package__)
+    module = load_module(f".inside.{module_name}")
     define(host_symbol(name), runtime.address(getattr(module, name), (types.intp,)))
 
 

@@ -22,6 +22,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .. import runtime
+from ..forks import load_module
 
 #: Numbers that tell a process how it may call kernels. See the names below.
 STATE: Final = "numbaconv_state"
@@ -76,10 +77,8 @@ def need(kind: str, *details: str) -> Need:
 
 @functools.cache
 def _make(kind: str, details: tuple[str, ...]) -> None:
-    from . import library
-
     _set_state()
-    library.make(kind, details)
+    load_module(".inside.library").make(kind, details)
 
 
 _tables: dict[str, Any] = {}
