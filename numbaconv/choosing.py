@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from . import runtime
-from .algorithms import fft, separable
+from .algorithms import fft, separable, tiles
 from .algorithms.windows import Window
 from .arrays import Array
 from .filtering import slide, sum_dtype
@@ -27,11 +27,11 @@ __all__ = [
 ]
 
 METHODS: Final = ("auto", "direct", "separable", "fft")
-#: Nanoseconds of one core for a product of direct summation, by the dtype of the sums; measured on 1080x1920 images
-#: with 9x9 to 31x31 taps on the design's machine (2-core AMD EPYC, Zen 4): 220 GFLOP/s on two cores for float32.
+#: Nanoseconds of one core for a product of direct summation, by the dtype of the sums; measured on 512x512 images with
+#: 15x15 and 31x31 taps (2-core AMD EPYC, Zen 5): 210 GFLOP/s a core for float32. Zen 4 takes twice as long.
 PRODUCT_NS: Final = {
     np.dtype(name): cost
-    for name, cost in {"float32": 0.019, "float64": 0.039, "int16": 0.012, "int32": 0.04, "int64": 0.08}.items()
+    for name, cost in {"float32": 0.0095, "float64": 0.019, "int16": 0.006, "int32": 0.02, "int64": 0.04}.items()
 }
 #: Where the kernel is one row high, every product needs a load that may cross two cache lines.
 ROW_FACTOR: Final = 2.0
@@ -40,14 +40,12 @@ PASS_PRODUCTS: Final = 8
 #: Nanoseconds that a search for factors must be able to save at least, and those that a singular value decomposition
 #: takes for each of the kernel's elements and its smaller side.
 SEARCH_NS: Final = 200_000.0
-#: Relative error of a double precision transform of normal data: 3e-16 measured for 2.4 million elements.
-FFT_ERROR: Final = 1e-15
-#: Transforms in the data's own precision err by a share of the root mean square of all values, sums by one of their own
+#: Transforms err by a share of the root mean square of the values that they take together, sums by one of their own
 #: window's. Where these differ by less than RANGE, float64 data are transformed even for functions that SciPy always
-#: sums directly; float32 data are transformed in single precision where they differ by less than SINGLE_RANGE times the
-#: root of the number of taps: there, direct sums in single precision err more (a test measures it).
+#: sums directly. float32 data are transformed in float64: tiles look at each result, and other transforms are taken
+#: where the values differ by less than WIDE_RANGE.
 RANGE: Final = 32.0
-SINGLE_RANGE: Final = 0.08
+WIDE_RANGE: Final = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +72,7 @@ class FilterPlan:
     rejected: tuple[tuple[str, str], ...]
     costs: dict[str, float]
     factors: tuple[Array, Array] | None = dataclasses.field(default=None, repr=False)
-    single: bool = False
+    least: tuple[float, float] | None = None  # of tiles, where these are transformed: see filtering.slide
 
     def __str__(self) -> str:
         shapes = ("x".join(map(str, shape)) for shape in (self.window.input_shape, self.window.kernel_shape))
@@ -104,7 +102,7 @@ def choose(
     parts = (1 + complex_x) * (1 + complex_w)
     costs = {"direct": direct_cost(window, sums, parts)}
     reasons: dict[str, str] = {}
-    factors, single = None, False
+    factors, least = None, None
     if method in ("auto", "separable"):
         factors, why = _factors(taps, sums, parts, costs["direct"] if method == "auto" else np.inf)
         if factors is None:
@@ -114,15 +112,18 @@ def choose(
             passes = dataclasses.replace(window, kernel_shape=(rank, rows + PASS_PRODUCTS))
             costs["separable"] = direct_cost(passes, factors[0].dtype, 1)
     if method == "auto":
-        cost = fft.cost(window, 1 + (complex_x or complex_w))
+        cost, tiled = fft.cost(window, 1 + (complex_x or complex_w)), False
+        if tiles.serves(window, parts):
+            of_tiles = tiles.cost(window)
+            cost, tiled = min(cost, of_tiles), of_tiles < cost
         if cost >= min(costs.values()):
             costs["fft"] = cost
         else:
-            not_exact, single = _transforms_spoil(window, x, taps, dtype, fill, strict)
-            if not_exact is None:
+            spoilt, least = _transforms_spoil(window, x, taps, dtype, fill, strict, tiled)
+            if spoilt is None:
                 costs["fft"] = cost
             else:
-                reasons["fft"] = not_exact
+                reasons["fft"] = spoilt
         chosen = min(costs, key=costs.__getitem__)
         reason = f"expected to be fastest, {costs[chosen] / 1e6:.3g} ms of one core"
     else:
@@ -137,9 +138,9 @@ def choose(
             reasons[name] = "not asked for"
     rejected = tuple((name, reasons[name]) for name in METHODS[1:] if name != chosen)
     milliseconds = {name: cost / 1e6 for name, cost in costs.items()}
-    if chosen == "fft":
-        reason += f", in {'single' if single else 'double'} precision"
-    return FilterPlan(window, dtype, sums, chosen, reason, rejected, milliseconds, factors, single)
+    if chosen == "fft" and method == "auto":
+        reason += ", of tiles" if least is not None else ", of scipy.fft"
+    return FilterPlan(window, dtype, sums, chosen, reason, rejected, milliseconds, factors, least)
 
 
 def _factors(taps: Array, sums: np.dtype[Any], parts: int, direct: float) -> tuple[tuple[Array, Array] | None, str]:
@@ -159,30 +160,46 @@ def _factors(taps: Array, sums: np.dtype[Any], parts: int, direct: float) -> tup
 
 
 def _transforms_spoil(
-    window: Window, x: Array, taps: Array, dtype: np.dtype[Any], fill: Any, strict: bool
-) -> tuple[str | None, bool]:
-    """(why a transform would lose what direct summation keeps, or None; whether single precision is enough for it)."""
+    window: Window, x: Array, taps: Array, dtype: np.dtype[Any], fill: Any, strict: bool, tiled: bool
+) -> tuple[str | None, tuple[float, float] | None]:
+    """(why transforms would lose what direct summation keeps, or None; what :func:`slide` takes as ``least``)."""
+    with np.errstate(all="ignore"):
+        weights = float(np.abs(taps, dtype=np.float64).sum()) if taps.dtype.kind != "c" else float(np.abs(taps).sum())
+    if not math.isfinite(weights):
+        return "the kernel holds NaN or infinity, which a transform spreads", None
+    elements = tiles.elements(window) if tiled else fft.elements(window)
+    error = fft.error_bound(elements) * weights
     if dtype.kind in "iu":
-        # Exact while every sum, and its rounding error, is far below one half of the last digit of a double.
-        largest = _largest(x, fill) * float(np.abs(taps.astype(np.float64)).sum())
-        if largest * FFT_ERROR * 64 < 0.25:
-            return None, False
-        return f"sums of up to {largest:.2g} are not provably exact in double precision", False
+        largest = _largest(x, fill) * math.sqrt(2 * elements)
+        if largest * error < 0.25:
+            return None, (0.0, math.inf) if tiled else None
+        return f"sums that may err by {largest * error:.2g} are not provably exact in double precision", None
+    single = dtype.char in "fF"
+    if tiled:
+        # What direct summation of n products in float32 may err by is at least n times its rounding of the result.
+        if single:
+            return None, (error / (taps.size * 2.0**-24), math.inf)
+        return None, (0.0, RANGE**2 * _inside(window) if strict else math.inf)
     with np.errstate(all="ignore"):
         ratio, mean = _dynamic_range(window, x)
-        weights = float(np.abs(taps).sum(dtype=np.float64))
-        finite = math.isfinite(weights) and np.isfinite(fill) and (math.isfinite(mean) or np.isfinite(x.sum()))
+        finite = np.isfinite(fill) and (math.isfinite(mean) or np.isfinite(x.sum()))
     if not finite:
-        return "the arrays hold NaN or infinity, which a transform spreads", False
-    largest = mean * x.size * weights  # of a product of two spectra
-    if dtype.char in "fF":
-        even = ratio <= SINGLE_RANGE * math.sqrt(taps.size) and 1e-25 < largest < 1e36
-        return None, fill == 0 and even and x.dtype.kind in "fc"
-    if not largest + abs(fill) * weights * x.size < 1e300:
-        return "the products of a transform could overflow", False
-    if not strict or ratio <= RANGE:
-        return None, False
-    return f"windows hold values {ratio:.2g} times smaller than others, whose last digits it would spoil", False
+        return "the arrays hold NaN or infinity, which a transform spreads", None
+    if not (mean * x.size + abs(fill)) * weights * x.size < (1e36 if dtype.itemsize < 8 else 1e300):
+        return "the products of a transform could overflow", None
+    if not strict or ratio <= (WIDE_RANGE if single else RANGE):
+        return None, None
+    return f"windows hold values {ratio:.2g} times smaller than others, whose last digits it would spoil", None
+
+
+def _inside(window: Window) -> float:
+    """The least share of a window that lies inside the input."""
+    inside = 1.0
+    for axis, taps in enumerate(window.kernel_shape):
+        if window.extensions[axis] == "fill":
+            size = window.input_shape[axis]
+            inside *= max(1, min(taps - max(window.pad[axis], window.after(axis)), size)) / taps
+    return inside
 
 
 def _largest(x: Array, fill: Any) -> float:
@@ -199,16 +216,13 @@ def _dynamic_range(window: Window, x: Array) -> tuple[float, float]:
     x = x.astype(np.float64) if x.dtype.kind in "iu" else x
     cells = np.square(x.real) + np.square(x.imag) if x.dtype.kind == "c" else np.square(x)
     total, share = float(cells.mean(dtype=np.float64)), 1.0
-    inside = 1.0
     for axis in reversed(range(x.ndim)):
         taps, size = window.kernel_shape[axis], x.shape[axis]
         step = min(size, max(1, taps // 2))
         starts = np.arange(0, size - step + 1, step)
         cells = np.add.reduceat(cells, starts, axis=axis, dtype=np.float64 if axis == 0 else None)
         share *= step
-        if window.extensions[axis] == "fill":
-            inside *= max(1, min(taps - max(window.pad[axis], window.after(axis)), size)) / taps
-    smallest = float(cells.min()) / share * inside
+    smallest = float(cells.min()) / share * _inside(window)
     if not math.isfinite(total):
         return math.inf, total
     return math.sqrt(total / smallest) if smallest > 0 else math.inf, math.sqrt(total)
@@ -216,8 +230,10 @@ def _dynamic_range(window: Window, x: Array) -> tuple[float, float]:
 
 def run(plan: FilterPlan, x: Array, taps: Array, out: Array, fill: Any) -> None:
     """Carry a plan out."""
-    if plan.method == "fft":
-        fft.run(x, taps, plan.window, fill, out, runtime.thread_count(), plan.single)
+    if plan.method == "fft" and plan.least is not None:
+        slide(plan.window, x, taps, out, fill, np.dtype(np.float64), least=plan.least)
+    elif plan.method == "fft":
+        fft.run(x, taps, plan.window, fill, out, runtime.thread_count())
     elif plan.method == "separable" and plan.factors is not None:
         slide(plan.window, x, taps, out, fill, plan.factors[0].dtype, plan.factors)
     else:
