@@ -85,13 +85,18 @@ def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", f
            [ 5,  2, -5],
            [ 8,  2, -8]])
     """
+    call = _call("convolve2d", in1, in2, mode, boundary, fillvalue)
+    if call is not None and (known := choosing.again(in1, in2, call)) is not None:
+        return known
     if lies_on_gpu(in1) or lies_on_gpu(in2):
         return _on_gpu(in1, in2, mode, boundary, fillvalue, correlated=False)
     image, taps = _pair("convolve2d", in1, in2, mode)
+    if image is not in1:
+        call = None
     dtype = result_dtype(image, taps)
     if dtype is None:
         return _scipy("convolve2d", in1, in2, mode, boundary, fillvalue)
-    return _two_dimensions(image, taps, mode, boundary, fillvalue, dtype)
+    return _two_dimensions(image, taps, mode, boundary, fillvalue, dtype, call)
 
 
 def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", fillvalue: Any = 0) -> Array:
@@ -123,15 +128,30 @@ def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", 
     >>> correlate2d(np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 0.0, -1.0]]), mode="valid")
     array([[-2.]])
     """
+    call = _call("correlate2d", in1, in2, mode, boundary, fillvalue)
+    if call is not None and (known := choosing.again(in1, in2, call)) is not None:
+        return known
     if lies_on_gpu(in1) or lies_on_gpu(in2):
         return _on_gpu(in1, in2, mode, boundary, fillvalue, correlated=True)
     image, taps = _pair("correlate2d", in1, in2, mode)
+    if image is not in1:
+        call = None
     dtype = result_dtype(image, taps)
     if dtype is None:
         return _scipy("correlate2d", in1, in2, mode, boundary, fillvalue)
-    result = _two_dimensions(image, np.flip(taps.conj()), mode, boundary, fillvalue, dtype, late=True)
+    result = _two_dimensions(image, np.flip(taps.conj()), mode, boundary, fillvalue, dtype, call, late=True)
     reversed_ = mode == "valid" and image.shape != np.shape(in1)
     return np.flip(result) if reversed_ else result
+
+
+def _call(name: str, in1: Any, in2: Any, mode: Any, boundary: Any, fillvalue: Any) -> Any:
+    """All that a small call's way depends on, or None: it goes the way of the equal call before it."""
+    if not type(in1) is type(in2) is np.ndarray or not type(mode) is type(boundary) is str:
+        return None
+    first, second = in1.dtype, in2.dtype
+    if type(fillvalue) is not int or fillvalue != 0 or first.char in "?e" or second.char in "?e":
+        return None
+    return name, in1.shape, in1.strides, first, in2.shape, second, mode, boundary
 
 
 def _on_gpu(in1: Any, in2: Any, mode: str, boundary: str, fillvalue: Any, *, correlated: bool) -> Array:
@@ -150,8 +170,9 @@ def _pair(name: str, in1: Any, in2: Any, mode: str) -> tuple[Array, Array]:
 
 
 def _two_dimensions(
-    image: Array, taps: Array, mode: str, boundary: str, fillvalue: Any, dtype: np.dtype[Any], late: bool = False
-) -> Array:
+    image: Array, taps: Array, mode: str, boundary: str, fillvalue: Any, dtype: np.dtype[Any], call: Any,
+    late: bool = False,
+) -> Array:  # fmt: skip
     """The body of both 2-D functions; ``taps`` are convolved."""
     check_mode(mode)
     check_boundary(boundary)
@@ -163,7 +184,9 @@ def _two_dimensions(
         if taps.size and extension == "fill" and fill != 0:
             out += (taps.sum(dtype=dtype) * np.asarray(fill)).astype(dtype)
         return out
-    return choosing.convolve(native(image), native(taps), mode, dtype, extension=extension, fill=fill, late=late)
+    return choosing.convolve(
+        native(image), native(taps), mode, dtype, extension=extension, fill=fill, late=late, call=call, correlated=late
+    )
 
 
 def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Array:
@@ -204,6 +227,9 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Ar
     >>> convolve([1, 2, 3], [0, 1, 0.5])
     array([0. , 1. , 2.5, 4. , 1.5])
     """
+    call = _call("convolve", in1, in2, mode, method, 0)
+    if call is not None and (known := choosing.again(in1, in2, call)) is not None:
+        return known
     volume, kernel = np.asarray(in1), np.asarray(in2)
     if volume.ndim == kernel.ndim == 0:
         return _product(volume, kernel)
@@ -212,7 +238,7 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Ar
             f"volume and kernel should have the same dimensionality; got {volume.ndim} and {kernel.ndim} dimensions"
         )
     if swaps(mode, volume.shape, kernel.shape):
-        volume, kernel = kernel, volume
+        volume, kernel, call = kernel, volume, None
     if method not in ("auto", "direct", "fft"):
         raise ValueError(f"Acceptable method flags are 'auto', 'direct', or 'fft'; got {method!r}")
     dtype = result_dtype(volume, kernel)
@@ -222,7 +248,7 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Ar
     if volume.size == 0 or kernel.size == 0:
         return of_empty(volume.shape, kernel.shape, mode, method, dtype)
     if method != "fft":
-        return choosing.convolve(native(volume), native(kernel), mode, dtype, method=method, strict=False)
+        return choosing.convolve(native(volume), native(kernel), mode, dtype, method=method, strict=False, call=call)
     result = fftconvolve(volume, kernel, mode)
     if dtype.kind in "iu":
         result = np.rint(result)
