@@ -85,8 +85,8 @@ def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", f
            [ 5,  2, -5],
            [ 8,  2, -8]])
     """
-    call = _call("convolve2d", in1, in2, mode, boundary, fillvalue)
-    if call is not None and (known := choosing.again(in1, in2, call)) is not None:
+    known, call = choosing.again("convolve2d", in1, in2, mode, boundary, fillvalue)
+    if known is not None:
         return known
     if lies_on_gpu(in1) or lies_on_gpu(in2):
         return _on_gpu(in1, in2, mode, boundary, fillvalue, correlated=False)
@@ -128,8 +128,8 @@ def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", 
     >>> correlate2d(np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 0.0, -1.0]]), mode="valid")
     array([[-2.]])
     """
-    call = _call("correlate2d", in1, in2, mode, boundary, fillvalue)
-    if call is not None and (known := choosing.again(in1, in2, call)) is not None:
+    known, call = choosing.again("correlate2d", in1, in2, mode, boundary, fillvalue)
+    if known is not None:
         return known
     if lies_on_gpu(in1) or lies_on_gpu(in2):
         return _on_gpu(in1, in2, mode, boundary, fillvalue, correlated=True)
@@ -142,16 +142,6 @@ def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", 
     result = _two_dimensions(image, np.flip(taps.conj()), mode, boundary, fillvalue, dtype, call, late=True)
     reversed_ = mode == "valid" and image.shape != np.shape(in1)
     return np.flip(result) if reversed_ else result
-
-
-def _call(name: str, in1: Any, in2: Any, mode: Any, boundary: Any, fillvalue: Any) -> Any:
-    """All that a small call's way depends on, or None: it goes the way of the equal call before it."""
-    if not type(in1) is type(in2) is np.ndarray or not type(mode) is type(boundary) is str:
-        return None
-    first, second = in1.dtype, in2.dtype
-    if type(fillvalue) is not int or fillvalue != 0 or first.char in "?e" or second.char in "?e":
-        return None
-    return name, in1.shape, in1.strides, first, in2.shape, second, mode, boundary
 
 
 def _on_gpu(in1: Any, in2: Any, mode: str, boundary: str, fillvalue: Any, *, correlated: bool) -> Array:
@@ -227,8 +217,8 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Ar
     >>> convolve([1, 2, 3], [0, 1, 0.5])
     array([0. , 1. , 2.5, 4. , 1.5])
     """
-    call = _call("convolve", in1, in2, mode, method, 0)
-    if call is not None and (known := choosing.again(in1, in2, call)) is not None:
+    known, call = choosing.again("convolve", in1, in2, mode, method, 0)
+    if known is not None:
         return known
     volume, kernel = np.asarray(in1), np.asarray(in2)
     if volume.ndim == kernel.ndim == 0:

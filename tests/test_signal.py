@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strategies import LAYOUTS
 
 import numbaconv as nc
-from numbaconv import signal
+from numbaconv import choosing, signal
 
 MODES = ("full", "same", "valid")
 BOUNDARIES = ("fill", "wrap", "symm", "pad", "circular", "symmetric")
@@ -411,3 +411,26 @@ def test_separable_kernels_on_a_tall_image():
     assert signal.explain(image, taps, "same").method == "separable"
     expected = scipy.signal.convolve2d(image, taps, "same")
     np.testing.assert_allclose(signal.convolve2d(image, taps, "same"), expected, rtol=1e-10, atol=1e-10)
+
+
+@hypothesis.given(
+    arrays=pairs(ndims=(1, 2), dtypes=("f4", "f8", "u1", "i4", "c8", "?")), name=st.sampled_from(signal.__all__[1:5]),
+    mode=st.sampled_from(MODES),
+)  # fmt: skip
+def test_a_small_call_goes_the_way_of_the_one_before(arrays, name, mode):
+    """With other values; on arrays turned round, out of line, or exchanged it does not."""
+    if name.endswith("2d") and arrays[0].ndim != 2:
+        return
+    function, (first, second) = getattr(signal, name), arrays
+    unaligned = np.zeros(first.nbytes + 1, np.uint8)[1:].view(first.dtype).reshape(first.shape)
+    unaligned[...] = first
+    calls = [(first, second), (first[::-1], second), (unaligned, second), (first, second[::-1]), (second, first)]
+    expected = [outcome(function, a.copy(), b.copy(), mode) for a, b in calls]
+    for (a, b), wanted in zip(calls, expected, strict=True):
+        for _ in range(2):
+            result = outcome(function, a, b, mode)
+            if isinstance(wanted, type):
+                assert result is wanted
+            else:
+                np.testing.assert_array_equal(result, wanted)
+    assert choosing._calls  # some are known

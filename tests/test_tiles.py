@@ -35,10 +35,10 @@ def summed(image, taps, window, fill=0.0):
 
 
 @st.composite
-def windows(draw):
+def windows(draw, least=1):
     """Images and kernels of two dimensions; several tiles, or less than one."""
     size = [draw(st.integers(1, 90)), draw(st.integers(1, 200))]
-    taps = [draw(st.integers(1, 30)), draw(st.integers(1, 30))]
+    taps = [draw(st.integers(least, 30)) for _ in range(2)]
     mode = draw(st.sampled_from(MODES))
     if mode == "valid":
         size = [max(pair) for pair in zip(size, taps, strict=True)]
@@ -69,14 +69,15 @@ def test_float32_errs_no_more_than_sums_may(window, spread, kernel_spread, fill,
     assert (np.abs(ours - exact) <= (taps.size + 1) * 2.0**-24 * size + np.finfo("f4").smallest_subnormal).all()
 
 
-@hypothesis.given(window=windows(), spread=st.sampled_from((0, 0, 2, 9)), seed=st.integers(0, 2**32 - 1))
+@hypothesis.given(window=windows(least=9), spread=st.sampled_from((0, 0, 2, 9)), seed=st.integers(0, 2**32 - 1))
 def test_float64_errs_no_more_than_sums_may(window, spread, seed):
+    """Kernels are as large as those that are transformed: sums of few products err less than that."""
     random = np.random.default_rng(seed)
     image, taps = uneven(random, window.input_shape, spread), random.standard_normal(window.kernel_shape)
     ours = transformed(image, taps, window, "f8")
     exact, size = summed(image, taps, window)
-    # Four roundings beside those of the reference: a window of few taps is not summed more accurately than transforms.
-    assert (np.abs(ours - exact) <= 2 * (taps.size + 40) * 2.0**-53 * size).all()
+    # The reference errs, too.
+    assert (np.abs(ours - exact) <= 2 * (taps.size + 1) * 2.0**-53 * size).all()
 
 
 @hypothesis.given(

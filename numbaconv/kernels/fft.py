@@ -215,8 +215,8 @@ def pack_tile(x, load, fill, margins, geometry, plane, row, lines, column, colum
     """Pack what is under ``lines`` x ``columns`` outputs, and zeros behind it.
 
     Returns the sum of its squares; their mean over the cells inside the image; and, where fill[3] is finite, the least
-    mean over one cell of a grid half as wide as the kernel: every window has a whole one, but for what of it lies
-    outside. ``squares`` has room for a row.
+    mean over one cell of a grid half as wide as the kernel: every window that lies inside, or half of it each way, has
+    a whole one. ``squares`` has room for a row.
     """
     height, width, pitch = geometry[at.FFT_H], geometry[at.FFT_W], geometry[at.PITCH]
     first_row, first_column = row - geometry[at.PAD_H], column - geometry[at.PAD_W]
@@ -228,32 +228,52 @@ def pack_tile(x, load, fill, margins, geometry, plane, row, lines, column, colum
             tile[r * pitch + j] = 0.0
     top, bottom = max(0, -first_row), min(rows, geometry[at.IN_H] - first_row)
     left, right = max(0, -first_column), min(cells, geometry[at.IN_W] - first_column)
-    measured = fill[3] < math.inf
-    step_h = max(1, min(geometry[at.KERNEL_H] // 2, bottom - top)) if measured else rows
-    step_w = max(1, min(geometry[at.KERNEL_W] // 2, right - left))
     total, least = 0.0, math.inf
+    step_h, step_w = rows, cells
+    if fill[3] < math.inf:
+        step_h = max(1, min(geometry[at.KERNEL_H] // 2, bottom - top))
+        step_w = max(1, min(geometry[at.KERNEL_W] // 2, right - left))
     begin = 0
     while begin < rows:
-        end = begin + step_h
-        if begin < top:
+        end = min(rows, begin + step_h)
+        if begin < top < end:
             end = top
-        elif begin < bottom:
-            end = min(end, bottom)
-        end = min(end, rows)
-        for j in range(width):
-            squares[j] = 0.0
-        for r in range(begin, end):
-            add_squares(address(tile, r * pitch), address(squares, 0), width // LANES)
+        elif begin < bottom < end:
+            end = bottom
+        sum_squares(tile, pitch, begin, end, squares, width)
         for j in range(cells):
             total += squares[j]
-        if measured and begin >= top and end <= bottom and end - begin == step_h:
-            for j in range(left, right - step_w + 1, step_w):
+        if fill[3] < math.inf and top <= begin and end <= bottom:
+            if end - begin < step_h:  # the grid's last row ends where the image does
+                sum_squares(tile, pitch, end - step_h, end, squares, width)
+            for start in range(left, right, step_w):
                 cell = 0.0
-                for k in range(step_w):
-                    cell += squares[j + k]
+                for k in range(min(start, right - step_w), min(start, right - step_w) + step_w):
+                    cell += squares[k]
                 least = min(least, cell / (step_h * step_w))
         begin = end
     return total, total / max(1, (bottom - top) * (right - left)), least
+
+
+@kernel
+def sum_squares(tile, pitch, begin, end, squares, width):
+    """squares[j] = the sum of the squares of rows begin to end - 1 in column j of a tile."""
+    for j in range(width):
+        squares[j] = 0.0
+    for r in range(begin, end):
+        add_squares(address(tile, r * pitch), address(squares, 0), width // LANES)
+
+
+@kernel
+def half_inside(geometry, axis, measured):
+    """The first and the last output whose window has half the kernel's taps, or more, inside the image along an axis.
+
+    Where fill[3] is infinite, not ``measured``, no output is left out.
+    """
+    if not measured:
+        return 0, geometry[at.OUT_H + axis]
+    taps, pad = geometry[at.KERNEL_H + axis], geometry[at.PAD_H + axis]
+    return taps // 2 + pad - taps, geometry[at.IN_H + axis] + pad - taps // 2
 
 
 @kernel
@@ -261,7 +281,8 @@ def store_tile(functions, x, weights, out, margins, terms, fill, geometry, scrat
                columns, least):  # fmt: skip
     """Store the results of a tile, and sum those again that are smaller than ``least``, or not finite.
 
-    An infinite ``least`` means all: then a tile holds no results.
+    An infinite ``least`` means all: then a tile holds no results. Where fill[3] is finite, those of windows that lie
+    outside by more than half are summed, too: nobody has looked how large the few values under them are.
     """
     pitch = geometry[at.PITCH]
     target = plane_target(geometry, plane) + row * geometry[at.OUT_STRIDE_H] + column * geometry[at.OUT_STRIDE_W]
@@ -271,11 +292,21 @@ def store_tile(functions, x, weights, out, margins, terms, fill, geometry, scrat
             round_run(line, (columns + LANES - 1) // LANES)
         goal = out + (target + r * geometry[at.OUT_STRIDE_H]) * geometry[at.OUT_BYTES]
         call_convert(functions[2], line, goal, columns, 1, geometry[at.OUT_STRIDE_W])
-    for c in range(0, columns, SUMMED_COLUMNS):
+    top, bottom = half_inside(geometry, 0, fill[3] < math.inf)
+    left, right = half_inside(geometry, 1, fill[3] < math.inf)
+    c = 0
+    while c < columns:
         count = min(SUMMED_COLUMNS, columns - c)
+        if column + c < left:
+            count = min(count, left - column - c)
+        elif column + c <= right:
+            count = min(count, right + 1 - column - c)
+        inner = left <= column + c <= right
         first = -1
         for r in range(lines + 1):
-            fits = r == lines or magnitudes_fit(address(tile, r * pitch + c), count, least) != 0
+            fits = r == lines
+            if not fits and inner and top <= row + r <= bottom:
+                fits = magnitudes_fit(address(tile, r * pitch + c), count, least) != 0
             if not fits and first < 0:
                 first = r
             if first >= 0 and (fits or r + 1 - first == SUMMED_ROWS):
@@ -285,6 +316,7 @@ def store_tile(functions, x, weights, out, margins, terms, fill, geometry, scrat
                     at_offset(scratch, geometry[at.SUMMED_START]), plane, row + first, number, column + c, count,
                 )  # fmt: skip
                 first = -1
+        c += count
 
 
 def fft_tasks(weights, scratches, fill, margins, terms, geometry, x, out, block, load, store, slot, slots):
