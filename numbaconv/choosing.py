@@ -148,14 +148,22 @@ def _factors(taps: Array, sums: np.dtype[Any], parts: int, direct: float) -> tup
     """The factors of a separable kernel, or why there are none."""
     if taps.ndim != 2 or min(taps.shape) < 2:
         return None, f"a kernel of {taps.ndim} dimensions, {taps.shape}, has no outer product to take apart"
-    if parts > 1 or sums.kind != "f" or taps.dtype.kind not in "fiu":
-        return None, f"only real floating-point sums are taken apart, not {taps.dtype} in {sums}"
+    if parts > 1 or (sums.kind == "i" and taps.dtype.kind == "f"):
+        return (
+            None,
+            f"only real kernels are taken apart, and whole ones for sums of integers, not {taps.dtype} in {sums}",
+        )
     least = direct * (sum(taps.shape) + PASS_PRODUCTS) / taps.size
     if direct - least < SEARCH_NS:
         return None, "could not save enough time to look for factors"
-    kernel = taps if taps.dtype.kind == "f" else taps.astype(np.float64)
+    kernel = taps if taps.dtype.kind == "f" or sums.kind == "i" else taps.astype(np.float64)
     found = separable.factors(kernel, sums)
-    if found is None and sums.itemsize < 8 and direct - 4 * least > SEARCH_NS + 30 * taps.size * min(taps.shape):
+    if (
+        found is None
+        and sums.kind == "f"
+        and sums.itemsize < 8
+        and direct - 4 * least > SEARCH_NS + 30 * taps.size * min(taps.shape)
+    ):
         found = separable.factors(kernel, np.dtype(np.float64))
     return found, f"no sum of {separable.MOST_TERMS} outer products gives every tap to its last digits"
 

@@ -66,10 +66,10 @@ def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", f
     -----
     Products are summed directly, in the order of the taps; where that is faster in one of two other ways.
     A kernel that is an outer product, to the last digits of every tap, is summed by rows and then by columns. Large
-    kernels go through :mod:`scipy.fft` in double precision: integers only where the result is exact, other arrays only
-    where they hold no NaN or infinity, and float64 and complex128 only where no window's values are far smaller than
-    the others'. :func:`explain` tells which way is taken. bool, float16 and longdouble results are left to SciPy, and
-    the result is the same on any number of threads.
+    kernels go through Fourier transforms of tiles in double precision: integers only where the result is proven exact;
+    float32 results err no more than direct sums may, or are summed directly after all, as are those of tiles that hold
+    NaN, infinity or, in float64, parts whose values are far smaller than others. :func:`explain` tells which way is
+    taken. bool, float16 and longdouble results are left to SciPy, and the result is the same on any number of threads.
 
     References
     ----------

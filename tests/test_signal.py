@@ -1,5 +1,6 @@
 """SciPy's signal functions beside SciPy's."""
 
+import itertools
 import tracemalloc
 import warnings
 
@@ -16,6 +17,7 @@ import numbaconv as nc
 from numbaconv import choosing, signal
 
 MODES = ("full", "same", "valid")
+SCIPY_MODES = ("reflect", "constant", "nearest", "mirror", "wrap", "grid-mirror", "grid-constant", "grid-wrap")
 BOUNDARIES = ("fill", "wrap", "symm", "pad", "circular", "symmetric")
 DTYPES = ("f4", "f8", "u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "c8", "c16", "?", "f2")
 METHODS = ("auto", "direct", "fft")
@@ -276,6 +278,7 @@ def test_the_interpreter_is_free():
 # ---------------------------------------------------------------------------------------------- the edges
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # large integers by method "fft", NaN
 def test_nothing_is_left_to_scipy(monkeypatch):
     """But for results of bool, half, longdouble and objects: SciPy's own functions raise here, and NumPy's."""
 
@@ -283,27 +286,55 @@ def test_nothing_is_left_to_scipy(monkeypatch):
         raise AssertionError("was handed on")
 
     names = [name for name in signal.__all__ if hasattr(scipy.signal, name)]
-    for module in (scipy.signal, scipy.signal._signaltools):
-        for name in names:
+    filters = nc.ndimage.__all__
+    for modules, called in (
+        ((scipy.signal, scipy.signal._signaltools), names),
+        ((scipy.ndimage, scipy.ndimage._filters), filters),
+        ((scipy.signal._sigtools,), ("_convolve2d", "_correlateND")),
+        ((scipy.ndimage._nd_image,), ("correlate", "correlate1d")),
+        ((np, np._core.multiarray), ("correlate",)),
+        ((np,), ("convolve",)),
+    ):
+        for module, name in itertools.product(modules, called):
             monkeypatch.setattr(module, name, refuse)
-    for name in ("_convolve2d", "_correlateND"):
-        monkeypatch.setattr(scipy.signal._sigtools, name, refuse)
-    for name in nc.ndimage.__all__:
-        monkeypatch.setattr(scipy.ndimage, name, refuse)
-    for name in ("convolve", "correlate"):
-        monkeypatch.setattr(np, name, refuse)
     random = np.random.default_rng(3)
-    for dtype in DTYPES[:-2]:
-        image, taps = normal(random, (9, 12), dtype), normal(random, (3, 4), dtype)
+    kinds = DTYPES[:-2]
+    pairs_of_dtypes = [(kind, kind) for kind in kinds] + [
+        ("u1", "f4"),
+        ("f4", "f8"),
+        ("?", "i2"),
+        ("f8", "c8"),
+        ("f2", "f4"),
+    ]
+    two, several = [name for name in names if name.endswith("2d")], [name for name in names if not name.endswith("2d")]
+    for first, second in pairs_of_dtypes:
+        image, taps = normal(random, (9, 12), first), normal(random, (3, 4), second)
         for mode in MODES:
-            for name in names:
+            for name, boundary, fill in itertools.product(two, (*BOUNDARIES, "reflect", "mirror", "nearest"), (0, 3)):
+                getattr(signal, name)(image, taps, mode, boundary, fill)
+            for name, method in itertools.product(("convolve", "correlate"), METHODS):
+                for a, b in ((image, taps), (taps, image), (image[0], taps[0]), (image[None], taps[None, :, :1])):
+                    getattr(signal, name)(a, b, mode, method)
+            for name in several:
                 getattr(signal, name)(image, taps, mode)
-                if not name.endswith("2d"):
-                    getattr(signal, name)(image[0], taps[0], mode)
-            for boundary in BOUNDARIES:
-                signal.convolve2d(image, taps, mode, boundary)
-        for name in nc.ndimage.__all__:
-            getattr(nc.ndimage, name)(image, taps[0] if name.endswith("1d") else taps)
+                getattr(signal, name)(image[0], taps[0], mode)
+        for name, mode in itertools.product(filters, SCIPY_MODES):
+            getattr(nc.ndimage, name)(image, taps[0] if name.endswith("1d") else taps, mode=mode)
+    for name in ("fftconvolve", "oaconvolve"):
+        getattr(signal, name)(np.ones((4, 5, 6)), np.ones((4, 2, 6)), axes=1)
+    for shapes in (((0, 3), (2, 2)), ((3, 3), (0, 2))):
+        for name in two:
+            getattr(signal, name)(*map(np.ones, shapes))
+    # The faster ways; in float64, and with a NaN, too, where some outputs are summed again.
+    for kind, dtype in itertools.product(("separable", "fft"), ("f4", "f8", "i4")):
+        image, taps = large(kind, "f4", taps=(45, 45))
+        image, taps = (np.rint(array).astype(dtype) for array in (image, taps))
+        signal.convolve2d(image, taps)
+        signal.correlate(image, taps, "same")
+        if dtype != "i4":
+            image[5, 5] = np.nan
+            signal.convolve2d(image, taps)
+            nc.ndimage.convolve(image, taps)
     for dtype in ("g", "?", "O"):
         with pytest.raises(AssertionError, match="handed on"):
             signal.convolve2d(np.ones((3, 3)).astype(dtype), np.ones((2, 2)).astype(dtype))
@@ -434,3 +465,18 @@ def test_a_small_call_goes_the_way_of_the_one_before(arrays, name, mode):
             else:
                 np.testing.assert_array_equal(result, wanted)
     assert choosing._calls  # some are known
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "u4", "i8", "u8"])
+def test_whole_outer_products(dtype):
+    """Integer kernels are taken apart exactly; sums wrap around."""
+    random = np.random.default_rng(5)
+    image = normal(random, (400, 500), dtype)
+    column, row = (random.integers(-6 * (dtype[0] == "i"), 7, 15) for _ in range(2))
+    taps = np.outer(6 * column, row).astype(dtype)
+    plan = signal.explain(image, taps, "same")
+    assert plan.method == "separable"
+    np.testing.assert_array_equal(signal.convolve2d(image, taps, "same"), scipy.signal.convolve2d(image, taps, "same"))
+    taps[3, 4] += 1
+    assert signal.explain(image, taps, "same").method != "separable"
+    np.testing.assert_array_equal(signal.convolve2d(image, taps, "same"), scipy.signal.convolve2d(image, taps, "same"))
