@@ -376,7 +376,7 @@ def _transformed(name: str, in1: Any, in2: Any, mode: str, axes: Any) -> Array:
     if first.size == 0 or second.size == 0:
         return np.array([])
     kinds = first.dtype.kind + second.dtype.kind
-    if not set(kinds) <= set("iufc") or {"g", "G"} & {first.dtype.char, second.dtype.char}:
+    if not set(kinds) <= set("biufc") or {"g", "G"} & {first.dtype.char, second.dtype.char}:
         return _scipy(name, in1, in2, mode, axes)
     chosen = checked_axes(first.ndim, axes)
     chosen = [axis for axis in chosen if first.shape[axis] != 1 and second.shape[axis] != 1]

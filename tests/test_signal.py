@@ -114,7 +114,7 @@ def test_nd(arrays, name, mode, method):
 
 
 @hypothesis.given(
-    arrays=pairs(ndims=(1, 2, 3), dtypes=("f4", "f8", "c8", "c16", "u1", "i4", "f2"), largest=40),
+    arrays=pairs(ndims=(1, 2, 3), dtypes=("f4", "f8", "c8", "c16", "u1", "i4", "f2", "?"), largest=40),
     name=st.sampled_from(("fftconvolve", "oaconvolve")),
     mode=st.sampled_from(MODES),
     data=st.data(),
@@ -318,7 +318,7 @@ def test_nothing_is_left_to_scipy(monkeypatch):
             for name in several:
                 getattr(signal, name)(image, taps, mode)
                 getattr(signal, name)(image[0], taps[0], mode)
-        for name, mode in itertools.product(filters, SCIPY_MODES):
+        for name, mode in itertools.product(filters if first != "f2" else (), SCIPY_MODES):  # SciPy refuses half
             getattr(nc.ndimage, name)(image, taps[0] if name.endswith("1d") else taps, mode=mode)
     for name in ("fftconvolve", "oaconvolve"):
         getattr(signal, name)(np.ones((4, 5, 6)), np.ones((4, 2, 6)), axes=1)
