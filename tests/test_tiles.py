@@ -161,3 +161,15 @@ def test_small_outputs_beside_large_ones():
     window = choosing.convolution_window(image.shape, taps.shape, "same")
     exact, size = summed(image, taps[::-1, ::-1], window)
     assert (np.abs(ours - exact) <= taps.size * 2.0**-53 * size).all()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_a_mask(dtype):
+    """Where all under a window is 0, so is the result, as in direct summation."""
+    image, taps = np.zeros((300, 300), dtype), np.random.default_rng(3).standard_normal((25, 31)).astype(dtype)
+    image[100:140, 90:250] = 1
+    window = choosing.convolution_window(image.shape, taps.shape, "same")
+    ours = transformed(image, taps, window, dtype)
+    exact, size = summed(image, taps, window)
+    np.testing.assert_array_equal(ours == 0, size == 0)
+    np.testing.assert_allclose(ours, exact, rtol=0, atol=taps.size * np.finfo(dtype).eps * size.max())

@@ -38,7 +38,7 @@ from .fft_simd import (
     round_run,
     transpose_square,
 )
-from .image import image_pack, image_segment, plane_origin, plane_target
+from .image import image_pack, image_segment, image_store, plane_origin, plane_target
 from .image_simd import address, at_offset, call_convert
 
 #: Bytes of an element, and elements of a vector.
@@ -277,6 +277,33 @@ def half_inside(geometry, axis, measured):
 
 
 @kernel
+def sum_directly(functions, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column,
+                 columns):  # fmt: skip
+    """Sum some outputs as they are; those of windows in which all is zero are known.
+
+    A mask is mostly made of these, and no result of a transform is exactly 0.
+    """
+    rows, cells = lines + geometry[at.KERNEL_H] - 1, columns + geometry[at.KERNEL_W] - 1
+    image_pack(
+        x, functions[1], plane_origin(margins, geometry, plane, 0), fill[0], margins, geometry,
+        row - geometry[at.PAD_H], rows, column - geometry[at.PAD_W], cells, scratch,
+    )  # fmt: skip
+    for r in range(rows):
+        for j in range(cells):
+            if scratch[r * geometry[at.PITCH] + j] != 0:
+                image_segment(
+                    functions, x, weights, out, margins, terms, fill, geometry, scratch, plane, row, lines, column,
+                    columns,
+                )  # fmt: skip
+                return
+    for r in range(lines):
+        for j in range(columns):
+            scratch[geometry[at.SUMS_START] + r * geometry[at.SUMS_PITCH] + j] = 0.0
+    target = plane_target(geometry, plane) + row * geometry[at.OUT_STRIDE_H] + column * geometry[at.OUT_STRIDE_W]
+    image_store(scratch, geometry, lines, columns, out, functions[2], target)
+
+
+@kernel
 def store_tile(functions, x, weights, out, margins, terms, fill, geometry, scratch, tile, plane, row, lines, column,
                columns, least):  # fmt: skip
     """Store the results of a tile, and sum those again that are smaller than ``least``, or not finite.
@@ -310,10 +337,10 @@ def store_tile(functions, x, weights, out, margins, terms, fill, geometry, scrat
             if not fits and first < 0:
                 first = r
             if first >= 0 and (fits or r + 1 - first == SUMMED_ROWS):
-                number = r - first if fits else SUMMED_ROWS
-                image_segment(
+                sum_directly(
                     functions, x, weights, out, margins, terms, fill, geometry,
-                    at_offset(scratch, geometry[at.SUMMED_START]), plane, row + first, number, column + c, count,
+                    at_offset(scratch, geometry[at.SUMMED_START]), plane, row + first,
+                    r - first if fits else SUMMED_ROWS, column + c, count,
                 )  # fmt: skip
                 first = -1
         c += count
