@@ -160,8 +160,14 @@ def run_case(size: str, taps: int, kind: str, dtype: str, given: argparse.Namesp
     expected = scipy.signal.oaconvolve(image.astype(np.float64), kernel.astype(np.float64), "same")
     largest, wrong = np.abs(expected).max(), []
     for name in [name for name in calls if name not in SCIPY_PRODUCT]:
-        if not np.abs(calls[name]() - expected).max() <= TOLERANCE[kernel.dtype.name] * largest:
+        try:
+            result = calls[name]()
+        except (MemoryError, RuntimeError):  # torch unfolds float64 images: 169 GB for 1080x1920 and 101x101 taps
+            out.add(name)
+            continue
+        if not np.abs(result - expected).max() <= TOLERANCE[kernel.dtype.name] * largest:
             wrong.append(name)
+    calls = {name: call for name, call in calls.items() if name not in out}
     samples = measure({name: call for name, call in calls.items() if name not in wrong}, given.rounds, given.seconds)
     return {
         "size": size, "taps": taps, "kernel": kind, "dtype": dtype, "wrong": wrong, "left out": sorted(out),

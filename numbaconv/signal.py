@@ -67,10 +67,10 @@ def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", f
     -----
     Products are summed directly, in the order of the taps; where that is faster in one of two other ways.
     A kernel that is an outer product, to the last digits of every tap, is summed by rows and then by columns. Large
-    kernels go through :mod:`scipy.fft` in double precision: integers only where the result is exact, other arrays only
-    where they hold no NaN or infinity, and float64 and complex128 only where no window's values are far smaller than
-    the others'. :func:`explain` tells which way is taken. bool, float16 and longdouble results are left to SciPy, and
-    the result is the same on any number of threads.
+    kernels go through Fourier transforms of tiles in double precision: integers only where the result is proven exact;
+    float32 results err no more than direct sums may, or are summed directly after all, as are those of tiles that hold
+    NaN, infinity or, in float64, parts whose values are far smaller than others. :func:`explain` tells which way is
+    taken. bool, float16 and longdouble results are left to SciPy, and the result is the same on any number of threads.
 
     References
     ----------
@@ -86,13 +86,18 @@ def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", f
            [ 5,  2, -5],
            [ 8,  2, -8]])
     """
+    known, call = choosing.again("convolve2d", in1, in2, mode, boundary, fillvalue)
+    if known is not None:
+        return known
     if lies_on_gpu(in1) or lies_on_gpu(in2):
         return _on_gpu(in1, in2, mode, boundary, fillvalue, correlated=False)
     image, taps = _pair("convolve2d", in1, in2, mode)
+    if image is not in1:
+        call = None
     dtype = result_dtype(image, taps)
     if dtype is None:
         return _scipy("convolve2d", in1, in2, mode, boundary, fillvalue)
-    return _two_dimensions(image, taps, mode, boundary, fillvalue, dtype)
+    return _two_dimensions(image, taps, mode, boundary, fillvalue, dtype, call)
 
 
 def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", fillvalue: Any = 0) -> Array:
@@ -124,13 +129,18 @@ def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", 
     >>> correlate2d(np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 0.0, -1.0]]), mode="valid")
     array([[-2.]])
     """
+    known, call = choosing.again("correlate2d", in1, in2, mode, boundary, fillvalue)
+    if known is not None:
+        return known
     if lies_on_gpu(in1) or lies_on_gpu(in2):
         return _on_gpu(in1, in2, mode, boundary, fillvalue, correlated=True)
     image, taps = _pair("correlate2d", in1, in2, mode)
+    if image is not in1:
+        call = None
     dtype = result_dtype(image, taps)
     if dtype is None:
         return _scipy("correlate2d", in1, in2, mode, boundary, fillvalue)
-    result = _two_dimensions(image, np.flip(taps.conj()), mode, boundary, fillvalue, dtype, late=True)
+    result = _two_dimensions(image, np.flip(taps.conj()), mode, boundary, fillvalue, dtype, call, late=True)
     reversed_ = mode == "valid" and image.shape != np.shape(in1)
     return np.flip(result) if reversed_ else result
 
@@ -149,8 +159,9 @@ def _pair(name: str, in1: Any, in2: Any, mode: str) -> tuple[Array, Array]:
 
 
 def _two_dimensions(
-    image: Array, taps: Array, mode: str, boundary: str, fillvalue: Any, dtype: np.dtype[Any], late: bool = False
-) -> Array:
+    image: Array, taps: Array, mode: str, boundary: str, fillvalue: Any, dtype: np.dtype[Any], call: Any,
+    late: bool = False,
+) -> Array:  # fmt: skip
     """The body of both 2-D functions; ``taps`` are convolved."""
     check_mode(mode)
     check_boundary(boundary)
@@ -162,7 +173,9 @@ def _two_dimensions(
         if taps.size and extension == "fill" and fill != 0:
             out += (taps.sum(dtype=dtype) * np.asarray(fill)).astype(dtype)
         return out
-    return choosing.convolve(native(image), native(taps), mode, dtype, extension=extension, fill=fill, late=late)
+    return choosing.convolve(
+        native(image), native(taps), mode, dtype, extension=extension, fill=fill, late=late, call=call, correlated=late
+    )
 
 
 def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Array:
@@ -203,6 +216,9 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Ar
     >>> convolve([1, 2, 3], [0, 1, 0.5])
     array([0. , 1. , 2.5, 4. , 1.5])
     """
+    known, call = choosing.again("convolve", in1, in2, mode, method, 0)
+    if known is not None:
+        return known
     volume, kernel = np.asarray(in1), np.asarray(in2)
     if volume.ndim == kernel.ndim == 0:
         return _product(volume, kernel)
@@ -211,7 +227,7 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Ar
             f"volume and kernel should have the same dimensionality; got {volume.ndim} and {kernel.ndim} dimensions"
         )
     if swaps(mode, volume.shape, kernel.shape):
-        volume, kernel = kernel, volume
+        volume, kernel, call = kernel, volume, None
     if method not in ("auto", "direct", "fft"):
         raise ValueError(f"Acceptable method flags are 'auto', 'direct', or 'fft'; got {method!r}")
     dtype = result_dtype(volume, kernel)
@@ -221,7 +237,7 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Ar
     if volume.size == 0 or kernel.size == 0:
         return of_empty(volume.shape, kernel.shape, mode, method, dtype)
     if method != "fft":
-        return choosing.convolve(native(volume), native(kernel), mode, dtype, method=method, strict=False)
+        return choosing.convolve(native(volume), native(kernel), mode, dtype, method=method, strict=False, call=call)
     result = fftconvolve(volume, kernel, mode)
     if dtype.kind in "iu":
         result = np.rint(result)
@@ -359,7 +375,7 @@ def _transformed(name: str, in1: Any, in2: Any, mode: str, axes: Any) -> Array:
     if first.size == 0 or second.size == 0:
         return np.array([])
     kinds = first.dtype.kind + second.dtype.kind
-    if not set(kinds) <= set("iufc") or {"g", "G"} & {first.dtype.char, second.dtype.char}:
+    if not set(kinds) <= set("biufc") or {"g", "G"} & {first.dtype.char, second.dtype.char}:
         return _scipy(name, in1, in2, mode, axes)
     chosen = checked_axes(first.ndim, axes)
     chosen = [axis for axis in chosen if first.shape[axis] != 1 and second.shape[axis] != 1]

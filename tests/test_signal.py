@@ -1,5 +1,6 @@
 """SciPy's signal functions beside SciPy's."""
 
+import itertools
 import tracemalloc
 import warnings
 
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from strategies import LAYOUTS
 
 import numbaconv as nc
-from numbaconv import signal
+from numbaconv import choosing, signal
 
 MODES = ("full", "same", "valid")
+SCIPY_MODES = ("reflect", "constant", "nearest", "mirror", "wrap", "grid-mirror", "grid-constant", "grid-wrap")
 BOUNDARIES = ("fill", "wrap", "symm", "pad", "circular", "symmetric")
 DTYPES = ("f4", "f8", "u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "c8", "c16", "?", "f2")
 METHODS = ("auto", "direct", "fft")
@@ -112,7 +114,7 @@ def test_nd(arrays, name, mode, method):
 
 
 @hypothesis.given(
-    arrays=pairs(ndims=(1, 2, 3), dtypes=("f4", "f8", "c8", "c16", "u1", "i4", "f2"), largest=40),
+    arrays=pairs(ndims=(1, 2, 3), dtypes=("f4", "f8", "c8", "c16", "u1", "i4", "f2", "?"), largest=40),
     name=st.sampled_from(("fftconvolve", "oaconvolve")),
     mode=st.sampled_from(MODES),
     data=st.data(),
@@ -218,13 +220,16 @@ def test_overflow_between_the_passes():
 
 def test_wide_ranges_are_not_transformed():
     """In float64 a transform would drown small values beside large ones; in float32 it has digits to spare."""
-    image, kernel = large("fft", "f8", taps=(75, 75))
-    assert signal.explain(image, kernel, "same").method == "fft"
-    image[:, :200] *= 1e6
-    plan = signal.explain(image, kernel, "same")
+    random = np.random.default_rng(1)
+    image, kernel = random.standard_normal((3, 60_000)), random.standard_normal((1, 2_000))
+    assert signal.explain(image, kernel, "valid").method == "fft"
+    image[:, :30_000] *= 1e6
+    plan = signal.explain(image, kernel, "valid")
     assert plan.method == "direct"
     assert "last digits" in dict(plan.rejected)["fft"]
-    assert signal.explain(image.astype("f4"), kernel.astype("f4"), "same").method == "fft"
+    assert signal.explain(image.astype("f4"), kernel.astype("f4"), "valid").method == "fft"
+    image[:, :30_000] *= 1e6
+    assert signal.explain(image.astype("f4"), kernel.astype("f4"), "valid").method == "direct"
 
 
 def test_integers_by_transforms_are_exact():
@@ -273,6 +278,7 @@ def test_the_interpreter_is_free():
 # ---------------------------------------------------------------------------------------------- the edges
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # large integers by method "fft", NaN
 def test_nothing_is_left_to_scipy(monkeypatch):
     """But for results of bool, half, longdouble and objects: SciPy's own functions raise here, and NumPy's."""
 
@@ -280,27 +286,55 @@ def test_nothing_is_left_to_scipy(monkeypatch):
         raise AssertionError("was handed on")
 
     names = [name for name in signal.__all__ if hasattr(scipy.signal, name)]
-    for module in (scipy.signal, scipy.signal._signaltools):
-        for name in names:
+    filters = nc.ndimage.__all__
+    for modules, called in (
+        ((scipy.signal, scipy.signal._signaltools), names),
+        ((scipy.ndimage, scipy.ndimage._filters), filters),
+        ((scipy.signal._sigtools,), ("_convolve2d", "_correlateND")),
+        ((scipy.ndimage._nd_image,), ("correlate", "correlate1d")),
+        ((np, np._core.multiarray), ("correlate",)),
+        ((np,), ("convolve",)),
+    ):
+        for module, name in itertools.product(modules, called):
             monkeypatch.setattr(module, name, refuse)
-    for name in ("_convolve2d", "_correlateND"):
-        monkeypatch.setattr(scipy.signal._sigtools, name, refuse)
-    for name in nc.ndimage.__all__:
-        monkeypatch.setattr(scipy.ndimage, name, refuse)
-    for name in ("convolve", "correlate"):
-        monkeypatch.setattr(np, name, refuse)
     random = np.random.default_rng(3)
-    for dtype in DTYPES[:-2]:
-        image, taps = normal(random, (9, 12), dtype), normal(random, (3, 4), dtype)
+    kinds = DTYPES[:-2]
+    pairs_of_dtypes = [(kind, kind) for kind in kinds] + [
+        ("u1", "f4"),
+        ("f4", "f8"),
+        ("?", "i2"),
+        ("f8", "c8"),
+        ("f2", "f4"),
+    ]
+    two, several = [name for name in names if name.endswith("2d")], [name for name in names if not name.endswith("2d")]
+    for first, second in pairs_of_dtypes:
+        image, taps = normal(random, (9, 12), first), normal(random, (3, 4), second)
         for mode in MODES:
-            for name in names:
+            for name, boundary, fill in itertools.product(two, (*BOUNDARIES, "reflect", "mirror", "nearest"), (0, 3)):
+                getattr(signal, name)(image, taps, mode, boundary, fill)
+            for name, method in itertools.product(("convolve", "correlate"), METHODS):
+                for a, b in ((image, taps), (taps, image), (image[0], taps[0]), (image[None], taps[None, :, :1])):
+                    getattr(signal, name)(a, b, mode, method)
+            for name in several:
                 getattr(signal, name)(image, taps, mode)
-                if not name.endswith("2d"):
-                    getattr(signal, name)(image[0], taps[0], mode)
-            for boundary in BOUNDARIES:
-                signal.convolve2d(image, taps, mode, boundary)
-        for name in nc.ndimage.__all__:
-            getattr(nc.ndimage, name)(image, taps[0] if name.endswith("1d") else taps)
+                getattr(signal, name)(image[0], taps[0], mode)
+        for name, mode in itertools.product(filters if first != "f2" else (), SCIPY_MODES):  # SciPy refuses half
+            getattr(nc.ndimage, name)(image, taps[0] if name.endswith("1d") else taps, mode=mode)
+    for name in ("fftconvolve", "oaconvolve"):
+        getattr(signal, name)(np.ones((4, 5, 6)), np.ones((4, 2, 6)), axes=1)
+    for shapes in (((0, 3), (2, 2)), ((3, 3), (0, 2))):
+        for name in two:
+            getattr(signal, name)(*map(np.ones, shapes))
+    # The faster ways; in float64, and with a NaN, too, where some outputs are summed again.
+    for kind, dtype in itertools.product(("separable", "fft"), ("f4", "f8", "i4")):
+        image, taps = large(kind, "f4", taps=(45, 45))
+        image, taps = (np.rint(array).astype(dtype) for array in (image, taps))
+        signal.convolve2d(image, taps)
+        signal.correlate(image, taps, "same")
+        if dtype != "i4":
+            image[5, 5] = np.nan
+            signal.convolve2d(image, taps)
+            nc.ndimage.convolve(image, taps)
     for dtype in ("g", "?", "O"):
         with pytest.raises(AssertionError, match="handed on"):
             signal.convolve2d(np.ones((3, 3)).astype(dtype), np.ones((2, 2)).astype(dtype))
@@ -357,23 +391,16 @@ def test_plans_print():
         signal.explain(np.ones((2, 2), bool), np.ones((2, 2), bool))
 
 
-def test_single_precision_transforms_err_less_than_sums():
-    """Where the plan takes them, on normal data; where values differ widely, it transforms in double precision."""
+def test_transforms_err_less_than_sums():
+    """In float32, where the sizes of values differ, too: :mod:`test_tiles` looks at each output."""
     image, kernel = large("fft", taps=(75, 75))
-    plan = signal.explain(image, kernel, "same")
-    assert (plan.method, plan.single) == ("fft", True)
-    exact = signal.convolve(image.astype("f8"), kernel.astype("f8"), "same", "direct")
-    transformed, summed = signal.convolve2d(image, kernel, "same"), signal.convolve(image, kernel, "same", "direct")
-    assert np.square(transformed - exact).mean() < np.square(summed - exact).mean()
-    corner = np.s_[:4, :4]
-    assert np.square(transformed - exact)[corner].mean() < 4 * np.square(summed - exact)[corner].mean()
-    image[:, :150] *= 1000
-    plan = signal.explain(image, kernel, "same")
-    assert (plan.method, plan.single) == ("fft", False)
-    exact = signal.convolve(image.astype("f8"), kernel.astype("f8"), "same", "direct")
-    small = np.s_[:, 250:]
-    transformed, summed = signal.convolve2d(image, kernel, "same"), signal.convolve(image, kernel, "same", "direct")
-    assert np.square(transformed - exact)[small].mean() < np.square(summed - exact)[small].mean()
+    for factor in (1, 1000):
+        image[:, :150] *= factor
+        assert signal.explain(image, kernel, "same").method == "fft"
+        exact = signal.convolve(image.astype("f8"), kernel.astype("f8"), "same", "direct")
+        transformed, summed = signal.convolve2d(image, kernel, "same"), signal.convolve(image, kernel, "same", "direct")
+        for part in (np.s_[:], np.s_[:4, :4], np.s_[:, 250:]):
+            assert np.square(transformed - exact)[part].mean() < np.square(summed - exact)[part].mean()
 
 
 def test_low_rank():
@@ -402,9 +429,10 @@ def test_transforms_do_not_overflow(dtype):
 
 def test_integer_images_are_measured_in_full():
     """Squares of narrow integers would wrap, and an uneven image pass for an even one."""
-    image, kernel = np.full((300, 400), 1, np.int64), large("fft", "f8", taps=(75, 75))[1]
-    image[:, :200] = 2**40
-    assert "last digits" in dict(signal.explain(image, kernel, "same").rejected)["fft"]
+    image, kernel = np.full((3, 60_000), 1, np.int64), np.random.default_rng(1).standard_normal((1, 2_000))
+    assert signal.explain(image, kernel, "valid").method == "fft"
+    image[:, :30_000] = 2**40
+    assert "last digits" in dict(signal.explain(image, kernel, "valid").rejected)["fft"]
 
 
 def test_separable_kernels_on_a_tall_image():
@@ -414,3 +442,41 @@ def test_separable_kernels_on_a_tall_image():
     assert signal.explain(image, taps, "same").method == "separable"
     expected = scipy.signal.convolve2d(image, taps, "same")
     np.testing.assert_allclose(signal.convolve2d(image, taps, "same"), expected, rtol=1e-10, atol=1e-10)
+
+
+@hypothesis.given(
+    arrays=pairs(ndims=(1, 2), dtypes=("f4", "f8", "u1", "i4", "c8", "?")), name=st.sampled_from(signal.__all__[1:5]),
+    mode=st.sampled_from(MODES),
+)  # fmt: skip
+def test_a_small_call_goes_the_way_of_the_one_before(arrays, name, mode):
+    """With other values; on arrays turned round, out of line, or exchanged it does not."""
+    if name.endswith("2d") and arrays[0].ndim != 2:
+        return
+    function, (first, second) = getattr(signal, name), arrays
+    unaligned = np.zeros(first.nbytes + 1, np.uint8)[1:].view(first.dtype).reshape(first.shape)
+    unaligned[...] = first
+    calls = [(first, second), (first[::-1], second), (unaligned, second), (first, second[::-1]), (second, first)]
+    expected = [outcome(function, a.copy(), b.copy(), mode) for a, b in calls]
+    for (a, b), wanted in zip(calls, expected, strict=True):
+        for _ in range(2):
+            result = outcome(function, a, b, mode)
+            if isinstance(wanted, type):
+                assert result is wanted
+            else:
+                np.testing.assert_array_equal(result, wanted)
+    assert choosing._calls  # some are known
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "u4", "i8", "u8"])
+def test_whole_outer_products(dtype):
+    """Integer kernels are taken apart exactly; sums wrap around."""
+    random = np.random.default_rng(5)
+    image = normal(random, (400, 500), dtype)
+    column, row = (random.integers(-6 * (dtype[0] == "i"), 7, 15) for _ in range(2))
+    taps = np.outer(6 * column, row).astype(dtype)
+    plan = signal.explain(image, taps, "same")
+    assert plan.method == "separable"
+    np.testing.assert_array_equal(signal.convolve2d(image, taps, "same"), scipy.signal.convolve2d(image, taps, "same"))
+    taps[3, 4] += 1
+    assert signal.explain(image, taps, "same").method != "separable"
+    np.testing.assert_array_equal(signal.convolve2d(image, taps, "same"), scipy.signal.convolve2d(image, taps, "same"))

@@ -36,6 +36,11 @@ def _threads(workers: int) -> AbstractContextManager[Any]:
     """Let no fork come between while SciPy's threads are used."""
     return _scipys_threads if workers > 1 else contextlib.nullcontext()
 
+#: Units of rounding by which a transform errs at most for each doubling of its size, relative to the norm of what it
+#: transforms (Higham, Accuracy and Stability of Numerical Algorithms, theorem 24.2). The kernel's, the input's, their
+#: product and the way back: four of them.
+UNITS: Final = 4 * 7
+
 
 def _fast_length(length: int, real: bool) -> int:
     return int(load_module("scipy.fft").next_fast_len(length, real))
@@ -69,6 +74,16 @@ def cost(window: Window, planes: int) -> float:
         doublings += math.log2(n) if n else 0
         blocks *= math.ceil(size / (n - taps + 1)) if n else 1
     return ELEMENT_NS * planes * elements * doublings * (2 * blocks + 1) + 50_000
+
+
+def elements(window: Window) -> int:
+    """Those that are transformed together."""
+    return math.prod(n for n in block_lengths(window) if n)
+
+
+def error_bound(size: int) -> float:
+    """How much results err at most in double precision, relative to sum(|taps|) times the norm of ``size`` elements."""
+    return UNITS * math.log2(size) * 2.0**-53
 
 
 def gathered(x: Array, starts: Sequence[int], sizes: Sequence[int], window: Window, fill: Any, dtype: Any) -> Array:

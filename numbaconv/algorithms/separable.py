@@ -25,7 +25,11 @@ def factors(kernel: Array, dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
 
     More than one term is looked for only where the sums are of a wider dtype than the kernel: terms may cancel, which
     takes some of their digits. There, taps need agree no better than to the wider dtype's last digits of the largest.
+
+    Integers agree exactly, but for multiples of 2**64, or there are no factors.
     """
+    if dtype.kind in "iu":
+        return _whole_factors(kernel.astype(np.int64, casting="unsafe"), dtype)
     taps = kernel.astype(np.float64)
     size = np.abs(taps)
     i, j = np.unravel_index(int(np.argmax(size)), size.shape)
@@ -54,6 +58,22 @@ def factors(kernel: Array, dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
         if _fits(taps, columns, rows, bound):
             return columns, rows
     return None
+
+
+def _whole_factors(taps: Array, dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
+    """The factors of an outer product of integers: a row without a common divisor, and the multiples of it.
+
+    Sums that wrap around are those of a ring, in which the order of products and sums does not matter.
+    """
+    i, j = np.unravel_index(int(np.argmax(taps != 0)), taps.shape)
+    divisor = np.gcd.reduce(taps[i])
+    if divisor == 0:
+        return None
+    row = taps[i] // divisor
+    column = taps[:, j] // row[j]
+    if not np.array_equal(np.multiply.outer(column, row), taps):
+        return None
+    return column[:, None].astype(dtype), row[:, None].astype(dtype)
 
 
 def _fits(taps: Array, columns: Array, rows: Array, bound: Array) -> bool:

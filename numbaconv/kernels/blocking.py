@@ -48,6 +48,8 @@ BLOCK_BYTES: Final = 256 * 1024
 WINOGRAD_POINTS: Final = {1: (), 4: (1.0,), 6: (0.625, 1.5), 8: (0.5, 1.0, 2.0)}
 #: Winograd: channels whose rows are gathered at a time. What does not depend on the channel is worked out once for all.
 BUFFERED: Final = 4
+#: Transforms of tiles: rows and columns of outputs that are summed again at a time where rounding may have spoilt one.
+SUMMED: Final = (32, 64)
 
 
 def tile_for(filters: int, itemsize: int) -> tuple[int, int]:

@@ -47,7 +47,21 @@ LINES_PITCH: Final = 30
 FACTORS: Final = 31  # separable: where the factors begin in the weights, KERNEL_H + KERNEL_W elements for each rank
 X_BYTES: Final = 32  # of an element
 OUT_BYTES: Final = 33
-OUTER: Final = 34
+
+# Sums by transforms of tiles: out[tile] = the first rows and columns of a circular correlation of FFT_H x FFT_W cells.
+FFT_H: Final = 34
+FFT_W: Final = 35
+RADICES_H: Final = 36  # of the butterflies, four bits each, the first one's lowest
+RADICES_W: Final = 37
+FACTORS_H: Final = 38  # addresses of the butterflies' factors
+FACTORS_W: Final = 39
+LINES: Final = 40  # the address of kernels.fft.fft_lines
+SPECTRUM: Final = 41  # where the kernel's spectrum begins in the weights
+ROUNDED: Final = 42  # 1 where sums are rounded to integers
+TILE: Final = 43  # elements of a tile in a thread's scratch, which begins with two of them
+STRIP_START: Final = 44  # behind them: a few rows, transposed
+SUMMED_START: Final = 45  # behind these: scratch for outputs that are summed directly
+OUTER: Final = 46
 
 # The slots of an outer dimension, from OUTER + OUTER_LENGTH * dimension on.
 SIZE: Final = 0  # of the output

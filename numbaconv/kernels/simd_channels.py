@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .blocking import CHANNEL_TILE_PIXELS, RUNS
-from .vectors import INDEX, Vectors, changed_if, constant, element
+from .vectors import INDEX, Vectors, changed_if, constant, element, transposed
 
 
 def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
@@ -189,18 +189,6 @@ run_microkernel_7_stride2, run_microkernel_5_stride2, run_microkernel_3_stride2 
 run_microkernel_1 = _run_microkernel(CHANNEL_TILE_PIXELS, 1, stride=1)
 
 
-def _transposed(vectors: Vectors, lines: list[ir.Value]) -> list[ir.Value]:
-    """Lane m of vector j is lane j of line m: perfect shuffles, log2(lanes) times."""
-    lanes, half = vectors.lanes, vectors.lanes // 2
-    woven = [lane // 2 + lane % 2 * lanes for lane in range(lanes)]
-    for _ in range(lanes.bit_length() - 1):
-        pairs = [(lines[i], lines[i + half]) for i in range(half)]
-        lines = [
-            vectors.shuffle(a, b, [lane + part for lane in woven]) for a, b in pairs for part in (0, half)
-        ]  # fmt: skip
-    return lines
-
-
 @intrinsic
 def transpose_lines(typing_context, x, start, step, valid, count, y, y_start):
     """y[y_start + j * lanes + n] = x[start + n * step + j] for j < count <= lanes, n < lanes.
@@ -221,7 +209,7 @@ def transpose_lines(typing_context, x, start, step, valid, count, y, y_start):
             within = builder.icmp_signed("<", constant(lane + 1), valid)
             start = builder.add(start, builder.select(within, step, constant(0)))
         target = element(context, builder, signature.args[5], y, y_start)
-        for j, column in enumerate(_transposed(vectors, lines)):
+        for j, column in enumerate(transposed(vectors, lines)):
             vectors.store(column, builder.gep(target, [constant(j * vectors.lanes)]))
         return context.get_dummy_value()
 
@@ -253,7 +241,7 @@ def gather_channels(typing_context, x, start, step, filters, phase, valid, count
             phase = builder.select(full, constant(0), phase)
         target = element(context, builder, signature.args[7], y, y_start)
         table = element(context, builder, signature.args[9], cells, first)
-        columns = _transposed(vectors, lines)
+        columns = transposed(vectors, lines)
 
         def put(j: int) -> None:
             vectors.store(columns[j], builder.gep(target, [builder.load(builder.gep(table, [constant(j)]))]))
@@ -352,7 +340,7 @@ def store_planes(typing_context, sums, start, stride, count, bias, bias_start, r
         lines = [vectors.load(builder.gep(first, [builder.mul(stride, constant(j))])) for j in range(vectors.lanes)]
         biases = vectors.load(element(context, builder, signature.args[4], bias, bias_start))
         target = element(context, builder, signature.args[7], out, out_start)
-        planes = _transposed(vectors, _finished(vectors, lines, biases, relu))
+        planes = transposed(vectors, _finished(vectors, lines, biases, relu))
         for n, plane in enumerate(planes):
             with builder.if_then(builder.icmp_signed("<", constant(n), valid)):
                 vectors.store_masked(plane, builder.gep(target, [builder.mul(out_stride, constant(n))]), mask)

@@ -126,6 +126,18 @@ def element(context: Any, builder: ir.IRBuilder, array_type: types.Array, array:
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [start])
 
 
+def transposed(vectors: Vectors, lines: list[ir.Value]) -> list[ir.Value]:
+    """Lane m of vector j is lane j of line m: perfect shuffles, log2(lanes) times."""
+    lanes, half = vectors.lanes, vectors.lanes // 2
+    woven = [lane // 2 + lane % 2 * lanes for lane in range(lanes)]
+    for _ in range(lanes.bit_length() - 1):
+        pairs = [(lines[i], lines[i + half]) for i in range(half)]
+        lines = [
+            vectors.shuffle(a, b, [lane + part for lane in woven]) for a, b in pairs for part in (0, half)
+        ]  # fmt: skip
+    return lines
+
+
 def changed_if(
     builder: ir.IRBuilder, condition: ir.Value, values: list[ir.Value], change: Callable[[], list[ir.Value]]
 ) -> list[ir.Value]:
