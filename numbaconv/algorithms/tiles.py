@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ..forks import load_module
 from ..kernels import image_geometry as at
 from ..kernels.blocking import LINE, SUMMED, VECTOR_BYTES
 from .sharing import ceil_div
@@ -127,6 +128,5 @@ def spectrum_elements(geometry: Array) -> int:
 
 def kernels() -> tuple[Any, Any, Any]:
     """The functions (spectrum, tasks, lines), called by their addresses."""
-    from ..kernels import fft
-
+    fft = load_module(".kernels.fft")
     return fft.fft_spectrum, fft.fft_tasks, fft.fft_lines
