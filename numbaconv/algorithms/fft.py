@@ -36,6 +36,7 @@ def _threads(workers: int) -> AbstractContextManager[Any]:
     """Let no fork come between while SciPy's threads are used."""
     return _scipys_threads if workers > 1 else contextlib.nullcontext()
 
+
 #: Units of rounding by which a transform errs at most for each doubling of its size, relative to the norm of what it
 #: transforms (Higham, Accuracy and Stability of Numerical Algorithms, theorem 24.2). The kernel's, the input's, their
 #: product and the way back: four of them.
