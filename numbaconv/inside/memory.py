@@ -5,7 +5,43 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from .linking import Memory, load, store
+from . import slots
+from .linking import ADVISE, STATE_LENGTH, Memory, load, number_from, state, store, vector_at
+
+#: Bytes from which memory is asked for in large pages, as NumPy asks; madvise's word for it, and its own page.
+LARGE = 2**22
+LARGE_PAGES = 14
+PAGE = 2**12
+
+
+@register_jitable
+def advise(address, count):
+    """Ask for large pages for new memory of ``count`` bytes."""
+    function = vector_at(state(), STATE_LENGTH)[ADVISE]
+    if count >= LARGE and function != 0:
+        first = -(-np.int64(address) // PAGE) * PAGE
+        number_from(function, (first, np.int64(address) + count - first, LARGE_PAGES))
+
+
+@register_jitable
+def advise_result(words, record):
+    """:func:`advise` for the new array that a record describes."""
+    count = words[record + slots.ITEMSIZE]
+    for i in range(words[record + slots.COUNT]):
+        count *= words[record + slots.SHAPE + i]
+    advise(words[record + slots.VALUE], count)
+
+
+@register_jitable
+def fresh(count):
+    """``count`` bytes of new memory.
+
+    malloc gives arrays of more than 32 MiB back to the system, and often smaller ones, too: with pages of 4 KiB, calls
+    with 26 MB of packed weights took 2.2 to 2.8 times as long as outside (2-core AMD EPYC, Zen 5).
+    """
+    memory = np.empty(count, np.uint8)
+    advise(memory.ctypes.data, count)
+    return memory
 
 
 @register_jitable
