@@ -1,39 +1,42 @@
 """Calls inside @njit beside the same calls outside, and what they add to the time that Numba takes to compile a caller.
 
-python benchmarks/inside.py            # times, interleaved in one process: inside / outside
-python benchmarks/inside.py --compile  # a new process for each function, with a filled cache
+    python benchmarks/inside.py                          # times of all suites, interleaved in one process
+    python benchmarks/inside.py mixed --layer resnext    # some layers of some suites
+    python benchmarks/inside.py --compile                # a new process for each function, with a filled cache
+
+Plain calls of one layer take turns, some milliseconds each; a ratio is the time inside over the time outside.
 """
 
+from __future__ import annotations
+
+import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import numpy as np
+from family import FAMILY, Task
 from numba import njit
+from peers import Array, window
+from suites import SUITES
+from timing import Runner, measure
 
 import numbaconv as nc
 
-RANDOM = np.random.default_rng(0)
+RANDOM: Final = np.random.default_rng(0)
+#: Seconds of a layer's rounds.
+SECONDS: Final = 0.5
+Case = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
 
-def normal(*shape):
-    return RANDOM.standard_normal(shape).astype(np.float32)
+def normal(*shape: int) -> Array:
+    return RANDOM.standard_normal(shape, np.float32)
 
 
-def conv(x, w, stride, padding, groups):
-    return nc.conv2d(x, w, None, stride, padding, 1, groups)
-
-
-def transposed(x, w):
-    return nc.conv_transpose2d(x, w, stride=2, padding=1)
-
-
-def input_gradient(w, y):
-    return nc.grad.conv2d_input((1, 64, 56, 56), w, y, 1, 1)
-
-
-def weight_gradient(x, y):
-    return nc.grad.conv2d_weight(x, (64, 64, 3, 3), y, 1, 1)
+def conv2d(x, w, b, stride, padding, dilation, groups):
+    return nc.conv2d(x, w, b, stride, padding, dilation, groups)
 
 
 def filtered(image, taps):
@@ -48,52 +51,102 @@ def nothing(x):
     return x + 1
 
 
-GAUSS = np.exp(-(np.linspace(-2, 2, 31) ** 2)).astype(np.float32)
-CASES = [
-    ("conv2d 1x1x8x8, 3x3", conv, (normal(1, 1, 8, 8), normal(1, 1, 3, 3), 1, 1, 1)),
-    ("conv2d 64 to 64, 56x56, 3x3", conv, (normal(1, 64, 56, 56), normal(64, 64, 3, 3), 1, 1, 1)),
-    ("conv2d 64 to 256, 56x56, 1x1", conv, (normal(1, 64, 56, 56), normal(256, 64, 1, 1), 1, 0, 1)),
-    ("conv2d 3 to 64, 224x224, 7x7, stride 2", conv, (normal(1, 3, 224, 224), normal(64, 3, 7, 7), 2, 3, 1)),
-    ("conv2d 96 channels, 56x56, 3x3 depthwise", conv, (normal(1, 96, 56, 56), normal(96, 1, 3, 3), 1, 1, 96)),
-    ("conv2d 512 to 512, 14x14, 3x3", conv, (normal(1, 512, 14, 14), normal(512, 512, 3, 3), 1, 1, 1)),
-    ("conv_transpose2d 64 to 32, 56x56, 4x4", transposed, (normal(1, 64, 56, 56), normal(64, 32, 4, 4))),
-    ("grad.conv2d_input 64 to 64, 56x56, 3x3", input_gradient, (normal(64, 64, 3, 3), normal(1, 64, 56, 56))),
-    ("grad.conv2d_weight 64 to 64, 56x56, 3x3", weight_gradient, (normal(1, 64, 56, 56), normal(1, 64, 56, 56))),
-    ("signal.convolve2d 64x64, 3x3", filtered, (normal(64, 64), normal(3, 3))),
-    ("signal.convolve2d 1080x1920, 3x3", filtered, (normal(1080, 1920), normal(3, 3))),
-    ("signal.convolve2d 1080x1920, 9x9", filtered, (normal(1080, 1920), normal(9, 9))),
-    ("signal.convolve2d 1080x1920, 31x31 Gauss", filtered, (normal(1080, 1920), np.outer(GAUSS, GAUSS))),
-    ("ndimage.correlate 1080x1920, 5x5", ndimage, (normal(1080, 1920), normal(5, 5))),
-]
+def layers(suite: str) -> Iterator[Case]:
+    for item in SUITES[suite]:
+        options = window(item)
+        weight, bias = normal(*item.weight_shape), normal(item.filters)
+        yield f"{item.name} {item}", conv2d, (normal(*item.input_shape), weight, bias, *options.values())
 
 
-def fastest(function, arguments, seconds=0.05):
-    best, end = np.inf, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        function(*arguments)
-        best = min(best, time.perf_counter() - start)
-    return best
+def relatives(name: str) -> Iterator[Case]:
+    """Transposed convolutions, gradients, one and three dimensions: a function for each set of options."""
+    functions: dict[Any, Callable[..., Any]] = {}
+    for task in FAMILY[name]:
+        key = task.function, *task.keywords.items()
+        if key not in functions:
+            functions[key] = relative(task)
+        x, weight, *output = task.arrays()
+        if task.function.endswith("_input"):
+            arguments: tuple[Any, ...] = (task.input, weight, *output)
+        elif task.function.endswith("_weight"):
+            arguments = (x, task.weight, *output)
+        else:
+            arguments = (x, weight)
+        yield f"{task.name} {task.input} {task.weight}", functions[key], arguments
 
 
-def speed():
-    ratios = []
-    for name, function, arguments in CASES:
-        compiled = njit(function)
-        assert np.array_equal(compiled(*arguments), function(*arguments)), name
-        inside = outside = np.inf
-        for _ in range(5):
-            outside = min(outside, fastest(function, arguments))
-            inside = min(inside, fastest(compiled, arguments))
-        ratios.append(inside / outside)
-        print(f"{name:45} {inside * 1e6:10.1f} us {outside * 1e6:10.1f} us {ratios[-1]:6.2f}", flush=True)
-    print(f"geometric mean {np.exp(np.mean(np.log(ratios))):.3f}, worst {max(ratios):.2f}")
+def relative(task: Task) -> Callable[..., Any]:
+    """A function of the arrays alone, which names its options."""
+    module = "nc.grad" if task.gradient else "nc"
+    options = "".join(f", {name}={value}" for name, value in task.keywords.items())
+    third = ", c" if task.gradient else ""
+    return eval(f"lambda a, b{third}: {module}.{task.function}(a, b{third}{options})", {"nc": nc})  # noqa: S307
 
 
-def compile_one(name):
+def images(_name: str) -> Iterator[Case]:
+    gauss = np.exp(-(np.linspace(-2, 2, 31) ** 2)).astype(np.float32)
+    large = normal(1080, 1920)
+    yield "convolve2d 64x64, 3x3", filtered, (normal(64, 64), normal(3, 3))
+    for size in (3, 9, 15):
+        yield f"convolve2d 1080x1920, {size}x{size}", filtered, (large, normal(size, size))
+    yield "convolve2d 1080x1920, 31x31 Gauss", filtered, (large, np.outer(gauss, gauss))
+    yield "ndimage.correlate 1080x1920, 5x5", ndimage, (large, normal(5, 5))
+
+
+def small(_name: str) -> Iterator[Case]:
+    yield "1x1x8x8, 3x3", conv2d, (normal(1, 1, 8, 8), normal(1, 1, 3, 3), normal(1), 1, 1, 1, 1)
+
+
+GROUPS: Final[dict[str, Callable[[str], Iterator[Case]]]] = {
+    "small": small, **dict.fromkeys(SUITES, layers), **dict.fromkeys(FAMILY, relatives), "images": images,
+}  # fmt: skip
+
+
+def speed(suites: list[str], text: str) -> None:
+    """Print the times of each call, and what the ratios come to."""
+    every = []
+    for suite in suites:
+        ratios = []
+        compiled: dict[Any, Any] = {}
+        for name, function, arguments in GROUPS[suite](suite):
+            if text not in name:
+                continue
+            inside = compiled.setdefault(function, njit(function))
+            assert np.array_equal(inside(*arguments), function(*arguments)), name
+            runners = [Runner(lambda f=f, a=arguments: f(*a)) for f in (inside, function)]
+            measure(runners, 15, SECONDS)
+            (a, b), (c, d) = ((r.minimum, r.median) for r in runners)
+            ratios.append((a / c, b / d))
+            print(
+                f"{suite:16} {name:58} {a * 1e6:9.1f} us {c * 1e6:9.1f} us {a / c:5.2f}  medians {b / d:5.2f}",
+                flush=True,
+            )
+        if ratios:
+            mean, medians = np.exp(np.mean(np.log(ratios), axis=0))
+            worst = np.max(ratios, axis=0)
+            print(f"{suite}: geometric mean {mean:.3f}, worst {worst[0]:.2f}; medians {medians:.3f}, {worst[1]:.2f}\n")
+        every += ratios
+    print(f"all: geometric mean {np.exp(np.mean(np.log(every), axis=0))[0]:.3f}, worst {np.max(every, axis=0)[0]:.2f}")
+
+
+CALLERS: Final[dict[str, Callable[[], Case]]] = {
+    "conv2d": lambda: next(small("")),
+    **{name: lambda name=name: next(relatives(name)) for name in FAMILY if name != "dtypes"},
+    "convolve2d": lambda: next(images("")),
+    "ndimage.correlate": lambda: ("", ndimage, (normal(64, 64), normal(3, 3))),
+    "conv2d, im2col": lambda: (
+        "", lambda x, w: nc.conv2d(x, w, algorithm="im2col"), (normal(1, 1, 8, 8), normal(1, 1, 3, 3)),
+    ),
+    "conv2d, direct": lambda: (
+        "", lambda x, w: nc.conv2d(x, w, algorithm="direct"), (normal(1, 1, 8, 8), normal(1, 1, 3, 3)),
+    ),
+}  # fmt: skip
+
+
+def compile_one(name: str) -> None:
     """Print the seconds to compile a caller, after another function has started Numba up."""
     njit(nothing)(np.ones(3))
-    function, arguments = next((case[1], case[2]) for case in CASES if case[1].__name__ == name)
+    _, function, arguments = CALLERS[name]()
     start = time.perf_counter()
     njit(function)(*arguments)
     first = time.perf_counter() - start
@@ -103,10 +156,16 @@ def compile_one(name):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--compile"]:
-        for name in dict.fromkeys(case[1].__name__ for case in CASES):
-            subprocess.run([sys.executable, *sys.argv[:1], "--compile-one", name], check=True)  # noqa: S603
-    elif sys.argv[1:2] == ["--compile-one"]:
-        compile_one(sys.argv[2])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("suite", nargs="*", choices=[*GROUPS, []], help="measure this suite; all")
+    parser.add_argument("--layer", metavar="TEXT", default="", help="only layers whose name contains this")
+    parser.add_argument("--compile", action="store_true", help="measure what a call adds to its caller's compile time")
+    parser.add_argument("--compile-one", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.compile_one:
+        compile_one(given.compile_one)
+    elif given.compile:
+        for caller in CALLERS:
+            subprocess.run([sys.executable, sys.argv[0], "--compile-one", caller], check=True)  # noqa: S603
     else:
-        speed()
+        speed(given.suite or list(GROUPS), given.layer)

@@ -7,8 +7,6 @@ its output's slots (Y) hold what the adjoint is applied to; W holds the weight, 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba.extending import register_jitable
 
@@ -19,49 +17,32 @@ from . import slots
 from .convolution import check_served, fill_with_bias
 from .folding import fold, folding_pays
 from .linking import call_kernel, pointer, vector_at
-from .memory import copy_cells, copy_numbers, count_of, dense_strides
+from .memory import copy_cells, copy_numbers, count_of, dense_strides, fresh
 from .parts import doubled, join_channels, join_weight, shape_of, split_channels, split_weight
+from .phases import (
+    AFTER,
+    BEFORE,
+    BEGIN,
+    COUNT,
+    END,
+    FIRST,
+    JUMP,
+    PHASE,
+    SPREAD,
+    TAPS,
+    axis_phases,
+    copy_part,
+    place_part,
+    result_strides,
+    row_step,
+    stacked,
+    weave,
+)
 from .slots import ADJOINT, CONJUGATE, GIVEN
 
 convolve = pointer("numbaconv_convolve")
 input_adjoint_once = pointer("numbaconv_input_adjoint")
 weight_adjoint_once = pointer("numbaconv_weight_adjoint")
-
-# A phase of one dimension.
-FIRST, JUMP, COUNT, TAP, TAP_STEP, TAPS, BEGIN, END, BEFORE, AFTER, SPREAD = range(11)
-PHASE = 11
-
-
-@register_jitable
-def axis_phases(size, given, kernel, stride, dilation, before):
-    """As :func:`numbaconv.transposition._axis_phases`."""
-    if given == 1:
-        stride = 1
-    if kernel == 1:
-        dilation = 1
-    common = math.gcd(stride, dilation)
-    step, spread = stride // common, dilation // common
-    phases = np.zeros((min(stride, size), PHASE), np.int64)
-    for first in range(min(stride, size)):
-        count = (size - first - 1) // stride + 1
-        phases[first, FIRST], phases[first, JUMP], phases[first, COUNT] = first, stride, count
-        phases[first, SPREAD] = 1
-        tap = -1
-        for k in range(min(step, kernel)):
-            if tap < 0 and k * dilation % stride == (first + before) % stride:
-                tap = k
-        if tap < 0:
-            continue
-        taps = (kernel - tap - 1) // step + 1
-        start = (first + before - tap * dilation) // stride
-        lowest, behind = start - (taps - 1) * spread, start + count
-        begin, end = max(lowest, 0), min(behind, given)
-        if begin >= end:
-            continue
-        phases[first, TAP], phases[first, TAP_STEP], phases[first, TAPS] = tap, step, taps
-        phases[first, BEGIN], phases[first, END] = begin, end
-        phases[first, BEFORE], phases[first, AFTER], phases[first, SPREAD] = begin - lowest, behind - end, spread
-    return phases
 
 
 @register_jitable
@@ -108,42 +89,17 @@ def input_adjoint(place):
         and p[slots.X + 5] == width
         and one_image <= LARGEST_APART
     )
-    d = axis_phases(p[slots.SIZE], p[GIVEN], p[slots.KERNEL], p[slots.STEP], p[slots.DILATION], p[slots.BEFORE])
-    h = axis_phases(
-        p[slots.SIZE + 1], p[GIVEN + 1], p[slots.KERNEL + 1], p[slots.STEP + 1], p[slots.DILATION + 1],
-        p[slots.BEFORE + 1],
-    )  # fmt: skip
-    w = axis_phases(
-        p[slots.SIZE + 2], p[GIVEN + 2], p[slots.KERNEL + 2], p[slots.STEP + 2], p[slots.DILATION + 2],
-        p[slots.BEFORE + 2],
-    )  # fmt: skip
-    every = len(d) * len(h) * len(w)
-    phases = np.empty((every, 3, PHASE), np.int64)
-    stack, leader, members = np.full(every, -1), np.empty(every, np.int64), np.zeros(every, np.int64)
-    stacks, nothing = 0, False
-    taps = p[slots.KERNEL] * p[slots.KERNEL + 1] * p[slots.KERNEL + 2]
-    together = apart  # where every tap is a phase of its own and all read the same cells, they share one convolution
-    for number in range(every):
-        rest, k = divmod(number, len(w))
+    d, h, w = axis_phases(p, 0, p[GIVEN]), axis_phases(p, 1, p[GIVEN + 1]), axis_phases(p, 2, p[GIVEN + 2])
+    wide = len(w)
+    phases = np.empty((len(d) * len(h) * wide, 3, PHASE), np.int64)
+    for number in range(len(phases)):
+        rest, k = divmod(number, wide)
         i, j = divmod(rest, len(h))
         for field in range(PHASE):
             phases[number, 0, field], phases[number, 1, field] = d[i, field], h[j, field]
             phases[number, 2, field] = w[k, field]
-        if d[i, TAPS] == 0 or h[j, TAPS] == 0 or w[k, TAPS] == 0:
-            nothing = True
-            continue
-        stack[number], leader[stacks], members[stacks] = stacks, number, 1
-        tap = 0
-        for axis in range(3):
-            one = phases[number, axis]
-            tap = tap * p[slots.KERNEL + axis] + one[TAP] + (one[TAPS] - 1) * one[TAP_STEP]
-        together = together and tap == stacks and alike(phases, number, leader[0])
-        stacks += 1
-    if together and stacks == taps:
-        for number in range(every):
-            stack[number] = min(stack[number], 0)
-        stacks, members[0] = 1, taps
-    if nothing or p[slots.FILTERS] == 0:
+    stack, member, leader, stacks, members = stacked(p, phases, apart)
+    if stacks * members < len(phases) or p[slots.FILTERS] == 0:
         fill_result(p)
     if p[slots.FILTERS] == 0:
         return
@@ -153,28 +109,39 @@ def input_adjoint(place):
             q[slots.KERNEL + axis], q[slots.STEP + axis] = phases[leader[number], axis, TAPS], 1
         check_served(q)
     images = max(1, APART_BYTES // max(1, one_image)) if apart else p[slots.BATCH]
+    images = min(images, p[slots.BATCH])
+
+    # Where the weights and the results of each group of phases start: all are kept until the last one is there.
+    step = row_step(p, shape_w(p), members)
+    part_starts, starts = np.zeros(stacks + 1, np.int64), np.zeros(stacks + 1, np.int64)
+    rows = groups * filters * members
     for number in range(stacks):
         one = phases[leader[number]]
-        size = one[0, TAPS] * one[1, TAPS] * one[2, TAPS]
-        rows = members[number] * filters
-        part = np.empty(groups * rows * channels * size * width, np.uint8)
-        offsets = np.empty(groups * rows * width, np.uint8)
-        member = 0
-        for phase in range(every):
-            if stack[phase] == number:
-                arrange(p, phases[phase], part.ctypes.data, member, members[number])
-                if p[slots.B] != 0:
-                    for g in range(groups):
-                        copy_cells(
-                            width, np.full(1, filters), p[slots.B] + g * filters * p[slots.B + 1],
-                            np.full(1, p[slots.B + 1]), offsets.ctypes.data + (g * rows + member) * width,
-                            np.full(1, members[number] * width),
-                        )  # fmt: skip
-                member += 1
-        for first in range(0, p[slots.BATCH], images):
-            some = min(images, p[slots.BATCH] - first)
+        taps = one[0, TAPS] * one[1, TAPS] * one[2, TAPS]
+        part_starts[number + 1] = part_starts[number] + rows * channels * taps * width
+        starts[number + 1] = starts[number] + images * rows * one[0, COUNT] * one[1, COUNT] * one[2, COUNT] * width
+    parts = fresh(part_starts[stacks] if step == 0 else 0)
+    results = fresh(starts[stacks] if apart else 0)
+    if step == 0:
+        for number in range(len(phases)):
+            if stack[number] >= 0:
+                part = parts.ctypes.data + part_starts[stack[number]]
+                copy_part(p, phases[number], part, member[number], members)
+    bias, bias_step = p[slots.B], p[slots.B + 1]
+    offsets = fresh(rows * width if bias != 0 and members > 1 else 0)
+    if offsets.size != 0:
+        repeated = np.zeros(2, np.int64)
+        repeated[0] = bias_step
+        shape = np.array((groups * filters, members))
+        copy_cells(width, shape, bias, repeated, offsets.ctypes.data, dense_strides(shape, width))
+        bias, bias_step = offsets.ctypes.data, width
+
+    for first in range(0, p[slots.BATCH], images):
+        some = min(images, p[slots.BATCH] - first)
+        for number in range(stacks):
+            one = phases[leader[number]]
             q = p[: slots.PROBLEM].copy()
-            q[slots.BATCH], q[slots.CHANNELS], q[slots.FILTERS] = some, p[slots.FILTERS], groups * rows
+            q[slots.BATCH], q[slots.CHANNELS], q[slots.FILTERS] = some, p[slots.FILTERS], rows
             q[slots.X] = p[slots.Y] + first * p[slots.Y + 1]
             for i in range(5):
                 q[slots.X + 1 + i] = p[slots.Y + 1 + i]
@@ -190,85 +157,23 @@ def input_adjoint(place):
                 q[slots.X] += one[axis, BEGIN] * p[slots.Y + 3 + axis]
                 q[slots.Y] += one[axis, FIRST] * p[slots.X + 3 + axis]
                 q[slots.Y + 3 + axis] *= one[axis, JUMP]
-            q[slots.W] = part.ctypes.data
-            kernel = shape_of(groups * rows, channels, one[0, TAPS], one[1, TAPS], one[2, TAPS])
-            copy_numbers(dense_strides(kernel, width), q, slots.W + 1)
-            if p[slots.B] != 0:
-                q[slots.B], q[slots.B + 1] = offsets.ctypes.data, width
-            result = np.empty(0, np.uint8)
+            if step == 0:
+                q[slots.W] = parts.ctypes.data + part_starts[number]
+                kernel = shape_of(rows, channels, one[0, TAPS], one[1, TAPS], one[2, TAPS])
+                copy_numbers(dense_strides(kernel, width), q, slots.W + 1)
+            else:
+                place_part(p, one, step, q)
+            q[slots.B], q[slots.B + 1] = bias, bias_step
             if apart:
-                made = shape_of(some, groups * rows, one[0, COUNT], one[1, COUNT], one[2, COUNT])
-                result = np.empty(count_of(made) * width, np.uint8)
-                q[slots.Y] = result.ctypes.data
-                copy_numbers(dense_strides(made, width), q, slots.Y + 1)
+                q[slots.Y] = results.ctypes.data + starts[number]
+                copy_numbers(result_strides(p, one, members, some), q, slots.Y + 1)
             call_kernel(convolve(), (q.ctypes.data,))
-            if apart:
-                spread(p, phases, stack, number, first, some, members[number], result.ctypes.data)
-            if result.size + q.size + part.size + offsets.size < 0:  # they live until here
+            if q.size < 0:  # it lives until here
                 return
-
-
-@register_jitable
-def alike(phases, one, other):
-    """Whether two phases read the same cells in the same way."""
-    for axis in range(3):
-        for field in (BEGIN, END, BEFORE, AFTER, SPREAD, TAPS, COUNT):
-            if phases[one, axis, field] != phases[other, axis, field]:
-                return False
-    return True
-
-
-@register_jitable
-def arrange(p, phase, part, member, members):
-    """The weights of a phase, channels and filters exchanged, its taps the last one first.
-
-    A filter's phases, of which there are ``members``, lie side by side.
-    """
-    width, groups = p[slots.BYTES], p[slots.GROUPS]
-    filters, channels = p[slots.CHANNELS] // groups, p[slots.FILTERS] // groups
-    strides = p[slots.W + 1 : slots.W + 6]
-    shape = shape_of(filters, channels, phase[0, TAPS], phase[1, TAPS], phase[2, TAPS])
-    source = p[slots.W]
-    steps = np.empty(5, np.int64)
-    steps[0], steps[1] = strides[1], strides[0]
-    for axis in range(3):
-        last = phase[axis, TAP] + (phase[axis, TAPS] - 1) * phase[axis, TAP_STEP]
-        source += last * strides[2 + axis]
-        steps[2 + axis] = -phase[axis, TAP_STEP] * strides[2 + axis]
-    dense = dense_strides(shape, width)
-    one = dense[0]
-    dense[0] *= members
-    for g in range(groups):
-        target = part + (g * filters * members + member) * one
-        copy_cells(width, shape, source + g * channels * strides[0], steps, target, dense)
-
-
-@register_jitable
-def spread(p, phases, stack, number, first, images, members, result):
-    """Write the phases of one convolution to their cells of the result."""
-    width, groups = p[slots.BYTES], p[slots.GROUPS]
-    filters = p[slots.CHANNELS] // groups
-    member = 0
-    for phase in range(len(stack)):
-        if stack[phase] != number:
-            continue
-        one = phases[phase]
-        count = groups * filters * members
-        made = dense_strides(shape_of(images, count, one[0, COUNT], one[1, COUNT], one[2, COUNT]), width)
-        channel = made[1]
-        made[1] *= members
-        shape = shape_of(images, filters, one[0, COUNT], one[1, COUNT], one[2, COUNT])
-        target = p[slots.X] + first * p[slots.X + 1]
-        steps = p[slots.X + 1 : slots.X + 6].copy()
-        for axis in range(3):
-            target += one[axis, FIRST] * steps[2 + axis]
-            steps[2 + axis] *= one[axis, JUMP]
-        for g in range(groups):
-            copy_cells(
-                width, shape, result + (g * filters * members + member) * channel, made,
-                target + g * filters * steps[1], steps,
-            )  # fmt: skip
-        member += 1
+        if apart:
+            weave(p, phases, wide, stack, member, members, starts, first, some, results)
+    if results.size + parts.size + offsets.size < 0:  # they live until here
+        return
 
 
 # ------------------------------------------------------------------------------------------------- weight's gradient
@@ -331,7 +236,7 @@ def slices(p, array, count, channels, size, first, step):
     """``count`` slices of each volume of a batch, as images: a copy (batch * count, channels, height, width)."""
     width = p[slots.BYTES]
     shape = shape_of(p[slots.BATCH], count, channels, p[size + 1], p[size + 2])
-    result = np.empty(count_of(shape) * width, np.uint8)
+    result = fresh(count_of(shape) * width)
     n, c, depth, h, w = p[array + 1], p[array + 2], p[array + 3], p[array + 4], p[array + 5]
     strides = shape_of(n, step * depth, c, h, w)
     copy_cells(width, shape, p[array] + first * depth, strides, result.ctypes.data, dense_strides(shape, width))
@@ -372,7 +277,7 @@ def images(p):
         channel = channels * x_strides[1]
     elif groups > 1:
         some = shape_of(batch, channels, exchanged[slots.SIZE], exchanged[slots.SIZE + 1], exchanged[slots.SIZE + 2])
-        copy = np.empty(groups * count_of(some) * width, np.uint8)
+        copy = fresh(groups * count_of(some) * width)
         dense = dense_strides(some, width)
         for g in range(groups):
             target = copy.ctypes.data + g * batch * dense[0]
@@ -404,7 +309,7 @@ def adjoint_in_parts(place):
     y_shape = shape_of(p[slots.BATCH], p[slots.FILTERS], p[GIVEN], p[GIVEN + 1], p[GIVEN + 2])
     y = split_channels(width, y_shape, groups, p[slots.Y], p[slots.Y + 1 : slots.Y + 6])
     w = split_weight(width, w_shape, groups, p[slots.W], p[slots.W + 1 : slots.W + 6], p[CONJUGATE] != 0)
-    x = np.empty(2 * count_of(x_shape) * width, np.uint8)
+    x = fresh(2 * count_of(x_shape) * width)
     some = p[slots.B] != 0
     b = split_channels(
         width, shape_of(1, p[slots.CHANNELS] if some else 0, 1, 1, 1), groups, p[slots.B],
@@ -429,7 +334,7 @@ def weight_in_parts(place):
     y_shape = shape_of(p[slots.BATCH], p[slots.FILTERS], p[slots.OUT], p[slots.OUT + 1], p[slots.OUT + 2])
     x = split_channels(width, x_shape, groups, p[slots.X], p[slots.X + 1 : slots.X + 6])
     y = split_channels(width, y_shape, groups, p[slots.Y], p[slots.Y + 1 : slots.Y + 6])
-    w = np.empty(4 * count_of(w_shape) * width, np.uint8)
+    w = fresh(4 * count_of(w_shape) * width)
     q = in_parts(p, x_shape, y_shape, w_shape)
     q[slots.X], q[slots.Y], q[slots.W] = x.ctypes.data, y.ctypes.data, w.ctypes.data
     call_kernel(weight_adjoint_once(), (q.ctypes.data,))

@@ -30,7 +30,7 @@ from .linking import (
     store,
     vector_at,
 )
-from .memory import copy_cells, copy_numbers, count_of, dense_strides, extent, fits, is_dense
+from .memory import copy_cells, copy_numbers, copy_run, count_of, dense_strides, extent, fits, fresh, is_dense
 from .tables import channels_rows, im2col_rows, pixels_rows, winograd_rows
 
 WINOGRAD, IM2COL, CHANNELS, PIXELS = (CANDIDATES.index(f"{name}") for name in (
@@ -42,14 +42,22 @@ EXACT, FAST = PRECISIONS.index("exact"), PRECISIONS.index("fast")
 
 
 @register_jitable
+def _packed_before(geometry, itemsize):
+    """For a driver whose weights are packed before the tasks start."""
+
+
+winograd_in_tasks = getattr(winograd, "pack_in_tasks", _packed_before)
+
+
+@register_jitable
 def thread_count():
     """How many threads the next kernel may use: 1 within a parallel region, too."""
     numbers = vector_at(state(), STATE_LENGTH)
     if numbers[SERIAL] != 0:
         return 1
-    if numbers[NESTED] != 0 and number_from(numbers[NESTED]) != 0:
+    if numbers[NESTED] != 0 and number_from(numbers[NESTED], ()) != 0:
         return 1
-    return number_from(numbers[THREADS])
+    return number_from(numbers[THREADS], ())
 
 
 @register_jitable
@@ -156,10 +164,12 @@ def choose(p, geometry):
             chosen, least, cost = candidate, expected, total - packing
     if chosen == WINOGRAD:
         winograd.block(geometry, itemsize)
+        winograd_in_tasks(geometry, itemsize)
     elif chosen == IM2COL:
         im2col.block(geometry, itemsize)
     elif chosen == CHANNELS:
         direct_channels.block(geometry, itemsize)
+        direct_channels.pack_in_tasks(geometry, itemsize)
     elif chosen == PIXELS:
         direct_pixels.block(geometry, itemsize)
     return chosen, cost
@@ -237,7 +247,7 @@ def fill_with_bias(p, shape):
     zero = np.zeros(2, np.int64)
     steps = np.zeros(5, np.int64)
     source = zero.ctypes.data
-    values = np.empty(p[slots.FILTERS] * width, np.uint8)
+    values = fresh(p[slots.FILTERS] * width)
     if p[slots.B] != 0:
         for i in range(p[slots.FILTERS]):
             place = p[slots.B] + i * p[slots.B + 1]
@@ -297,19 +307,19 @@ def run(p):
     x_copy = y_copy = w_copy = b_copy = np.empty(0, np.uint8)
     if not taken(p, width, slots.X, x_shape[2:]):
         strides = dense_strides(x_shape, width)
-        x_copy = np.empty(count_of(x_shape) * width, np.uint8)
+        x_copy = fresh(count_of(x_shape) * width)
         copy_cells(width, x_shape, p[slots.X], p[slots.X + 1 : slots.X + 6], x_copy.ctypes.data, strides)
         p[slots.X] = x_copy.ctypes.data
         copy_numbers(strides, p, slots.X + 1)
     y, y_strides = p[slots.Y], p[slots.Y + 1 : slots.Y + 6].copy()
     apart = not taken(p, width, slots.Y, y_shape[2:])
     if apart:
-        y_copy = np.empty(count_of(y_shape) * width, np.uint8)
+        y_copy = fresh(count_of(y_shape) * width)
         p[slots.Y] = y_copy.ctypes.data
         copy_numbers(dense_strides(y_shape, width), p, slots.Y + 1)
     weight, weight_strides = p[slots.W], p[slots.W + 1 : slots.W + 6]
     if not fits(weight, weight_strides, width):
-        w_copy = np.empty(count_of(w_shape) * width, np.uint8)
+        w_copy = fresh(count_of(w_shape) * width)
         copy_cells(width, w_shape, weight, weight_strides, w_copy.ctypes.data, dense_strides(w_shape, width))
         weight, weight_strides = w_copy.ctypes.data, dense_strides(w_shape, width)
     weight_memory, first = extent(weight, w_shape, weight_strides, width)
@@ -320,7 +330,7 @@ def run(p):
     bias = p[slots.B]
     count = p[slots.FILTERS] if bias != 0 else 0
     if bias != 0 and (bias % width != 0 or p[slots.B + 1] != width):
-        b_copy = np.empty(count * width, np.uint8)
+        b_copy = fresh(count * width)
         copy_cells(
             width, p[slots.FILTERS : slots.FILTERS + 1], bias, p[slots.B + 1 : slots.B + 2], b_copy.ctypes.data,
             np.full(1, width),
@@ -333,25 +343,46 @@ def run(p):
     rows = rows_of(candidate, geometry, width, p[slots.KERNELS])
     kernels = vector_at(p[slots.KERNELS], slots.KERNELS_LENGTH)
     functions = slots.FUNCTIONS + slots.FUNCTIONS_OF_CANDIDATE * candidate
-    if geometry[at.LANE_FILTERS] != 0:
+    if geometry[at.UNPACKED] != 0:
+        functions += 4
+    elif geometry[at.LANE_FILTERS] != 0:
         functions += 2
     pack, tasks = kernels[functions], kernels[functions + 1]
-    packed = np.empty(geometry[at.PACKED] * width, np.uint8)
-    packed_memory = Memory(packed.ctypes.data, geometry[at.PACKED], width)
-    bias_memory = Memory(bias, count, width)
-    threads = thread_count() if geometry[at.PACKED] >= PARALLEL_PACKING else 1
-    elements = 2 * LINE + threads * PACK_SCRATCH
-    pack_scratch = np.empty(elements * width, np.uint8)
-    scratch_memory = Memory(pack_scratch.ctypes.data, elements, width)
-    launch(kernels, threads, (pack, weight_memory, bias_memory, packed_memory, rows, geometry, scratch_memory))
+    bias_memory = Memory(np.int64(bias), count, width)
+    packed = pack_scratch = np.empty(0, np.uint8)
+    packed_memory, rests = Memory(np.int64(weight_memory.address), weight_memory.elements, width), 0
+    if geometry[at.UNPACKED] != 0:
+        rests = geometry[at.GROUPS] * geometry[at.PANELS] * geometry[at.MR]
+    else:
+        packed = fresh(geometry[at.PACKED] * width)
+        packed_memory = Memory(np.int64(packed.ctypes.data), geometry[at.PACKED], width)
+        threads = thread_count() if geometry[at.PACKED] >= PARALLEL_PACKING else 1
+        elements = 2 * LINE + threads * PACK_SCRATCH
+        pack_scratch = fresh(elements * width)
+        scratch_memory = Memory(pack_scratch.ctypes.data, elements, width)
+        launch(kernels, threads, (pack, weight_memory, bias_memory, packed_memory, rows, geometry, scratch_memory))
     threads = thread_count() if cost >= SERIAL_COST and geometry[at.TASKS] > 1 else 1
-    elements = geometry[at.SHARED] + 2 * LINE + threads * geometry[at.SCRATCH]
-    scratch = np.empty(elements * width, np.uint8)
+    elements = geometry[at.SHARED] + 2 * LINE + threads * geometry[at.SCRATCH] + rests
+    scratch = fresh(elements * width)
     scratch_memory = Memory(scratch.ctypes.data, elements, width)
+    if rests != 0:
+        spread_bias(geometry, bias_memory, np.int64(scratch.ctypes.data) + (elements - rests) * width)
     launch(kernels, threads, (tasks, x_memory, packed_memory, y_memory, rows, geometry, scratch_memory))
     if apart:
         copy_cells(width, y_shape, p[slots.Y], p[slots.Y + 1 : slots.Y + 6], y, y_strides)
     keep(x_copy, y_copy, w_copy, b_copy, packed, pack_scratch, scratch)
+
+
+@register_jitable
+def spread_bias(geometry, bias, target):
+    """The bias as tasks that pack the weights themselves take it: with zeros for the filters that panels lack."""
+    filters, width = geometry[at.FILTERS], bias.itemsize
+    step = geometry[at.PANELS] * geometry[at.MR] * width
+    for g in range(geometry[at.GROUPS]):
+        for i in range(step):
+            store(target + g * step + i, np.uint8(0))
+        if bias.elements != 0:
+            copy_run(width, filters, bias.address + g * filters * width, width, target + g * step, width)
 
 
 @register_jitable

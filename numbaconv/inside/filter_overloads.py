@@ -161,7 +161,7 @@ def ndimage(name: str, kinds: Kinds) -> Body:
     body.line("finite = True")
     if image.kind in "fc":
         body.line("if left_out > 0:")
-        body.line("    total = input.dtype.type(0)" if False else "    total = 0.0")
+        body.line("    total = 0.0")
         body.line("    for cell in input.flat:")
         body.line("        total += " + ("cell.real + cell.imag" if image.kind == "c" else "cell"))
         body.line("    finite = np.isfinite(total)")

@@ -9,7 +9,7 @@ from ..runtime import host
 from . import slots, windows
 from .arguments import name_index
 from .linking import call_kernel, load, pointer, store, vector_at
-from .memory import copy_cells, count_of, dense_strides
+from .memory import advise_result, copy_cells, count_of, dense_strides
 from .windows import FILL, MIRROR, NEAREST, SYMMETRIC, WINDOW, WRAP
 
 MODE_NAMES = slots.table(("valid", "same", "full"))
@@ -209,6 +209,7 @@ def signal_run(place):
     if words[EMPTY] != 0:
         zeros(words, RESULT, words[settings + RESULT_BITS] // 8)
         return
+    advise_result(words, RESULT)
     v[windows.Y] = words[RESULT + slots.VALUE]
     for axis in range(n):
         v[windows.Y + 1 + axis] = words[RESULT + slots.STRIDES + axis]
@@ -342,6 +343,7 @@ def ndimage_run(place):
         return
     kind = words[settings + RESULT_KIND]
     floats = int(kind in (KIND_FLOAT, KIND_COMPLEX))
+    advise_result(words, N_RESULT)
     v[windows.Y] = words[N_RESULT + slots.VALUE]
     for axis in range(n):
         v[windows.Y + 1 + axis] = words[N_RESULT + slots.STRIDES + axis]

@@ -10,7 +10,7 @@ from ..planner import ALGORITHMS, PARALLEL_PACKING
 from . import slots
 from .convolution import keep, thread_count
 from .linking import Memory, call_kernel, pointer, vector_at
-from .memory import copy_cells, copy_numbers, count_of, dense_strides, extent, fits, is_dense
+from .memory import copy_cells, copy_numbers, count_of, dense_strides, extent, fits, fresh, is_dense
 from .parts import shape_of
 from .slots import GIVEN
 
@@ -45,19 +45,19 @@ def fold(p, shape, w_shape):
     w_copy = b_copy = result = np.empty(0, np.uint8)
     weight, filter_step = p[slots.W], p[slots.W + 1]
     if not is_dense(w_shape[1:], p[slots.W + 2 : slots.W + 6], width):
-        w_copy = np.empty(count_of(w_shape) * width, np.uint8)
+        w_copy = fresh(count_of(w_shape) * width)
         dense = dense_strides(w_shape, width)
         copy_cells(width, w_shape, weight, p[slots.W + 1 : slots.W + 6], w_copy.ctypes.data, dense)
         weight, filter_step = w_copy.ctypes.data, dense[0]
     bias, count = p[slots.B], channels if p[slots.B] != 0 else 0
     if bias != 0 and (bias % width != 0 or p[slots.B + 1] != width):
-        b_copy = np.empty(channels * width, np.uint8)
+        b_copy = fresh(channels * width)
         copy_cells(width, np.full(1, channels), bias, np.full(1, p[slots.B + 1]), b_copy.ctypes.data, np.full(1, width))
         bias = b_copy.ctypes.data
     out, strides = p[slots.X], p[slots.X + 1 : slots.X + 6].copy()
     apart = not fits(out, strides, width)
     if apart:
-        result = np.empty(count_of(shape) * width, np.uint8)
+        result = fresh(count_of(shape) * width)
         out, strides = result.ctypes.data, dense_strides(shape, width)
     whole, first_cell = extent(out, shape, strides, width)
     table = np.empty((3, 7), np.int64)
@@ -76,7 +76,7 @@ def fold(p, shape, w_shape):
     q[slots.W + 3] = q[slots.W + 4] = q[slots.W + 5] = 0
     kernels = vector_at(p[slots.KERNELS], slots.KERNELS_LENGTH)
     images = min(batch, max(1, APART_BYTES // (windows * given * width)))
-    columns = np.empty(images * windows * given * width, np.uint8)
+    columns = fresh(images * windows * given * width)
     bias_memory = Memory(bias, count, width)
     for first in range(0, batch, images):
         some = min(images, batch - first)

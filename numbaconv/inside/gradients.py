@@ -30,6 +30,7 @@ from .arguments import (
     write_shape,
 )
 from .linking import call_kernel, pointer, vector_at
+from .memory import advise_result
 from .slots import ADJOINT, CONJUGATE, GIVEN
 
 input_adjoint = pointer("numbaconv_input_adjoint")
@@ -112,6 +113,8 @@ def transposed_run(place):
     """Compute what :func:`transposed_shape` has validated."""
     words = vector_at(place, TRANSPOSED_WORDS)
     p = words[PROBLEM:]
+    if words[OUT + slots.KIND] == slots.NONE:
+        advise_result(words, RESULT)
     array_at(words, RESULT, p, slots.X, p[slots.NDIM], p[slots.LAST] != 0)
     p[CONJUGATE] = 1
     if p[slots.COMPLEX] != 0:
@@ -199,6 +202,8 @@ def gradient_run(place):
     ndim, last = p[slots.NDIM], p[slots.LAST] != 0
     p[CONJUGATE] = 0
     of_weight = words[G_INPUT + slots.KIND] == slots.ARRAY
+    if words[G_OUT + slots.KIND] == slots.NONE:
+        advise_result(words, G_RESULT)
     array_at(words, G_INPUT if of_weight else G_RESULT, p, slots.X, ndim, last)
     weight_at(words, G_RESULT if of_weight else G_WEIGHT, p, ndim)
     if of_weight:

@@ -81,6 +81,8 @@ def _body(
     arguments = [names.get(argument, argument) for argument in kinds if argument != "dtype"]
     first, second = (need("host", f"{places.stem}_{stage}") for stage in ("shape", "run"))
     needs = (*computed.needs(), *_winograd(ndim, kinds, computed))
+    if places.stem != "conv":
+        needs += (need("arrange", computed.kernels.name),)
     body.line(
         f"place = start(({', '.join(arguments)}))",
         start=begin(first.details[0], places.words, (first, *needs), computed.settings(ndim), places.settings),

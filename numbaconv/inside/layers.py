@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba.extending import register_jitable
 
 from ..runtime import host
@@ -29,7 +28,7 @@ from .arguments import (
     write_shape,
 )
 from .linking import call_kernel, pointer, vector_at
-from .memory import copy_numbers, count_of, dense_strides
+from .memory import advise_result, copy_numbers, count_of, dense_strides, fresh
 from .parts import doubled, join_channels, shape_of, split_channels, split_weight
 
 #: The arguments of conv, by their records.
@@ -93,6 +92,8 @@ def conv_run(place):
     """Compute a convolution that :func:`conv_shape` has validated into the array of record RESULT."""
     words = vector_at(place, CONV_WORDS)
     p = words[PROBLEM:]
+    if words[OUT + slots.KIND] == slots.NONE:
+        advise_result(words, RESULT)
     array_at(words, RESULT, p, slots.Y, p[slots.NDIM], p[slots.LAST] != 0)
     if p[slots.COMPLEX] != 0:
         in_parts(p)
@@ -114,7 +115,7 @@ def in_parts(p):
     b_shape, b_strides = shape_of(1, p[slots.FILTERS], 1, 1, 1), shape_of(0, p[slots.B + 1], 0, 0, 0)
     count = 0 if p[slots.B] == 0 else groups
     b = split_channels(width, b_shape if count else shape_of(1, 0, 1, 1, 1), max(count, 1), p[slots.B], b_strides)
-    y = np.empty(2 * count_of(y_shape) * width, np.uint8)
+    y = fresh(2 * count_of(y_shape) * width)
     q = p.copy()
     q[slots.CHANNELS] *= 2
     q[slots.FILTERS] *= 2

@@ -47,7 +47,8 @@ HOSTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 def make(kind: str, details: tuple[str, ...]) -> None:
     """Compile, or load from the cache, what a need is for, and define its symbol."""
     makers: dict[str, Callable[..., None]] = {
-        "host": _host, "kernels": _kernels, "winograd": _winograd, "functions": _functions,
+        "host": _host, "kernels": _kernels, "winograd": _winograd, "arrange": _arrange,
+        "functions": _functions,
     }  # fmt: skip
     makers[kind](*details)
 
@@ -90,22 +91,40 @@ def _kernels(dtype: str) -> None:
     read, write = types.Array(kind, 1, "C", readonly=True), types.Array(kind, 1, "C")
     table = types.Array(types.int64, 1, "C", readonly=True)
     run = (number, read, read, write, table, table, write)  # as numbaconv.execute calls them
-    fold = (read, read, write, types.UniTuple(number, 6), types.Array(types.int64, 2, "C"))
-    words = [
-        runtime.address(tasks.run_serial, (number, number, *run)), runtime.address(tasks.run_parallel, (number, *run)),
-        runtime.address(arrange.fold_serial, (number, number, *fold)),
-        runtime.address(arrange.fold_parallel, (number, *fold)),
-    ]  # fmt: skip
-    for candidate in CANDIDATES:
-        for filters in (0, 1):
-            geometry = [0] * at.LENGTH
-            geometry[at.LANE_FILTERS] = filters
-            # Winograd's are filled in where they are needed.
-            words += (0, 0) if candidate == "winograd" else functions(candidate, geometry, dtype)
+    words = [0] * slots.FUNCTIONS
+    words[slots.RUN_SERIAL] = runtime.address(tasks.run_serial, (number, number, *run))
+    words[slots.RUN_PARALLEL] = runtime.address(tasks.run_parallel, (number, *run))
+    for candidate in CANDIDATES:  # Winograd's are filled in where they are needed
+        words += [0] * slots.FUNCTIONS_OF_CANDIDATE if candidate == "winograd" else _candidate(candidate, dtype)
     machine = store.machine()
     words += [struct.unpack("q", struct.pack("d", machine.factor(candidate)))[0] for candidate in CANDIDATES]
     words += [0] * (slots.KERNELS_LENGTH - len(words))
     define_table(kernels_symbol(dtype), words)
+
+
+def _arrange(dtype: str) -> None:
+    """Add what puts transposed convolutions together to the table of a dtype's kernels."""
+    need("kernels", dtype)()
+    kind, number = getattr(types, dtype), types.intp
+    read, write = types.Array(kind, 1, "C", readonly=True), types.Array(kind, 1, "C")
+    numbers = types.Array(types.int64, 2, "C")
+    fold, weave = (read, read, write, types.UniTuple(number, 6), numbers), (read, read, write, numbers)
+    table = table_of(kernels_symbol(dtype))
+    table[slots.FOLD_SERIAL] = runtime.address(arrange.fold_serial, (number, number, *fold))
+    table[slots.FOLD_PARALLEL] = runtime.address(arrange.fold_parallel, (number, *fold))
+    table[slots.WEAVE_SERIAL] = runtime.address(arrange.weave_serial, (number, number, *weave))
+    table[slots.WEAVE_PARALLEL] = runtime.address(arrange.weave_parallel, (number, *weave))
+
+
+def _candidate(candidate: str, dtype: str) -> list[int]:
+    """The functions of slots.FUNCTIONS."""
+    words: list[int] = []
+    for slot in (None, at.LANE_FILTERS, at.UNPACKED):
+        geometry = [0] * at.LENGTH
+        if slot is not None:
+            geometry[slot] = 1
+        words += functions(candidate, geometry, dtype)
+    return words
 
 
 def _winograd(dtype: str, dimensions: str, tiles: str) -> None:
@@ -118,8 +137,7 @@ def _winograd(dtype: str, dimensions: str, tiles: str) -> None:
     need("kernels", dtype)()
     table = table_of(kernels_symbol(dtype))
     place = slots.FUNCTIONS + slots.FUNCTIONS_OF_CANDIDATE * CANDIDATES.index("winograd")
-    # Twice: the slot that tells direct summation's two pairs apart holds a size of Winograd's.
-    table[place : place + 4] = 2 * functions("winograd", [0] * at.LENGTH, dtype)
+    table[place : place + slots.FUNCTIONS_OF_CANDIDATE] = _candidate("winograd", dtype)
     one = (1, 1)
     for number, (m, r, one_axis, two_axes) in enumerate(winograd.TILES):
         tile = (m, r)

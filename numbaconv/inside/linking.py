@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import mmap
 import os
 import pathlib
 from typing import Any, Final, NamedTuple
@@ -29,7 +30,8 @@ STATE: Final = "numbaconv_state"
 SERIAL: Final = 0  # 1 where no thread may be started: in a forked child, or on the workqueue layer
 THREADS: Final = 1  # the address of the function that returns how many threads Numba would use
 NESTED: Final = 2  # the address of a function that tells whether it is called in a parallel region, or 0
-STATE_LENGTH: Final = 3
+ADVISE: Final = 3  # the address of madvise, or 0 where there are no large pages
+STATE_LENGTH: Final = 4
 
 WORD: Final = ir.IntType(64)
 
@@ -100,7 +102,7 @@ def table_of(name: str) -> Any:
     return _tables[name]
 
 
-_state = (ctypes.c_int64 * STATE_LENGTH)(1, 0, 0)
+_state = (ctypes.c_int64 * STATE_LENGTH)(1)
 
 
 @functools.cache
@@ -110,6 +112,8 @@ def _set_state() -> None:
     _state[SERIAL] = int(layer == "workqueue" or runtime.forked())
     _state[THREADS] = threads
     _state[NESTED] = nested
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        _state[ADVISE] = ctypes.cast(ctypes.CDLL(None).madvise, ctypes.c_void_p).value or 0
     define(STATE, ctypes.addressof(_state))
 
 
@@ -185,14 +189,16 @@ def call_kernel(typing_context, callee, arguments):
 
 
 @intrinsic
-def number_from(typing_context, function):
-    """Call a C function at an address that takes nothing and returns an int."""
+def number_from(typing_context, function, arguments):
+    """Call a C function at an address that takes a tuple of words and returns an int."""
 
     def generate(context, builder, signature, values):
-        kind = ir.FunctionType(ir.IntType(32), [])
-        return builder.sext(builder.call(builder.inttoptr(values[0], kind.as_pointer()), []), WORD)
+        given = cgutils.unpack_tuple(builder, values[1])
+        words = [context.cast(builder, *pair, types.intp) for pair in zip(given, signature.args[1].types, strict=True)]
+        kind = ir.FunctionType(ir.IntType(32), [WORD] * len(words))
+        return builder.sext(builder.call(builder.inttoptr(values[0], kind.as_pointer()), words), WORD)
 
-    return types.intp(types.intp), generate
+    return types.intp(types.intp, arguments), generate
 
 
 def pointer(name):

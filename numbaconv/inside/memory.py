@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
+import mmap
+
 import numpy as np
 from numba.extending import register_jitable
 
-from .linking import Memory, load, store
+from . import slots
+from .linking import ADVISE, STATE_LENGTH, Memory, load, number_from, state, store, vector_at
+
+#: Bytes from which memory is asked for in large pages, as NumPy asks; madvise's word for it, and its own page.
+LARGE = 2**22
+LARGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", 0)
+PAGE = 2**12
+
+
+@register_jitable
+def advise(address, count):
+    """Ask for large pages for new memory of ``count`` bytes."""
+    function = vector_at(state(), STATE_LENGTH)[ADVISE]
+    if count >= LARGE and function != 0:
+        first = -(-np.int64(address) // PAGE) * PAGE
+        number_from(function, (first, np.int64(address) + count - first, LARGE_PAGES))
+
+
+@register_jitable
+def advise_result(words, record):
+    """:func:`advise` for the new array that a record describes."""
+    count = words[record + slots.ITEMSIZE]
+    for i in range(words[record + slots.COUNT]):
+        count *= words[record + slots.SHAPE + i]
+    advise(words[record + slots.VALUE], count)
+
+
+@register_jitable
+def fresh(count):
+    """``count`` bytes of new memory.
+
+    malloc gives arrays of more than 32 MiB back to the system, and often smaller ones, too: with pages of 4 KiB, calls
+    with 26 MB of packed weights took 2.2 to 2.8 times as long as outside (2-core AMD EPYC, Zen 5).
+    """
+    memory = np.empty(count, np.uint8)
+    advise(memory.ctypes.data, count)
+    return memory
 
 
 @register_jitable
@@ -25,14 +63,27 @@ def copy_element(width, source, target):
 
 
 @register_jitable
+def copy_as(like, width, count, source, source_step, target, target_step):
+    """:func:`copy_run` of elements like ``like``: in vectors, where they lie one behind the other."""
+    if target_step == width and source_step == width:
+        for i in range(count):
+            store(target + i * width, load(source + i * width, like))
+    elif target_step == width and source_step == 0:
+        value = load(source, like)
+        for i in range(count):
+            store(target + i * width, value)
+    else:
+        for i in range(count):
+            store(target + i * target_step, load(source + i * source_step, like))
+
+
+@register_jitable
 def copy_run(width, count, source, source_step, target, target_step):
-    """Copy ``count`` elements of ``width`` bytes; steps are in bytes."""
+    """Copy ``count`` elements, one at least, of ``width`` bytes; steps are in bytes."""
     if width == 4:
-        for i in range(count):
-            store(target + i * target_step, load(source + i * source_step, np.int32(0)))
+        copy_as(np.int32(0), 4, count, source, source_step, target, target_step)
     elif width == 8:
-        for i in range(count):
-            store(target + i * target_step, load(source + i * source_step, np.int64(0)))
+        copy_as(np.int64(0), 8, count, source, source_step, target, target_step)
     else:
         for i in range(count):
             copy_element(width, source + i * source_step, target + i * target_step)
@@ -41,14 +92,26 @@ def copy_run(width, count, source, source_step, target, target_step):
 @register_jitable
 def copy_cells(width, shape, source, source_strides, target, target_strides):
     """target[i] = source[i] for every index of ``shape``, one dimension at least; strides are in bytes."""
-    last = len(shape) - 1
+    inner = len(shape) - 1
     for size in shape:
         if size == 0:
             return
+    # Dimensions that follow each other in both arrays are copied as one.
+    count, source_step, target_step = shape[inner], source_strides[inner], target_strides[inner]
+    while inner > 0:
+        before = inner - 1
+        if count == 1:
+            source_step, target_step = source_strides[before], target_strides[before]
+        elif shape[before] != 1 and (
+            source_strides[before] != count * source_step or target_strides[before] != count * target_step
+        ):
+            break
+        count *= shape[before]
+        inner = before
     index = np.zeros(len(shape), np.int64)
     while True:
-        copy_run(width, shape[last], source, source_strides[last], target, target_strides[last])
-        axis = last - 1
+        copy_run(width, count, source, source_step, target, target_step)
+        axis = inner - 1
         while axis >= 0:
             index[axis] += 1
             source += source_strides[axis]

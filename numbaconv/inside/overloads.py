@@ -7,7 +7,7 @@ arguments down and let a host function validate them, allocate the result, let a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numba import typeof, types
@@ -21,6 +21,9 @@ from .library import kernels_symbol
 from .linking import Need, need
 
 Kinds = dict[str, Any]
+#: What arrays hold: Numba compiles nothing for floats of 16 bits.
+ARRAYS: Final = LISTED.replace("float16, bfloat16, ", "")
+SMALL: Final = ("float16", "bfloat16")
 
 
 class Body:
@@ -74,10 +77,10 @@ def array(function: str, argument: str, kind: Any, dimensions: tuple[int, ...]) 
     if not isinstance(kind, types.Array) or kind.ndim not in dimensions:
         raise refuse(function, argument, kind, f"an array of {wanted} dimensions")
     if not isinstance(kind.dtype, (types.Number, types.Boolean)):
-        raise refuse(function, argument, kind, f"an array of {LISTED}")
+        raise refuse(function, argument, kind, f"an array of {ARRAYS}")
     dtype: np.dtype[Any] = numpy_support.as_dtype(kind.dtype)
-    if dtype.name not in COMPUTED:
-        raise refuse(function, argument, kind, f"an array of {LISTED}")
+    if dtype.name not in COMPUTED or dtype.name in SMALL:
+        raise refuse(function, argument, kind, f"an array of {ARRAYS}")
     return dtype
 
 
@@ -133,7 +136,7 @@ def result_dtype(function: str, dtypes: dict[str, np.dtype[Any]], asked: np.dtyp
     """As :func:`numbaconv.arrays.result_dtype`."""
     result = np.result_type(*dtypes.values()) if asked is None else asked
     described = ", ".join(f"{name} is {dtype}" for name, dtype in dtypes.items())
-    if result.name not in COMPUTED or result.name in ("float16", "bfloat16"):
+    if result.name not in COMPUTED or result.name in SMALL:
         raise TypingError(f"numbaconv: {function} inside @njit is not computed in {result}; {described}")
     for name, dtype in dtypes.items():
         if not (dtype.kind in "iu" and result.kind in "iu") and not np.can_cast(dtype, result, "same_kind"):

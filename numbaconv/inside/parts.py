@@ -6,7 +6,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from .linking import load, store
-from .memory import copy_cells, count_of, dense_strides
+from .memory import copy_cells, count_of, dense_strides, fresh
 
 
 @register_jitable
@@ -33,7 +33,7 @@ def doubled(shape):
 def split_channels(width, shape, groups, array, strides):
     """Real and imaginary parts, of ``width`` bytes each, of (batch, channels, *spatial): by group, then by part."""
     some = of_group(shape, groups)
-    result = np.empty(2 * count_of(shape) * width, np.uint8)
+    result = fresh(2 * count_of(shape) * width)
     dense = dense_strides(doubled(shape), width)
     for group in range(groups):
         for part in range(2):
@@ -72,7 +72,7 @@ def split_weight(width, shape, groups, array, strides, conjugate):
     """[[re, -im], [im, re]] of a weight (filters, channels, *kernel), for each group."""
     filters, channels = shape[0] // groups, shape[1]
     some = shape_of(filters, channels, shape[2], shape[3], shape[4])
-    result = np.empty(4 * count_of(shape) * width, np.uint8)
+    result = fresh(4 * count_of(shape) * width)
     dense = dense_strides(shape_of(2 * shape[0], 2 * channels, shape[2], shape[3], shape[4]), width)
     block = channels * dense[1]
     for group in range(groups):

@@ -81,10 +81,12 @@ RUN_SERIAL: Final = 0
 RUN_PARALLEL: Final = 1
 FOLD_SERIAL: Final = 2
 FOLD_PARALLEL: Final = 3
-#: For each candidate of the planner the functions that lay out the weights and that do the tasks, and both once more
-#: for lanes that belong to several groups.
-FUNCTIONS: Final = 4
-FUNCTIONS_OF_CANDIDATE: Final = 4
+WEAVE_SERIAL: Final = 4
+WEAVE_PARALLEL: Final = 5
+#: For each candidate of the planner the functions that lay out the weights and that do the tasks; both once more for
+#: lanes that belong to several groups; and for tasks that lay out the weights themselves.
+FUNCTIONS: Final = 6
+FUNCTIONS_OF_CANDIDATE: Final = 6
 #: For each candidate how many times as long as its cost model says it takes.
 FACTORS: Final = FUNCTIONS + FUNCTIONS_OF_CANDIDATE * len(CANDIDATES)
 #: For each of Winograd's tiles, along the height, the width and both, and for 1, 2 and 4 runs of tiles in a vector, the

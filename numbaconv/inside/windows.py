@@ -21,7 +21,7 @@ from ..runtime import host
 from . import slots
 from .convolution import thread_count
 from .linking import call_kernel, load, pointer, store, vector_at
-from .memory import copy_cells, count_of, dense_strides, fits
+from .memory import copy_cells, count_of, dense_strides, fits, fresh
 from .parts import negate
 
 FILL, NEAREST, SYMMETRIC, MIRROR, WRAP = range(5)
@@ -165,7 +165,7 @@ def slide(v, rank, columns, rows):
     x_copy = y_copy = np.empty(0, np.uint8)
     if not fits(x, x_bytes, x_width):
         whole = x_width * (1 + v[COMPLEX_X])
-        x_copy = np.empty(count_of(x_shape) * whole, np.uint8)
+        x_copy = fresh(count_of(x_shape) * whole)
         dense = dense_strides(x_shape, whole)
         copy_cells(whole, x_shape, x, x_bytes, x_copy.ctypes.data, dense)
         x, x_bytes = x_copy.ctypes.data, dense
@@ -173,7 +173,7 @@ def slide(v, rank, columns, rows):
     apart = not fits(y, y_bytes, y_width)
     if apart:
         whole = y_width * (1 + v[COMPLEX_Y])
-        y_copy = np.empty(count_of(y_shape) * whole, np.uint8)
+        y_copy = fresh(count_of(y_shape) * whole)
         y, y_bytes = y_copy.ctypes.data, dense_strides(y_shape, whole)
     y_strides = y_bytes // y_width
     order = order_of_axes(v, n, y_strides, v[FUSED] == 0)
@@ -244,7 +244,7 @@ def slide(v, rank, columns, rows):
     planes = 3 if complex_x and complex_taps else 2 if complex_taps else 1
     factors = rank * (v[KERNEL + row] + v[KERNEL + column])
     weights = -(-(planes * taps + factors) // LINE) * LINE
-    buffer = np.empty((weights + LINE + threads * geometry[at.SCRATCH]) * width, np.uint8)
+    buffer = fresh((weights + LINE + threads * geometry[at.SCRATCH]) * width)
     first = buffer.ctypes.data
     copy_taps(v, n, order, first)
     if planes == 3:
