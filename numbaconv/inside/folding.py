@@ -6,6 +6,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from ..input_adjoint import APART_BYTES, FILTERS_FOLDED, PIXELS_FOLDED
+from ..kernels.arrange import fold_cells
 from ..planner import ALGORITHMS, PARALLEL_PACKING
 from . import slots
 from .convolution import keep, thread_count
@@ -91,10 +92,15 @@ def fold(p, shape, w_shape):
         planes = (some, channels, start, strides[0] // width, strides[1] // width, p[slots.RELU])
         columns_memory = Memory(columns.ctypes.data, count_of(made), width)
         threads = thread_count() if count_of(made) >= PARALLEL_PACKING else 1
+        cells = threads * fold_cells(table)
+        sums = np.empty(cells * width, np.uint8)
+        sums_memory = Memory(sums.ctypes.data, cells, width)
+        arguments = (columns_memory, bias_memory, whole, planes, table, sums_memory)
         if threads == 1:
-            call_kernel(kernels[slots.FOLD_SERIAL], (0, 1, columns_memory, bias_memory, whole, planes, table))
+            call_kernel(kernels[slots.FOLD_SERIAL], (0, 1, *arguments))
         else:
-            call_kernel(kernels[slots.FOLD_PARALLEL], (threads, columns_memory, bias_memory, whole, planes, table))
+            call_kernel(kernels[slots.FOLD_PARALLEL], (threads, *arguments))
+        keep(sums, q, q, q, q, q, q, q)
     if apart:
         copy_cells(width, shape, out, strides, p[slots.X], p[slots.X + 1 : slots.X + 6])
     keep(w_copy, b_copy, result, columns, q, q, q)

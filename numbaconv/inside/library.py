@@ -90,7 +90,7 @@ def _kernels(dtype: str) -> None:
     read, write = types.Array(kind, 1, "C", readonly=True), types.Array(kind, 1, "C")
     table = types.Array(types.int64, 1, "C", readonly=True)
     run = (number, read, read, write, table, table, write)  # as numbaconv.execute calls them
-    fold = (read, read, write, types.UniTuple(number, 6), types.Array(types.int64, 2, "C"))
+    fold = (read, read, write, types.UniTuple(number, 6), types.Array(types.int64, 2, "C"), write)
     words = [
         runtime.address(tasks.run_serial, (number, number, *run)), runtime.address(tasks.run_parallel, (number, *run)),
         runtime.address(arrange.fold_serial, (number, number, *fold)),
