@@ -11,6 +11,7 @@ import numpy as np
 from . import runtime
 from .arrays import Array, element_strides, flat, flat_start, prepared
 from .execute import How, Options, convolve, describe, fill
+from .interleaving import side_by_side, woven
 from .lowering import lowering
 from .planner import PARALLEL_PACKING
 from .problem import DATA_FORMATS, ConvProblem
@@ -89,6 +90,10 @@ def input_adjoint(
         _fold(problem, weight, y, bias, how, out, recorder)
         return
     given_size = y.shape[1:-1] if problem.channels_last else y.shape[2:]
+    if side_by_side(problem, given_size):
+        how = how._replace(algorithm="direct_channels" if how.algorithm == "auto" else how.algorithm)
+        if woven(problem, weight, y, bias, how, out, packs, recorder):
+            return
     apart = _kept_apart(problem, out)
     stacks, empty = _stacks(problem, given_size, apart)
     if empty or problem.filters == 0:

@@ -39,7 +39,10 @@ class Place(NamedTuple):
 
 
 class Convolution(NamedTuple):
-    """A convolution of parts of arrays; a layer's packed weights lie under the names ``kept``, one in the other."""
+    """A convolution of parts of arrays; a layer's packed weights lie under the names ``kept``, one in the other.
+
+    Each bias is that of ``taps`` filters.
+    """
 
     executable: Executable
     x: int
@@ -47,11 +50,12 @@ class Convolution(NamedTuple):
     bias: int
     out: int
     kept: tuple[Any, ...] | None
+    taps: int
 
     def run(self, arrays: Flats, packs: Packs | None) -> None:
         """Compute it again, of other arrays."""
         read, written = arrays
-        bias = self.executable.no_bias if self.bias == NOTHING else read[self.bias]
+        bias = self.executable.no_bias if self.bias == NOTHING else repeated(read[self.bias], self.taps)
         if self.kept is None or packs is None:
             self.executable.call_flat(read[self.x], read[self.weight], bias, written[self.out])
             return
@@ -105,6 +109,11 @@ class Recipe(NamedTuple):
             step.run((read, written), packs)
 
 
+def repeated(bias: Array, taps: int) -> Array:
+    """Each bias ``taps`` times, to be read."""
+    return bias if taps == 1 else flat(np.repeat(bias, taps))
+
+
 class Recorder:
     """Writes a recipe, unless something is done that it cannot say: then there is none.
 
@@ -130,9 +139,13 @@ class Recorder:
         self._complete = False
 
     def convolution(
-        self, executable: Executable, x: Array, weight: Array, bias: Array | None, out: Array, packed: bool
-    ) -> None:
-        """A convolution was computed, from weights that a layer keeps packed where ``packed``."""
+        self, executable: Executable, x: Array, weight: Array, bias: Array | None, out: Array, packed: bool,
+        taps: int = 1,
+    ) -> None:  # fmt: skip
+        """A convolution was computed, from weights that a layer keeps packed where ``packed``.
+
+        The bias was that of ``taps`` filters each.
+        """
         geometry = executable.geometry.copy()
         offsets = None if bias is None else self._place(bias)
         if bias is not None and (bias.dtype != executable.dtype or not bias.flags.c_contiguous):
@@ -146,7 +159,7 @@ class Recorder:
         changed = dataclasses.replace(executable, geometry=geometry)
         number = NOTHING if offsets is None else offsets.number
         self._steps.append(
-            Convolution(changed, numbers[0], numbers[1], number, numbers[2], () if packed else None)
+            Convolution(changed, numbers[0], numbers[1], number, numbers[2], () if packed else None, taps)
         )  # fmt: skip
 
     def kept_under(self, *names: Any) -> None:

@@ -47,6 +47,7 @@ ARROWS = {
     "input_adjoint": {
         "arrays",
         "execute",
+        "interleaving",
         "kernels.arrange",
         "lowering",
         "planner",
@@ -56,6 +57,7 @@ ARROWS = {
         "transposition",
     },
     "weight_adjoint": {"arrays", "execute", "lowering", "planner", "problem", "recipes"},
+    "interleaving": {"arrays", "execute", "kernels.geometry", "planner", "problem", "recipes"},
     "recipes": {"arrays", "execute", "kernels.geometry", "runtime"},
     "adjoint": {
         "arrays",
@@ -113,6 +115,7 @@ ARROWS = {
         "filtering",
         "inside",
         "input_adjoint",
+        "interleaving",
         "kernels.arrange",
         "kernels.blocking",
         "kernels.geometry",

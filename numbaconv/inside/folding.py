@@ -6,6 +6,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from ..input_adjoint import APART_BYTES, FILTERS_FOLDED, PIXELS_FOLDED
+from ..interleaving import LEAST_LANES
 from ..kernels.arrange import fold_cells
 from ..planner import ALGORITHMS, PARALLEL_PACKING
 from . import slots
@@ -35,6 +36,22 @@ def folding_pays(p):
         phases = phases or p[slots.STEP + axis] > 1
     few = (phases and pixels <= PIXELS_FOLDED * filters) or channels <= FILTERS_FOLDED
     return overlapping and few and channels * taps * given <= APART_BYTES // p[slots.BYTES]
+
+
+@register_jitable
+def side_by_side(p):
+    """As :func:`numbaconv.interleaving.side_by_side`."""
+    taps = p[slots.KERNEL] * p[slots.KERNEL + 1] * p[slots.KERNEL + 2]
+    if p[slots.NDIM] > 2 or p[slots.GROUPS] > 1 or p[slots.LAST] != 0 or p[slots.STEP + 2] != 2:
+        return False
+    for axis in range(3):
+        if p[slots.KERNEL + axis] != p[slots.STEP + axis] or p[slots.DILATION + axis] != 1:
+            return False
+        if p[slots.BEFORE + axis] != 0 or p[slots.AFTER + axis] != 0:
+            return False
+        if p[slots.SIZE + axis] != p[GIVEN + axis] * p[slots.STEP + axis]:
+            return False
+    return p[slots.CHANNELS] * taps >= LEAST_LANES
 
 
 @register_jitable

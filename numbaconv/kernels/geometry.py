@@ -127,7 +127,12 @@ REPACKED: Final = 80  # 1 where the weights are packed for every call
 TRANSFORM: Final = 81  # winograd: 1 and the number of its tile in the table of them, otherwise 0
 UNPACKED: Final = 82  # direct, channels: panels of weights that a task packs at a time, 0 where they are packed before
 PANEL_START: Final = 83  # direct, channels: where a thread's scratch holds them
-LENGTH: Final = 84
+
+# Where the filters of a pointwise convolution are a transposed one's taps, otherwise 0; see kernels.woven.
+WEAVE_WIDTH: Final = 88  # pixels of a row of the input
+WEAVE_ROWS: Final = 89  # rows of taps
+WEAVE_STEP: Final = 90  # elements between two rows of the output
+LENGTH: Final = 91
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

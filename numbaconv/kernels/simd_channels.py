@@ -189,7 +189,7 @@ run_microkernel_7_stride2, run_microkernel_5_stride2, run_microkernel_3_stride2 
 run_microkernel_1 = _run_microkernel(CHANNEL_TILE_PIXELS, 1, stride=1)
 
 
-def _transposed(vectors: Vectors, lines: list[ir.Value]) -> list[ir.Value]:
+def transposed(vectors: Vectors, lines: list[ir.Value]) -> list[ir.Value]:
     """Lane m of vector j is lane j of line m: perfect shuffles, log2(lanes) times."""
     lanes, half = vectors.lanes, vectors.lanes // 2
     woven = [lane // 2 + lane % 2 * lanes for lane in range(lanes)]
@@ -221,7 +221,7 @@ def transpose_lines(typing_context, x, start, step, valid, count, y, y_start):
             within = builder.icmp_signed("<", constant(lane + 1), valid)
             start = builder.add(start, builder.select(within, step, constant(0)))
         target = element(context, builder, signature.args[5], y, y_start)
-        for j, column in enumerate(_transposed(vectors, lines)):
+        for j, column in enumerate(transposed(vectors, lines)):
             vectors.store(column, builder.gep(target, [constant(j * vectors.lanes)]))
         return context.get_dummy_value()
 
@@ -253,7 +253,7 @@ def gather_channels(typing_context, x, start, step, filters, phase, valid, count
             phase = builder.select(full, constant(0), phase)
         target = element(context, builder, signature.args[7], y, y_start)
         table = element(context, builder, signature.args[9], cells, first)
-        columns = _transposed(vectors, lines)
+        columns = transposed(vectors, lines)
 
         def put(j: int) -> None:
             vectors.store(columns[j], builder.gep(target, [builder.load(builder.gep(table, [constant(j)]))]))
@@ -327,7 +327,7 @@ def sum_of_zeros(typing_context, x, start, count):
     return signature, generate
 
 
-def _finished(vectors: Vectors, lines: list[ir.Value], bias: ir.Value, relu: ir.Value) -> list[ir.Value]:
+def biased(vectors: Vectors, lines: list[ir.Value], bias: ir.Value, relu: ir.Value) -> list[ir.Value]:
     """The lines with the bias, then their ReLU where it is asked for."""
     builder = vectors.builder
     lines = [vectors.add(line, bias) for line in lines]
@@ -352,7 +352,7 @@ def store_planes(typing_context, sums, start, stride, count, bias, bias_start, r
         lines = [vectors.load(builder.gep(first, [builder.mul(stride, constant(j))])) for j in range(vectors.lanes)]
         biases = vectors.load(element(context, builder, signature.args[4], bias, bias_start))
         target = element(context, builder, signature.args[7], out, out_start)
-        planes = _transposed(vectors, _finished(vectors, lines, biases, relu))
+        planes = transposed(vectors, biased(vectors, lines, biases, relu))
         for n, plane in enumerate(planes):
             with builder.if_then(builder.icmp_signed("<", constant(n), valid)):
                 vectors.store_masked(plane, builder.gep(target, [builder.mul(out_stride, constant(n))]), mask)
@@ -372,7 +372,7 @@ def store_cell(typing_context, sums, start, bias, bias_start, relu, out, out_sta
         vectors = Vectors(context, builder, signature.args[0].dtype)
         line = vectors.load(element(context, builder, signature.args[0], sums, start))
         biases = vectors.load(element(context, builder, signature.args[2], bias, bias_start))
-        [line] = _finished(vectors, [line], biases, relu)
+        [line] = biased(vectors, [line], biases, relu)
         mask = vectors.first_lanes(valid)
         vectors.store_masked(line, element(context, builder, signature.args[5], out, out_start), mask)
         return context.get_dummy_value()
