@@ -17,7 +17,7 @@ from ..kernels import geometry as at
 from ..runtime import host
 from . import slots
 from .convolution import AUTO, ONLY_CHANNELS, check_served, fill_with_bias
-from .folding import fold, folding_pays, side_by_side
+from .folding import fold, folding_pays, side_by_side, single_taps
 from .linking import call_kernel, pointer, vector_at
 from .memory import copy_cells, copy_numbers, count_of, dense_strides
 from .parts import doubled, join_channels, join_weight, shape_of, split_channels, split_weight
@@ -107,7 +107,7 @@ def input_adjoint(place):
         p[slots.LAST] == 0
         and p[slots.STEP + 2] != 1
         and p[slots.SIZE + 2] >= 2
-        and count_of(shape) >= LEAST_APART
+        and (count_of(shape) >= LEAST_APART or single_taps(p))
         and p[slots.X + 5] == width
         and one_image <= LARGEST_APART
     )

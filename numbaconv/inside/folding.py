@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from ..input_adjoint import APART_BYTES, FILTERS_FOLDED, PIXELS_FOLDED
+from ..input_adjoint import APART_BYTES, FILTERS_FOLDED, LEAST_WINDOWS, PIXELS_FOLDED
 from ..interleaving import LEAST_LANES
 from ..kernels.arrange import fold_cells
 from ..planner import ALGORITHMS, PARALLEL_PACKING
 from . import slots
-from .convolution import keep, thread_count
+from .convolution import ONLY_CHANNELS, keep, thread_count
 from .linking import Memory, call_kernel, pointer, vector_at
 from .memory import copy_cells, copy_numbers, count_of, dense_strides, extent, fits, is_dense
 from .parts import shape_of
@@ -28,14 +28,21 @@ def folding_pays(p):
     pixels, filters, channels = p[slots.BATCH] * given, p[slots.FILTERS], p[slots.CHANNELS]
     if p[slots.ALGORITHM] != AUTO or p[slots.LAST] != 0 or p[slots.GROUPS] > 1:
         return False
-    if taps == 1 or pixels == 0 or filters == 0:
+    if pixels == 0 or filters == 0:
         return False
     overlapping, phases = False, False
     for axis in range(3):
         overlapping = overlapping or p[slots.KERNEL + axis] != p[slots.STEP + axis]
         phases = phases or p[slots.STEP + axis] > 1
-    few = (phases and pixels <= PIXELS_FOLDED * filters) or channels <= FILTERS_FOLDED
+    few = (phases and pixels <= PIXELS_FOLDED * filters) or channels <= FILTERS_FOLDED or taps == 1
     return overlapping and few and channels * taps * given <= APART_BYTES // p[slots.BYTES]
+
+
+@register_jitable
+def single_taps(p):
+    """Whether a phase of the stride has a single tap."""
+    kernel, step = p[slots.KERNEL : slots.KERNEL + 3], p[slots.STEP : slots.STEP + 3]
+    return kernel[0] < 2 * step[0] and kernel[1] < 2 * step[1] and kernel[2] < 2 * step[2]
 
 
 @register_jitable
@@ -81,6 +88,8 @@ def fold(p, shape, w_shape):
     table = np.empty((3, 7), np.int64)
     q = p[: slots.PROBLEM].copy()
     q[slots.CHANNELS], q[slots.FILTERS] = p[slots.FILTERS], windows
+    if windows >= LEAST_WINDOWS:
+        q[slots.ALGORITHM] = ONLY_CHANNELS
     q[slots.RELU] = q[slots.B] = q[slots.B + 1] = 0
     for axis in range(3):
         table[axis, 0], table[axis, 1] = p[slots.KERNEL + axis], p[GIVEN + axis]
