@@ -105,6 +105,9 @@ def fold(p, shape, w_shape):
     images = min(batch, max(1, APART_BYTES // (windows * given * width)))
     columns = np.empty(images * windows * given * width, np.uint8)
     bias_memory = Memory(bias, count, width)
+    cells = thread_count() * fold_cells(table)
+    sums = np.empty(cells * width, np.uint8)
+    sums_memory = Memory(sums.ctypes.data, cells, width)
     for first in range(0, batch, images):
         some = min(images, batch - first)
         q[slots.BATCH] = some
@@ -118,15 +121,11 @@ def fold(p, shape, w_shape):
         planes = (some, channels, start, strides[0] // width, strides[1] // width, p[slots.RELU])
         columns_memory = Memory(columns.ctypes.data, count_of(made), width)
         threads = thread_count() if count_of(made) >= PARALLEL_PACKING else 1
-        cells = threads * fold_cells(table)
-        sums = np.empty(cells * width, np.uint8)
-        sums_memory = Memory(sums.ctypes.data, cells, width)
         arguments = (columns_memory, bias_memory, whole, planes, table, sums_memory)
         if threads == 1:
             call_kernel(kernels[slots.FOLD_SERIAL], (0, 1, *arguments))
         else:
             call_kernel(kernels[slots.FOLD_PARALLEL], (threads, *arguments))
-        keep(sums, q, q, q, q, q, q, q)
     if apart:
         copy_cells(width, shape, out, strides, p[slots.X], p[slots.X + 1 : slots.X + 6])
-    keep(w_copy, b_copy, result, columns, q, q, q)
+    keep(w_copy, b_copy, result, columns, sums, q, q)
