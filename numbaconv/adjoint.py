@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, as_array, check_real, result_array, result_dtype
-from .execute import CALLS_KEPT, How, Options, part_of_key
+from .execute import CALLS_KEPT, How, Options, options_key, part_of_key, recall, remember
 from .input_adjoint import Packs, input_adjoint
 from .planner import check_names
 from .problem import ConvProblem, conv_problem, shape_argument
+from .recipes import Recipe, Recorder
 from .tensors import to_array
 from .transposition import transposed_problem
 from .weight_adjoint import weight_adjoint
@@ -35,18 +36,43 @@ def conv_transpose(
     """The body of ``conv_transpose{ndim}d``; :func:`numbaconv.conv_transpose2d` documents it."""
     x, w = as_array("input", input), as_array("weight", weight)
     b = None if bias is None else as_array("bias", bias)
-    unbatched = x.ndim == ndim + 1
+    more = (options_key(options), part_of_key(output_padding), packs is None)
+    key = _key(("transposed", ndim), (x, w, b), dtype, out, more)
+    recipe = recall(key)
+    if recipe is not None:
+        return _follow(recipe, {"input": x, "weight": w, "bias": b}, out, packs)
+    given, unbatched = x, x.ndim == ndim + 1
     if unbatched:
         x = x[None]
     computed = result_dtype({"input": x, "weight": w, "bias": b}, dtype)
     problem = transposed_of(ndim, x, w, b, options, output_padding, computed)
     result = result_array(out, problem.input_shape, computed, {"input": x, "weight": w, "bias": b}, unbatched)
     how = How(options.algorithm, options.precision, options.activation)
-    input_adjoint(problem, w.conj() if w.dtype.kind == "c" else w, x, b, how, result, packs)
+    recorder = Recorder((given, w, b), result)
+    input_adjoint(problem, w.conj() if w.dtype.kind == "c" else w, x, b, how, result, packs, recorder)
+    remember(key, recorder.recipe(result.shape[1:] if unbatched else result.shape, computed))
     if out is not None:
         return out
     answer: Array = result[0] if unbatched else result
     return answer
+
+
+def _key(
+    what: tuple[str, int], arrays: tuple[Array | None, ...], dtype: Any, out: Array | None, more: tuple[Any, ...]
+) -> Any:
+    """All that a call's recipe depends on."""
+    known = [
+        (array.shape, array.strides, array.dtype, array.flags.aligned) if isinstance(array, np.ndarray) else None
+        for array in (*arrays, out)
+    ]
+    return what, type(out), *known, None if dtype is None else part_of_key(dtype), more
+
+
+def _follow(recipe: Recipe, arrays: dict[str, Array | None], out: Array | None, packs: Packs | None) -> Array:
+    """Make a call as it was made before; ``arrays`` are the input, the weight and the bias."""
+    result = result_array(out, recipe.shape, recipe.dtype, arrays)
+    recipe.run(tuple(arrays.values()), result, packs)
+    return result
 
 
 def transposed_of(
@@ -82,9 +108,16 @@ def input_gradient(
     """The body of ``grad.conv{ndim}d_input``; :func:`numbaconv.grad.conv2d_input` documents it."""
     w, y = as_array("weight", weight), as_array("grad_output", grad_output)
     arrays: dict[str, Array | None] = {"weight": w, "grad_output": y}
+    key = _key(("input", ndim), (y, w, None), dtype, out, (options_key(options), part_of_key(input_size)))
+    recipe = recall(key)
+    if recipe is not None:
+        return _follow(recipe, {"grad_output": y, "weight": w, "bias": None}, out, None)
     problem, unbatched = forward_problem(ndim, input_size, w.shape, y, options, result_dtype(arrays, dtype))
     result = result_array(out, problem.input_shape, problem.dtype, arrays, unbatched)
-    input_adjoint(problem, w, y[None] if unbatched else y, None, How(options.algorithm, options.precision), result)
+    recorder = Recorder((y, w, None), result)
+    how = How(options.algorithm, options.precision)
+    input_adjoint(problem, w, y[None] if unbatched else y, None, how, result, None, recorder)
+    remember(key, recorder.recipe(result.shape[1:] if unbatched else result.shape, problem.dtype))
     if out is not None:
         return out
     answer: Array = result[0] if unbatched else result
@@ -97,10 +130,16 @@ def weight_gradient(
     """The body of ``grad.conv{ndim}d_weight``; :func:`numbaconv.grad.conv2d_weight` documents it."""
     x, y = as_array("input", input), as_array("grad_output", grad_output)
     arrays: dict[str, Array | None] = {"input": x, "grad_output": y}
+    key = _key(("weight", ndim), (x, y, None), dtype, out, (options_key(options), part_of_key(weight_size)))
+    recipe = recall(key)
+    if recipe is not None:
+        return _follow(recipe, {"input": x, "grad_output": y, "bias": None}, out, None)
     problem, unbatched = forward_problem(ndim, x.shape, weight_size, y, options, result_dtype(arrays, dtype))
     result = result_array(out, problem.weight_shape, problem.dtype, arrays)
+    recorder = Recorder((x, y, None), result)
     x, y = (x[None], y[None]) if unbatched else (x, y)
-    weight_adjoint(problem, x, y, How(options.algorithm, options.precision), result)
+    weight_adjoint(problem, x, y, How(options.algorithm, options.precision), result, recorder)
+    remember(key, recorder.recipe(result.shape, problem.dtype))
     return result if out is None else out
 
 

@@ -84,52 +84,60 @@ class Executable:
 
     def pack_weights(self, weight: Array, bias: Array | None) -> Array:
         """The weights and the bias in the order in which the kernel reads them."""
+        return self.pack_flat(flat(weight), self._flat_bias(bias))
+
+    def run(self, x: Array, packed: Array, out: Array) -> None:
+        """Compute every element of ``out``; x and out have the strides that the executable was made for."""
+        self.run_flat(flat(x), packed, flat(out, writeable=True))
+
+    def call(self, x: Array, weight: Array, bias: Array | None, out: Array) -> None:
+        """Pack the weights and run."""
+        self.call_flat(flat(x), flat(weight), self._flat_bias(bias), flat(out, writeable=True))
+
+    def pack_flat(self, weight: Array, bias: Array) -> Array:
+        """:meth:`pack_weights` of flat views; the bias is empty for zeros."""
         packed = np.empty(self.packed_elements, self.dtype)
         threads = runtime.thread_count() if self.parallel_packing else 1
         scratch = np.empty(2 * LINE + threads * PACK_SCRATCH, self.dtype)
-        arguments = (self.pack, *self._parameters(weight, bias), packed, self.rows, self.geometry, scratch)
+        arguments = (self.pack, weight, bias, packed, self.rows, self.geometry, scratch)
         runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
         packed.flags.writeable = False  # as the kernels' inputs are: it is part of their type
         return packed
 
-    def run(self, x: Array, packed: Array, out: Array) -> None:
-        """Compute every element of ``out``; x and out have the strides that the executable was made for."""
+    def run_flat(self, x: Array, packed: Array, out: Array) -> None:
+        """:meth:`run` on flat views."""
         threads = runtime.thread_count() if self.parallel else 1
         scratch = np.empty(self.shared + threads * self.scratch, self.dtype)
-        arguments = (self.tasks, flat(x), packed, flat(out, writeable=True), self.rows, self.geometry, scratch)
+        arguments = (self.tasks, x, packed, out, self.rows, self.geometry, scratch)
         runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
 
-    def call(self, x: Array, weight: Array, bias: Array | None, out: Array) -> None:
+    def call_flat(self, x: Array, weight: Array, bias: Array, out: Array) -> None:
         """Pack the weights and run; where one thread does both, in one step, which saves a microsecond."""
         if self.plan.geometry[at.UNPACKED]:
             self._run_unpacked(x, weight, bias, out)
             return
         if self.parallel or self.parallel_packing:
-            self.run(x, self.pack_weights(weight, bias), out)
+            self.run_flat(x, self.pack_flat(weight, bias), out)
             return
         packed = np.empty(self.packed_elements, self.dtype)
         scratch = np.empty(max(self.shared + self.scratch, 2 * LINE + PACK_SCRATCH), self.dtype)
-        weights, biases = self._parameters(weight, bias)
-        self.run_once(
-            self.pack, self.tasks, weights, biases, packed, flat(x), flat(out, writeable=True), self.rows,
-            self.geometry, scratch,
-        )  # fmt: skip
+        self.run_once(self.pack, self.tasks, weight, bias, packed, x, out, self.rows, self.geometry, scratch)
 
-    def _run_unpacked(self, x: Array, weight: Array, bias: Array | None, out: Array) -> None:
+    def _run_unpacked(self, x: Array, weight: Array, bias: Array, out: Array) -> None:
         """Run a plan whose tasks pack the weights themselves."""
         threads = runtime.thread_count() if self.parallel else 1
         groups, filters, panels, mr = (self.plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.PANELS, at.MR))
         scratch = np.empty(self.shared + threads * self.scratch + groups * panels * mr, self.dtype)
         biases = scratch[-groups * panels * mr :].reshape(groups, panels * mr)
         biases[...] = 0
-        if bias is not None:
+        if bias.size > 0:
             biases[:, :filters] = bias.reshape(groups, filters)
-        arguments = (self.tasks, flat(x), flat(weight), flat(out, writeable=True), self.rows, self.geometry, scratch)
+        arguments = (self.tasks, x, weight, out, self.rows, self.geometry, scratch)
         runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
 
-    def _parameters(self, weight: Array, bias: Array | None) -> tuple[Array, Array]:
-        """The weights and the bias as the packing kernels take them."""
-        return flat(weight), self.no_bias if bias is None else flat(np.require(bias, self.dtype, ("C", "A")))
+    def _flat_bias(self, bias: Array | None) -> Array:
+        """The bias as the packing kernels take it."""
+        return self.no_bias if bias is None else flat(np.require(bias, self.dtype, ("C", "A")))
 
 
 def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
@@ -282,10 +290,12 @@ def convolve(
     dtype: Any,
     out: Array | None,
     packs: dict[Any, Any] | None = None,
+    recorder: Any = None,
 ) -> Array:
     """The body of ``conv{ndim}d``; :func:`numbaconv.conv2d` documents it.
 
     ``packs`` is where a layer keeps its packed weights, by how they are laid out; a plain call packs them each time.
+    ``recorder`` is told what was done (``recipes.Recorder``).
     """
     x = input if type(input) is np.ndarray else as_array("input", input)
     w = weight if type(weight) is np.ndarray else as_array("weight", weight)
@@ -310,6 +320,8 @@ def convolve(
     if call is None:
         lower = lowering(result_dtype({"input": x, "weight": w, "bias": b}, dtype), options.activation)
         if lower is not None:
+            if recorder is not None:
+                recorder.give_up()
             return _lowered(lower, ndim, (x, w, b), options, out, result, unbatched, packs)
         problem, plan = describe(ndim, x, w, b, options, dtype, packs is not None)
         shape, kind = problem.output_shape, problem.dtype
@@ -327,21 +339,39 @@ def convolve(
     if call is None:
         runner = None if plan is None else executable(plan, x, w, target)
         call = Call(problem, shape, kind, runner, x is given, w is given_weight, target is result)
-        if len(_calls) >= CALLS_KEPT:
-            _calls.clear()
-        _calls[key] = call
+        remember(key, call)
     if call.executable is None:
         fill(target, problem.channels_last, b, problem.activation)
     elif packs is None:
         call.executable.call(x, w, b, target)
     else:
         call.executable.run(x, _packed(call.executable, w, b, packs), target)
+    if recorder is not None:
+        if call.executable is not None and call.input_fits and call.weight_fits and call.output_fits:
+            recorder.convolution(call.executable, x, w, b, target, packs is not None)
+        else:
+            recorder.give_up()
     if target is not result:
         result[...] = target
     if out is not None:
         return out
     answer: Array = result[0] if unbatched else result
     return answer
+
+
+def recall(key: Any) -> Any:
+    """What :func:`remember` was given under an equal key, or None."""
+    try:
+        return _calls.get(key)
+    except TypeError:  # a list where a name belongs, say
+        return None
+
+
+def remember(key: Any, value: Any) -> None:
+    """Keep something that follows from plans as long as they are kept."""
+    if len(_calls) >= CALLS_KEPT:
+        _calls.clear()
+    _calls[key] = value
 
 
 def _lowered(

@@ -11,9 +11,12 @@ from .arrays import Array, prepared
 from .execute import How, Options, convolve
 from .lowering import lowering
 from .problem import DATA_FORMATS, ConvProblem
+from .recipes import Recorder
 
 
-def weight_adjoint(problem: ConvProblem, x: Array, y: Array, how: How, out: Array) -> None:
+def weight_adjoint(
+    problem: ConvProblem, x: Array, y: Array, how: How, out: Array, recorder: Recorder | None = None
+) -> None:
     """The adjoint of a convolution in its weight.
 
     out[f, c, k] = sum over n, o of conjugate of x[n, c, o * stride + k * dilation - padding before] * y[n, f, o]
@@ -30,7 +33,10 @@ def weight_adjoint(problem: ConvProblem, x: Array, y: Array, how: How, out: Arra
     how : How
     out : ndarray, of the problem's weight shape and dtype
         Every element is written.
+    recorder : Recorder, optional
+        It is told what was done.
     """
+    recorder = recorder or Recorder((x, y, None), out)
     if out.size == 0:
         return
     if y.size == 0:
@@ -38,6 +44,7 @@ def weight_adjoint(problem: ConvProblem, x: Array, y: Array, how: How, out: Arra
         return
     lower = lowering(problem.dtype)
     if lower is not None:
+        recorder.give_up()
         groups, axis = problem.groups, -1 if problem.channels_last else 1
         inner = lower.problem(problem)
         computed = np.empty(inner.weight_shape, inner.dtype)
@@ -48,12 +55,12 @@ def weight_adjoint(problem: ConvProblem, x: Array, y: Array, how: How, out: Arra
     if problem.channels_last:
         x, y = np.moveaxis(x, -1, 1), np.moveaxis(y, -1, 1)
     if problem.ndim == 3:
-        _volumes(problem, x, y, how, out)
+        _volumes(problem, x, y, how, out, recorder)
     else:
-        _images(problem, x, y, how, out)
+        _images(problem, x, y, how, out, recorder)
 
 
-def _volumes(problem: ConvProblem, x: Array, y: Array, how: How, out: Array) -> None:
+def _volumes(problem: ConvProblem, x: Array, y: Array, how: How, out: Array, recorder: Recorder) -> None:
     """One tap in depth after the other: the slices of a volume that it multiplies are images of a batch."""
     (size, *_), (stride, *_), (dilation, *_), ((before, _), *_) = (
         problem.input_size, problem.stride, problem.dilation, problem.padding,
@@ -64,6 +71,7 @@ def _volumes(problem: ConvProblem, x: Array, y: Array, how: How, out: Array) -> 
         first = max(0, -(offset // stride))
         last = min(problem.output_size[0], (size - 1 - offset) // stride + 1)
         if first >= last:
+            recorder.give_up()
             out[:, :, tap] = 0
             continue
         read = slice(first * stride + offset, (last - 1) * stride + offset + 1, stride)
@@ -78,14 +86,15 @@ def _volumes(problem: ConvProblem, x: Array, y: Array, how: How, out: Array) -> 
         x_slices, y_slices = x[:, :, read].swapaxes(1, 2), y[:, :, first:last].swapaxes(1, 2)
         _images(
             images, x_slices.reshape(-1, *x_slices.shape[2:]), y_slices.reshape(-1, *y_slices.shape[2:]), how,
-            out[:, :, tap],
+            out[:, :, tap], recorder,
         )  # fmt: skip
 
 
-def _images(problem: ConvProblem, x: Array, y: Array, how: How, out: Array) -> None:
+def _images(problem: ConvProblem, x: Array, y: Array, how: How, out: Array, recorder: Recorder) -> None:
     """One or two spatial dimensions, channels first."""
     read = cells_read(problem)
     if min(read) < 1:  # of an output in the padding before the input, no tap reaches it
+        recorder.give_up()
         out[...] = 0
         return
     window: tuple[slice, ...] = (slice(None), slice(None), *map(slice, read))
@@ -97,7 +106,7 @@ def _images(problem: ConvProblem, x: Array, y: Array, how: How, out: Array) -> N
         inner.stride, inner.padding, inner.dilation, inner.groups, how.algorithm, how.precision,
         DATA_FORMATS[inner.ndim][0], "zeros", None,
     )  # fmt: skip
-    convolve(inner.ndim, given, y.swapaxes(0, 1)[:, :, None], None, options, problem.dtype, out[None])
+    convolve(inner.ndim, given, y.swapaxes(0, 1)[:, :, None], None, options, problem.dtype, out[None], None, recorder)
 
 
 def cells_read(problem: ConvProblem) -> tuple[int, ...]:

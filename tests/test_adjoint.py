@@ -20,7 +20,7 @@ from strategies import (
 )
 
 import numbaconv as nc
-from numbaconv import input_adjoint
+from numbaconv import execute, input_adjoint
 from numbaconv.kernels.winograd_simd import Tile
 
 INPUT_GRADIENTS = {1: nc.grad.conv1d_input, 2: nc.grad.conv2d_input, 3: nc.grad.conv3d_input}
@@ -54,6 +54,7 @@ def allowed_error(x, w, bias, arguments):
 @pytest.fixture(params=["large results apart", "all results apart"])
 def apart(request, monkeypatch):
     """Whether small results, too, are computed in phases that are woven together, an image or two at a time."""
+    execute.forget_plans()
     if request.param.startswith("all"):
         monkeypatch.setattr(input_adjoint, "LEAST_APART", 0)
         monkeypatch.setattr(input_adjoint, "APART_BYTES", 2000)

@@ -14,7 +14,7 @@ import pytest
 from strategies import ALGORITHMS, DTYPES
 
 import numbaconv as nc
-from numbaconv import execute, input_adjoint
+from numbaconv import execute, input_adjoint, interleaving
 from numbaconv.algorithms import direct_channels, winograd
 
 PAGE = mmap.PAGESIZE
@@ -130,11 +130,15 @@ def tiles():
 
 def family():
     """The same of transposed convolutions, gradients and integers; results of any size are woven together."""
-    input_adjoint.LEAST_APART = 0
+    input_adjoint.LEAST_APART, interleaving.LEAST_LANES = 0, 2
     guarded = [Guarded(pages=1024) for _ in range(3)]
     random = np.random.default_rng(1)
     for number, (shape, weight_shape, arguments) in enumerate(problems("direct")):
         dtype = (np.float32, np.int32, np.float64, np.int64)[number % 4]
+        if number % 6 == 5:  # windows side by side
+            kernel = (1 + number % 3, 2)
+            shape, weight_shape = (2, 3, 2 * kernel[0], 2 * (1 + number % 40)), (1 + number % 17, 3, *kernel)
+            arguments = {"stride": kernel}
         print(dtype.__name__, shape, weight_shape, arguments, flush=True)
         x, w = (random.integers(-8, 9, size).astype(dtype) for size in (shape, weight_shape))
         y = nc.conv2d(x, w, **arguments, precision="exact")

@@ -14,8 +14,8 @@ from ..input_adjoint import APART_BYTES, LARGEST_APART, LEAST_APART
 from ..kernels import geometry as at
 from ..runtime import host
 from . import slots
-from .convolution import check_served, fill_with_bias
-from .folding import fold, folding_pays
+from .convolution import AUTO, ONLY_CHANNELS, check_served, fill_with_bias
+from .folding import fold, folding_pays, side_by_side, single_taps
 from .linking import call_kernel, pointer, vector_at
 from .memory import copy_cells, copy_numbers, count_of, dense_strides, fresh
 from .parts import doubled, join_channels, join_weight, shape_of, split_channels, split_weight
@@ -78,6 +78,9 @@ def input_adjoint(place):
     if folding_pays(p):
         fold(p, shape, shape_w(p))
         return
+    if side_by_side(p) and p[slots.ALGORITHM] == AUTO:
+        p = p.copy()
+        p[slots.ALGORITHM] = ONLY_CHANNELS
     width, groups = p[slots.BYTES], p[slots.GROUPS]
     filters, channels = p[slots.CHANNELS] // groups, p[slots.FILTERS] // groups
     one_image = count_of(shape) // p[slots.BATCH] * width
@@ -85,7 +88,7 @@ def input_adjoint(place):
         p[slots.LAST] == 0
         and p[slots.STEP + 2] != 1
         and p[slots.SIZE + 2] >= 2
-        and count_of(shape) >= LEAST_APART
+        and (count_of(shape) >= LEAST_APART or single_taps(p))
         and p[slots.X + 5] == width
         and one_image <= LARGEST_APART
     )

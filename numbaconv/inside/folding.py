@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from ..input_adjoint import APART_BYTES, FILTERS_FOLDED, PIXELS_FOLDED
+from ..input_adjoint import APART_BYTES, FILTERS_FOLDED, LEAST_WINDOWS, PIXELS_FOLDED
+from ..interleaving import LEAST_LANES
+from ..kernels.arrange import fold_cells
 from ..planner import ALGORITHMS, PARALLEL_PACKING
 from . import slots
-from .convolution import keep, thread_count
+from .convolution import ONLY_CHANNELS, keep, thread_count
 from .linking import Memory, call_kernel, pointer, vector_at
 from .memory import copy_cells, copy_numbers, count_of, dense_strides, extent, fits, fresh, is_dense
 from .parts import shape_of
@@ -26,14 +28,37 @@ def folding_pays(p):
     pixels, filters, channels = p[slots.BATCH] * given, p[slots.FILTERS], p[slots.CHANNELS]
     if p[slots.ALGORITHM] != AUTO or p[slots.LAST] != 0 or p[slots.GROUPS] > 1:
         return False
-    if taps == 1 or pixels == 0 or filters == 0:
+    if pixels == 0 or filters == 0:
         return False
     overlapping, phases = False, False
     for axis in range(3):
         overlapping = overlapping or p[slots.KERNEL + axis] != p[slots.STEP + axis]
         phases = phases or p[slots.STEP + axis] > 1
-    few = (phases and pixels <= PIXELS_FOLDED * filters) or channels <= FILTERS_FOLDED
+    few = (phases and pixels <= PIXELS_FOLDED * filters) or channels <= FILTERS_FOLDED or taps == 1
     return overlapping and few and channels * taps * given <= APART_BYTES // p[slots.BYTES]
+
+
+@register_jitable
+def single_taps(p):
+    """Whether a phase of the stride has a single tap."""
+    kernel, step = p[slots.KERNEL : slots.KERNEL + 3], p[slots.STEP : slots.STEP + 3]
+    return kernel[0] < 2 * step[0] and kernel[1] < 2 * step[1] and kernel[2] < 2 * step[2]
+
+
+@register_jitable
+def side_by_side(p):
+    """As :func:`numbaconv.interleaving.side_by_side`."""
+    taps = p[slots.KERNEL] * p[slots.KERNEL + 1] * p[slots.KERNEL + 2]
+    if p[slots.NDIM] > 2 or p[slots.GROUPS] > 1 or p[slots.LAST] != 0 or p[slots.STEP + 2] != 2:
+        return False
+    for axis in range(3):
+        if p[slots.KERNEL + axis] != p[slots.STEP + axis] or p[slots.DILATION + axis] != 1:
+            return False
+        if p[slots.BEFORE + axis] != 0 or p[slots.AFTER + axis] != 0:
+            return False
+        if p[slots.SIZE + axis] != p[GIVEN + axis] * p[slots.STEP + axis]:
+            return False
+    return p[slots.CHANNELS] * taps >= LEAST_LANES
 
 
 @register_jitable
@@ -63,6 +88,8 @@ def fold(p, shape, w_shape):
     table = np.empty((3, 7), np.int64)
     q = p[: slots.PROBLEM].copy()
     q[slots.CHANNELS], q[slots.FILTERS] = p[slots.FILTERS], windows
+    if windows >= LEAST_WINDOWS:
+        q[slots.ALGORITHM] = ONLY_CHANNELS
     q[slots.RELU] = q[slots.B] = q[slots.B + 1] = 0
     for axis in range(3):
         table[axis, 0], table[axis, 1] = p[slots.KERNEL + axis], p[GIVEN + axis]
@@ -78,6 +105,9 @@ def fold(p, shape, w_shape):
     images = min(batch, max(1, APART_BYTES // (windows * given * width)))
     columns = fresh(images * windows * given * width)
     bias_memory = Memory(bias, count, width)
+    cells = thread_count() * fold_cells(table)
+    sums = np.empty(cells * width, np.uint8)
+    sums_memory = Memory(sums.ctypes.data, cells, width)
     for first in range(0, batch, images):
         some = min(images, batch - first)
         q[slots.BATCH] = some
@@ -91,10 +121,11 @@ def fold(p, shape, w_shape):
         planes = (some, channels, start, strides[0] // width, strides[1] // width, p[slots.RELU])
         columns_memory = Memory(columns.ctypes.data, count_of(made), width)
         threads = thread_count() if count_of(made) >= PARALLEL_PACKING else 1
+        arguments = (columns_memory, bias_memory, whole, planes, table, sums_memory)
         if threads == 1:
-            call_kernel(kernels[slots.FOLD_SERIAL], (0, 1, columns_memory, bias_memory, whole, planes, table))
+            call_kernel(kernels[slots.FOLD_SERIAL], (0, 1, *arguments))
         else:
-            call_kernel(kernels[slots.FOLD_PARALLEL], (threads, columns_memory, bias_memory, whole, planes, table))
+            call_kernel(kernels[slots.FOLD_PARALLEL], (threads, *arguments))
     if apart:
         copy_cells(width, shape, out, strides, p[slots.X], p[slots.X + 1 : slots.X + 6])
-    keep(w_copy, b_copy, result, columns, q, q, q)
+    keep(w_copy, b_copy, result, columns, sums, q, q)

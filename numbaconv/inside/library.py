@@ -108,7 +108,8 @@ def _arrange(dtype: str) -> None:
     kind, number = getattr(types, dtype), types.intp
     read, write = types.Array(kind, 1, "C", readonly=True), types.Array(kind, 1, "C")
     numbers = types.Array(types.int64, 2, "C")
-    fold, weave = (read, read, write, types.UniTuple(number, 6), numbers), (read, read, write, numbers)
+    fold = (read, read, write, types.UniTuple(number, 6), numbers, write)
+    weave = (read, read, write, numbers)
     table = table_of(kernels_symbol(dtype))
     table[slots.FOLD_SERIAL] = runtime.address(arrange.fold_serial, (number, number, *fold))
     table[slots.FOLD_PARALLEL] = runtime.address(arrange.fold_parallel, (number, *fold))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from numba import prange
+from numba.extending import register_jitable
 
 from ..runtime import kernel, parallel_kernel
-from .blocking import VECTOR_BYTES
-from .simd import store_pairs
+from . import geometry as at
+from .blocking import LINE, VECTOR_BYTES
+from .simd import copy_lanes, finish_lanes, store_pairs
 
 
 @kernel
@@ -49,7 +51,7 @@ def weave_parallel(slots, even, odd, out, table):
 
 
 @kernel
-def fold_serial(slot, slots, columns, bias, out, planes, table):
+def fold_serial(slot, slots, columns, bias, out, planes, table, sums):
     """Add windows up to the planes of thread ``slot`` of ``slots``.
 
     out[n, f, o] = bias[f] + sum of columns[n, f, k, i] over all i, k with i * stride + k * dilation - padding = o; then
@@ -59,52 +61,85 @@ def fold_serial(slot, slots, columns, bias, out, planes, table):
     - planes = (N, F, where out starts, its strides of n and f, whether ReLU is asked for).
     - table: for each spatial dimension a row of (taps, cells of the input, stride, dilation, padding before, cells of
       the output, stride of out in elements).
+    - sums: room for :func:`fold_cells` sums of each thread.
+
+    Cells of a row that lie a stride apart are summed side by side, as lanes of a vector: 4x4 windows 2 apart took 20
+    cycles for each addition one by one (Zen 5).
     """
     batch, filters, start, out_batch, out_filter, relu = planes
     (kernel_d, in_d, stride_d, dilation_d, pad_d, out_d, step_d) = table[0]
     (kernel_h, in_h, stride_h, dilation_h, pad_h, out_h, step_h) = table[1]
     (kernel_w, in_w, stride_w, dilation_w, pad_w, out_w, step_w) = table[2]
     every = batch * filters
-    jump = stride_w * step_w
+    length = (out_w - 1) // stride_w + 1
+    row = min(stride_w, out_w) * length
+    count = out_d * out_h * row
+    own = sums.size // slots * slot
+    lanes = VECTOR_BYTES // out.itemsize
     for number in range(every * slot // slots, every * (slot + 1) // slots):
         n, f = divmod(number, filters)
-        plane = start + n * out_batch + f * out_filter
         value = bias[f] if bias.size > 0 else 0
-        for d in range(out_d):
-            for h in range(out_h):
-                for w in range(out_w):
-                    out[plane + d * step_d + h * step_h + w * step_w] = value
-        tap = number * kernel_d * kernel_h * kernel_w * in_d * in_h * in_w
+        for j in range(own, own + count):
+            sums[j] = value
+        x = number * kernel_d * kernel_h * kernel_w * in_d * in_h * in_w
         for kd in range(kernel_d):
             for kh in range(kernel_h):
                 for kw in range(kernel_w):
-                    column = kw * dilation_w - pad_w
-                    first = max(0, -(column // stride_w))
-                    last = min(in_w, (out_w - 1 - column) // stride_w + 1)
+                    cell, phase = divmod(kw * dilation_w - pad_w, stride_w)
+                    cells = (out_w - 1 - phase) // stride_w + 1  # of this phase
+                    first, last = max(0, -cell), min(in_w, cells - cell)
                     for d in range(in_d):
                         target_d = d * stride_d + kd * dilation_d - pad_d
-                        if target_d < 0 or target_d >= out_d:
-                            continue
                         for h in range(in_h):
                             target_h = h * stride_h + kh * dilation_h - pad_h
-                            if target_h < 0 or target_h >= out_h:
-                                continue
-                            x = tap + (d * in_h + h) * in_w
-                            y = plane + target_d * step_d + target_h * step_h + column * step_w
-                            for w in range(first, last):
-                                out[y + w * jump] += columns[x + w]
-                    tap += in_d * in_h * in_w
+                            if 0 <= target_d < out_d and 0 <= target_h < out_h:
+                                y = own + (target_d * out_h + target_h) * row + phase * length + cell
+                                for w in range(first, last, lanes):
+                                    finish_lanes(
+                                        columns, x + w, sums, y + w, last - w, 1, sums[own], at.FINISH_NOTHING
+                                    )  # fmt: skip
+                            x += in_w
         if relu != 0:
-            for d in range(out_d):
-                for h in range(out_h):
-                    for w in range(out_w):
-                        y = plane + d * step_d + h * step_h + w * step_w
-                        if out[y] < 0:
-                            out[y] = 0
+            for j in range(own, own + count):
+                if sums[j] < 0:
+                    sums[j] = 0
+        plane = start + n * out_batch + f * out_filter
+        for d in range(out_d):
+            for h in range(out_h):
+                store_row(
+                    sums, own + (d * out_h + h) * row, length, stride_w, out, plane + d * step_d + h * step_h, out_w,
+                    step_w,
+                )  # fmt: skip
+
+
+@register_jitable
+def fold_cells(table):
+    """How many sums a plane takes, a row of whole cache lines; ``table`` as in :func:`fold_serial`."""
+    width, stride = table[2, 5], table[2, 2]
+    return (table[0, 5] * table[1, 5] * min(stride, width) * ((width - 1) // stride + 1) + LINE - 1) // LINE * LINE
+
+
+@kernel
+def store_row(sums, own, length, stride, out, y, width, step):
+    """out[y + (j * stride + e) * step] = sums[own + e * length + j] for the ``width`` cells of a row."""
+    lanes = VECTOR_BYTES // out.itemsize
+    if step == 1 and stride == 1:
+        for j in range(0, width, lanes):
+            copy_lanes(sums, own + j, out, y + j, width - j)
+    elif step == 1 and stride == 2:
+        pairs = width // 2
+        for j in range(0, pairs, lanes):
+            store_pairs(sums, own + j, sums, own + length + j, out, y + 2 * j, pairs - j)
+        if width % 2:
+            out[y + width - 1] = sums[own + pairs]
+    else:
+        for e in range(min(stride, width)):
+            for j in range((width - 1 - e) // stride + 1):
+                out[y + (j * stride + e) * step] = sums[own + e * length + j]
 
 
 @parallel_kernel
-def fold_parallel(slots, columns, bias, out, planes, table):
+def fold_parallel(slots, columns, bias, out, planes, table, sums):
     """:func:`fold_serial` on ``slots`` threads."""
     for slot in prange(slots):
-        fold_serial(slot, slots, columns, bias, out, planes, table)
+        fold_serial(slot, slots, columns, bias, out, planes, table, sums)

@@ -36,6 +36,7 @@ from .simd_channels import (
 )
 from .strips import block_position, pack_panel_strip, pack_shared, pack_strip, strip_planes
 from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_start
+from .woven import store_woven_pixels
 
 
 @kernel
@@ -46,6 +47,9 @@ def store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line,
     lies in row p // BLOCK_COLUMNS of the block, which starts at column ``column`` of output row ``line`` (flat in
     d, h); of its columns the first ``columns`` are outputs.
     """
+    if geometry[at.WEAVE_WIDTH] != 0:
+        store_woven_pixels(scratch, sums, weight, bias, out, geometry, image, panel, column, columns, first, last)
+        return
     mr = geometry[at.MR]
     lanes = VECTOR_BYTES // out.itemsize
     width = geometry[at.BLOCK_COLUMNS]

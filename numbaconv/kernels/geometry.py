@@ -132,7 +132,12 @@ MASKS_START: Final = 84  # winograd: where a thread's scratch notes the spoiled 
 TOGETHER: Final = 85  # winograd: panels that are multiplied by a matrix of tiles at a time
 ABREAST: Final = 86  # winograd: blocks of tiles that a matrix of weights is multiplied by at a time
 SIZES_START: Final = 87  # winograd: where a thread's scratch holds what its calls of a transform have in common
-LENGTH: Final = 88
+
+# Where the filters of a pointwise convolution are a transposed one's taps, otherwise 0; see kernels.woven.
+WEAVE_WIDTH: Final = 88  # pixels of a row of the input
+WEAVE_ROWS: Final = 89  # rows of taps
+WEAVE_STEP: Final = 90  # elements between two rows of the output
+LENGTH: Final = 91
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

@@ -315,7 +315,7 @@ def sum_of_zeros(typing_context, x, start, count):
     return signature, generate
 
 
-def _finished(vectors: Vectors, lines: list[ir.Value], bias: ir.Value, relu: ir.Value) -> list[ir.Value]:
+def biased(vectors: Vectors, lines: list[ir.Value], bias: ir.Value, relu: ir.Value) -> list[ir.Value]:
     """The lines with the bias, then their ReLU where it is asked for."""
     builder = vectors.builder
     lines = [vectors.add(line, bias) for line in lines]
@@ -340,7 +340,7 @@ def store_planes(typing_context, sums, start, stride, count, bias, bias_start, r
         lines = [vectors.load(builder.gep(first, [builder.mul(stride, constant(j))])) for j in range(vectors.lanes)]
         biases = vectors.load(element(context, builder, signature.args[4], bias, bias_start))
         target = element(context, builder, signature.args[7], out, out_start)
-        planes = transposed(vectors, _finished(vectors, lines, biases, relu))
+        planes = transposed(vectors, biased(vectors, lines, biases, relu))
         for n, plane in enumerate(planes):
             with builder.if_then(builder.icmp_signed("<", constant(n), valid)):
                 vectors.store_masked(plane, builder.gep(target, [builder.mul(out_stride, constant(n))]), mask)
@@ -360,7 +360,7 @@ def store_cell(typing_context, sums, start, bias, bias_start, relu, out, out_sta
         vectors = Vectors(context, builder, signature.args[0].dtype)
         line = vectors.load(element(context, builder, signature.args[0], sums, start))
         biases = vectors.load(element(context, builder, signature.args[2], bias, bias_start))
-        [line] = _finished(vectors, [line], biases, relu)
+        [line] = biased(vectors, [line], biases, relu)
         mask = vectors.first_lanes(valid)
         vectors.store_masked(line, element(context, builder, signature.args[5], out, out_start), mask)
         return context.get_dummy_value()
