@@ -194,7 +194,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     depth = geometry[at.CHANNELS] * taps(geometry)
     blocks = geometry[at.BATCH] * geometry[at.GROUPS] * ceil_div(geometry[at.OUT_D], depths)
     blocks *= ceil_div(geometry[at.OUT_H], lines) * ceil_div(geometry[at.OUT_W], columns)
-    geometry[at.CHANNEL_BLOCK] = DEPTH_BLOCK
+    geometry[at.CHANNEL_BLOCK] = ceil_div(depth, ceil_div(depth, 128))
     geometry[at.BLOCK_DEPTHS] = depths
     geometry[at.BLOCK_ROWS] = lines
     geometry[at.BLOCK_COLUMNS] = columns

@@ -23,6 +23,7 @@ from .packing import pack_panels, panels_together, zero_run
 from .simd_channels import (
     channels_microkernel_1,
     channels_microkernel_2,
+    copy_squares,
     run_microkernel_1,
     run_microkernel_3,
     run_microkernel_3_stride2,
@@ -33,9 +34,10 @@ from .simd_channels import (
     store_cell,
     store_planes,
     sum_of_zeros,
+    transpose_square,
 )
 from .strips import block_position, pack_panel_strip, pack_shared, pack_strip, strip_planes
-from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_start
+from .tasks import PARTS, next_part, own_start, own_task, part_done, shared_start
 
 
 @kernel
@@ -55,6 +57,7 @@ def store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line,
     start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + channel * geometry[at.OUT_CHANNEL]
     relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
     flat = geometry[at.OUT_DENSE] != 0 and width == geometry[at.OUT_W]
+    alias = geometry[at.OUT_CHANNEL] * out.itemsize % 4096 == 0
     step = 1 if flat else geometry[at.OUT_STRIDE_W]  # the stride of a single column may be anything
     while first < last:
         row, offset = divmod(first, width)
@@ -67,7 +70,16 @@ def store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line,
             channels = min(lanes, valid - n)
             target = y + n * geometry[at.OUT_CHANNEL]
             if step == 1 and inside > 0:
-                for j in range(0, inside, lanes):
+                # Plane by plane: to 16 planes at a time, which in 64x224x224 begin in the same set of the L1 cache,
+                # a core stores 7 to 34 GB/s, and 100 where 7 lines of a plane follow each other (Zen 5).
+                whole = inside - inside % lanes if alias else 0
+                for j in range(0, whole, lanes):
+                    transpose_square(scratch, sums + j * mr + n, mr, weight, bias + n, relu)
+                for m in range(channels):
+                    copy_squares(
+                        scratch, sums + m * mr + n, lanes * mr, out, target + m * geometry[at.OUT_CHANNEL], whole
+                    )
+                for j in range(whole, inside, lanes):
                     store_planes(
                         scratch, sums + j * mr + n, mr, min(lanes, inside - j), weight, bias + n, relu,
                         out, target + j, geometry[at.OUT_CHANNEL], channels,
@@ -266,7 +278,7 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
         pack_all_strips(x, geometry, scratch)
     mr = geometry[at.MR]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
-    task = next_task(scratch)
+    task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         number, part = divmod(task, split)
         image, group, d, h, column, lines, columns = block_position(number, geometry)
@@ -281,7 +293,7 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
             multiply_block(
                 weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns
             )
-        task = next_task(scratch)
+        task = own_task(slot, slots, geometry, scratch)
 
 
 @kernel
@@ -302,7 +314,7 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     spare = packed + geometry[at.UNPACKED] * size
     blocks = geometry[at.SHARED] // geometry[at.STRIP] // (images * groups)
     pack_all_strips(x, geometry, scratch)
-    task = next_task(scratch)
+    task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         group, part = divmod(task, split)
         panel, end = panels * part // split, panels * (part + 1) // split
@@ -324,7 +336,7 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                             d * geometry[at.OUT_H] + h, column, lines, columns,
                         )  # fmt: skip
             panel += some
-        task = next_task(scratch)
+        task = own_task(slot, slots, geometry, scratch)
 
 
 @kernel
@@ -339,7 +351,7 @@ def direct_lanes_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     sums = strip + geometry[at.TILE_START]
     if geometry[at.WHOLE] != 0:
         zero_run(scratch, strip, geometry[at.STRIP])
-    task = next_task(scratch)
+    task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         number, part = divmod(task, split)
         image, _, d, h, column, lines, columns = block_position(number, geometry)
@@ -349,4 +361,4 @@ def direct_lanes_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
             multiply_lanes(
                 weight, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns
             )
-        task = next_task(scratch)
+        task = own_task(slot, slots, geometry, scratch)

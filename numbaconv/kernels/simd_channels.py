@@ -336,6 +336,51 @@ def _finished(vectors: Vectors, lines: list[ir.Value], bias: ir.Value, relu: ir.
 
 
 @intrinsic
+def transpose_square(typing_context, sums, start, stride, bias, bias_start, relu):
+    """Transpose, with bias, then ReLU where asked, lanes x lanes sums in place, of which row j starts at j * stride.
+
+    sums[start + n * stride + j] = old sums[start + j * stride + n] + bias[bias_start + n] for j, n < lanes.
+    """
+    index = types.intp
+    signature = types.void(sums, index, index, bias, index, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        sums, start, stride, bias, bias_start, relu = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        first = element(context, builder, signature.args[0], sums, start)
+        rows = [builder.gep(first, [builder.mul(stride, constant(j))]) for j in range(vectors.lanes)]
+        biases = vectors.load(element(context, builder, signature.args[3], bias, bias_start))
+        lines = _finished(vectors, [vectors.load(row) for row in rows], biases, relu)
+        for row, plane in zip(rows, _transposed(vectors, lines), strict=True):
+            vectors.store(plane, row)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def copy_squares(typing_context, sums, start, stride, out, out_start, count):
+    """out[out_start + i * lanes + j] = sums[start + i * stride + j] for j < lanes, i * lanes < count.
+
+    One plane of squares that :func:`transpose_square` left side by side; ``count`` is whole vectors.
+    """
+    index = types.intp
+    signature = types.void(sums, index, index, out, index, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        sums, start, stride, out, out_start, count = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        first = element(context, builder, signature.args[0], sums, start)
+        target = element(context, builder, signature.args[3], out, out_start)
+        with cgutils.for_range(builder, builder.sdiv(count, constant(vectors.lanes))) as loop:
+            value = vectors.load(builder.gep(first, [builder.mul(stride, loop.index)]))
+            vectors.store(value, builder.gep(target, [builder.mul(constant(vectors.lanes), loop.index)]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def store_planes(typing_context, sums, start, stride, count, bias, bias_start, relu, out, out_start, out_stride, valid):
     """out[out_start + n * out_stride + j] = sums[start + j * stride + n] + bias[bias_start + n], then ReLU where asked.
 

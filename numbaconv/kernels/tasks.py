@@ -23,7 +23,9 @@ from .simd import call_native, count_up, reset_counters, wait_for
 
 #: Parts into which the work before the tasks is cut.
 PARTS = 8
-_TASK, _PART, _DONE = 0, 1, 2
+_TASK, _PART, _DONE, _RANGE = 0, 1, 2, 3
+#: Ranges of tasks that have a counter of their own.
+RANGES = 4
 
 
 @kernel
@@ -58,6 +60,20 @@ def task_position(task, blocks, geometry):
 def next_task(scratch):
     """Return a task that no thread has taken yet: 0, 1, 2, ..."""
     return count_up(scratch, _TASK)
+
+
+@kernel
+def own_task(slot, slots, geometry, scratch):
+    """Return a task that no thread has taken yet, or TASKS: of the thread's own range first, then of the others'."""
+    tasks = geometry[at.TASKS]
+    ranges = min(slots, RANGES)
+    for i in range(ranges):
+        r = (slot + i) % ranges
+        first, last = tasks * r // ranges, tasks * (r + 1) // ranges
+        task = first + count_up(scratch, _RANGE + r)
+        if task < last:
+            return task
+    return tasks
 
 
 @kernel
