@@ -338,4 +338,6 @@ def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
         return packing.pack_weights, direct_channels.direct_lanes_tasks
     if geometry[at.UNPACKED] != 0:
         return packing.pack_weights, direct_channels.direct_unpacked_tasks
+    if geometry[at.IN_W]==geometry[at.OUT_W] and geometry[at.IN_H]==1 and taps(geometry)==1:
+        return packing.pack_weights, direct_channels.direct_pointwise_tasks
     return packing.pack_weights, direct_channels.direct_channels_tasks

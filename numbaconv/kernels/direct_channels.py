@@ -24,6 +24,8 @@ from .simd_channels import (
     channels_microkernel_1,
     channels_microkernel_2,
     copy_squares,
+    pixels_microkernel_1,
+    pixels_microkernel_2,
     run_microkernel_1,
     run_microkernel_3,
     run_microkernel_3_stride2,
@@ -243,6 +245,48 @@ def multiply_block(
                         scratch, strip, rows, low, table, high - low, weight, w, scratch, y, low - begin
                     )
         store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last)
+
+
+@kernel
+def multiply_pixels(weight, places, out, geometry, x, cell, scratch, sums, image, panel, column, columns):
+    """As :func:`multiply_block` for a pointwise convolution, whose input is read where it is, from ``x[cell]`` on."""
+    mr = geometry[at.MR]
+    depth = geometry[at.CHANNELS]
+    block = geometry[at.CHANNEL_BLOCK]
+    step, stride = geometry[at.X_CHANNEL], geometry[at.X_W]
+    start, bias, _ = places
+    for first in range(0, columns, geometry[at.CHUNK]):
+        last = min(columns, first + geometry[at.CHUNK])
+        for k in range(0, depth, block):
+            count = min(block, depth - k)
+            for p in range(first, last, CHANNEL_TILE_PIXELS):
+                source = cell + p * stride + k * step
+                y, w, valid = sums + (p - first) * mr, start + k * mr, last - p
+                if mr * weight.itemsize == VECTOR_BYTES:
+                    pixels_microkernel_1(x, source, step, stride, valid, count, weight, w, scratch, y, k)
+                else:
+                    pixels_microkernel_2(x, source, step, stride, valid, count, weight, w, scratch, y, k)
+        store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, 0, column, columns, first, last)
+
+
+@kernel
+def direct_pointwise_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`direct_channels_tasks` of a pointwise convolution: no strips, the input is read where it is."""
+    split = geometry[at.PANEL_SPLIT]
+    panels = geometry[at.PANELS]
+    sums = own_start(slot, geometry, scratch) + geometry[at.TILE_START]
+    mr = geometry[at.MR]
+    depth = geometry[at.CHANNELS]
+    task = own_task(slot, slots, geometry, scratch)
+    while task < geometry[at.TASKS]:
+        number, part = divmod(task, split)
+        image, group, _, _, column, _, columns = block_position(number, geometry)
+        cell = geometry[at.X_START] + image * geometry[at.X_BATCH] + column * geometry[at.X_W]
+        cell += group * depth * geometry[at.X_CHANNEL]
+        for panel in range(group * panels + panels * part // split, group * panels + panels * (part + 1) // split):
+            places = (panel * depth * mr, geometry[at.BIAS_START] + panel * mr, True)
+            multiply_pixels(weight, places, out, geometry, x, cell, scratch, sums, image, panel, column, columns)
+        task = own_task(slot, slots, geometry, scratch)
 
 
 @kernel
