@@ -85,7 +85,7 @@ def _block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
     lanewise = _lanewise(geometry, itemsize)
     width = VECTOR_BYTES if lanewise else itemsize
     cell = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * width
-    room = BLOCK_BYTES // cell
+    room = 2 * BLOCK_BYTES // cell
     least = _reach(geometry, 1) + 1
     columns = geometry[at.OUT_W]
     if least * _pitch(geometry, columns) > room:
@@ -98,6 +98,8 @@ def _block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
         blocks *= geometry[at.GROUPS] * ceil_div(geometry[at.FILTERS], _tile(geometry, itemsize))
     # A pointwise image is one long row.
     columns = min(columns, max(4 * CHANNEL_TILE_PIXELS, ceil_div(geometry[at.OUT_W], ceil_div(FEWEST_TASKS, blocks))))
+    if geometry[at.OUT_H] == 1:
+        columns = min(geometry[at.OUT_W], ceil_div(columns, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS)
     rows = max(least, room // _pitch(geometry, columns))
     lines = min(geometry[at.OUT_H], (rows - least) // _line_step(geometry) + 1)
     others = blocks // geometry[at.OUT_H] * ceil_div(geometry[at.OUT_W], columns)
