@@ -144,7 +144,7 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     geometry[at.OUT_DENSE] = _dense(geometry)
     _place_weight(geometry, weight)
     geometry.flags.writeable = False
-    table = rows(plan)
+    table = rows(plan, geometry)
     table.flags.writeable = False
     dtype = plan.problem.dtype
     order = plan.geometry[at.ORDER_START]

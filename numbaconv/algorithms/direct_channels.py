@@ -16,6 +16,7 @@ from .sharing import (
     FEWEST_TASKS,
     ceil_div,
     far_read,
+    PAGE_BYTES,
     far_run,
     lay_out,
     page,
@@ -29,6 +30,7 @@ CHUNK_TILES = 16
 #: a tile, to spread a vector over groups.
 COPY_ROW = 11
 TRANSPOSITION = 117
+FEW_CHANNELS = 8
 TILE = 19
 SPREAD = 2
 #: Bytes of weights from which, and of all strips up to which, tasks pack the weights that they need, and bytes of
@@ -67,6 +69,22 @@ def _reach(geometry: MutableSequence[int], axis: int) -> int:
     return (geometry[at.KERNEL_D + axis] - 1) * geometry[at.DILATION_D + axis]
 
 
+def _in_place(geometry: MutableSequence[int], itemsize: int) -> bool:
+    """Whether the input is read where it is: no tap of any output lies in the padding.
+
+    Not where channels lie whole pages apart, so that all of a pixel share a few lines of the caches.
+    """
+    if _lanewise(geometry, itemsize):
+        return False
+    for axis in range(3):
+        last = (geometry[at.OUT_D + axis] - 1) * geometry[at.STRIDE_D + axis] + _reach(geometry, axis)
+        if geometry[at.PAD_D + axis] != 0 or last >= geometry[at.IN_D + axis]:
+            return False
+    plane = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize
+    apart = geometry[at.CHANNELS_LAST] != 0 or geometry[at.CHANNELS] <= FEW_CHANNELS or plane % PAGE_BYTES != 0
+    return apart and geometry[at.OUT_D] == 1 and geometry[at.KERNEL_D] == 1
+
+
 def _line_step(geometry: MutableSequence[int]) -> int:
     """Rows of a strip between two output rows: rows that no tap reads are left out."""
     return min(geometry[at.STRIDE_H], _reach(geometry, 1) + 1)
@@ -85,7 +103,7 @@ def _block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
     lanewise = _lanewise(geometry, itemsize)
     width = VECTOR_BYTES if lanewise else itemsize
     cell = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * width
-    room = 2 * BLOCK_BYTES // cell
+    room = (2 if _in_place(geometry, itemsize) else 1) * BLOCK_BYTES // cell
     least = _reach(geometry, 1) + 1
     columns = geometry[at.OUT_W]
     if least * _pitch(geometry, columns) > room:
@@ -168,6 +186,8 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     vectors = panels * mr // lanes
     starts = panels * (pixels // CHANNEL_TILE_PIXELS) * TILE
     row = COPY_ROW + page(geometry, itemsize, geometry[at.CHANNELS])
+    if _in_place(geometry, itemsize):
+        copied = 0
     copies = copied * (row + COPY_VECTOR * ceil_div(_pitch(geometry, columns), lanes))
     runs = ceil_div(pixels, CHUNK_TILES * CHANNEL_TILE_PIXELS) * geometry[at.FILTERS]
     starts += runs * far_run(geometry, itemsize)
@@ -183,8 +203,10 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     """Make a task of a few output rows and some panels of filters."""
     lanes = VECTOR_BYTES // itemsize
     lanewise = _lanewise(geometry, itemsize)
+    in_place = _in_place(geometry, itemsize)
     lines, columns = _block(geometry, itemsize)
     depths = _depths(geometry, itemsize, lines, columns)
+    geometry[at.IN_PLACE] = int(in_place)
     mr = _tile(geometry, itemsize)
     geometry[at.LANE_FILTERS] = 0
     geometry[at.SPREAD] = int(lanewise and _spread(geometry, itemsize))
@@ -205,6 +227,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.PITCH] = _pitch(geometry, columns)
     plane = geometry[at.STRIP_ROWS] * geometry[at.PITCH]
     one = geometry[at.IN_D] == geometry[at.KERNEL_D] == geometry[at.OUT_D] == 1 and geometry[at.PAD_D] == 0
+    one = one and not in_place
     whole = one and geometry[at.PAD_MODE] == at.PAD_ZEROS and geometry[at.LINE_STEP] == geometry[at.STRIDE_H]
     geometry[at.WHOLE] = int(whole and lines == geometry[at.OUT_H] and columns == geometry[at.OUT_W])
     if lanewise:
@@ -234,8 +257,8 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.FINITE_START] = geometry[at.PACKED]
     geometry[at.PACKED] += geometry[at.GROUPS] * geometry[at.PANELS]
     shared = geometry[at.PANEL_SPLIT] > 1 and not lanewise
-    geometry[at.SHARED] = blocks * geometry[at.STRIP] if shared else 0
-    geometry[at.TILE_START] = 0 if shared else geometry[at.STRIP]
+    geometry[at.SHARED] = blocks * geometry[at.STRIP] if shared and not in_place else 0
+    geometry[at.TILE_START] = 0 if shared or in_place else geometry[at.STRIP]
     # Sums are computed in whole tiles and stored in whole vectors of pixels.
     sums = min(geometry[at.CHUNK], pixels) + max(CHANNEL_TILE_PIXELS, lanes)
     geometry[at.SCRATCH] = geometry[at.TILE_START] + sums * mr
@@ -258,7 +281,7 @@ def pack_in_tasks(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.PANEL_SPLIT] = min(geometry[at.PANELS], ceil_div(FEWEST_SHARED, geometry[at.GROUPS]))
     geometry[at.TASKS] = geometry[at.GROUPS] * geometry[at.PANEL_SPLIT]
     geometry[at.SHARED] = strips
-    geometry[at.WHOLE] = 0
+    geometry[at.WHOLE] = geometry[at.IN_PLACE] = 0
     geometry[at.TILE_START] = 0
     geometry[at.PANEL_START] = sums
     geometry[at.UNPACKED] = max(1, UNPACKED_BYTES // (size * itemsize))
@@ -290,9 +313,11 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
         cell = geometry[at.CHANNELS]
     else:
         cell = 1
-    line = geometry[at.PITCH] * cell
+    line, channel, between = geometry[at.PITCH] * cell, geometry[at.STRIP_CHANNEL], geometry[at.LINE_STEP]
+    if geometry[at.IN_PLACE] != 0:
+        cell, line, channel, between = (geometry[slot] for slot in (at.X_W, at.X_H, at.X_CHANNEL, at.STRIDE_H))
     sizes = [geometry[slot] for slot in (at.KERNEL_H, at.CHANNELS, at.KERNEL_D)]
-    steps = [geometry[at.DILATION_H] * line, geometry[at.STRIP_CHANNEL], geometry[at.STRIP_DEPTH]]
+    steps = [geometry[at.DILATION_H] * line, channel, geometry[at.STRIP_DEPTH]]
     h, c, d = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
     planes = h * steps[0] + c * steps[1] + d * steps[2]
     taps_of_row = geometry[at.KERNEL_W]
@@ -311,7 +336,7 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     table = np.zeros(place.size, np.int64)
     runs = np.concatenate(starts)
     table[: runs.size] = runs
-    down = np.arange(geometry[at.BLOCK_ROWS], dtype=np.int64) * (geometry[at.LINE_STEP] * line)
+    down = np.arange(geometry[at.BLOCK_ROWS], dtype=np.int64) * (between * line)
     across = np.arange(geometry[at.BLOCK_COLUMNS], dtype=np.int64) * (geometry[at.STRIDE_W] * cell)
     down = (np.arange(geometry[at.BLOCK_DEPTHS], dtype=np.int64)[:, None] * geometry[at.STRIP_DEPTH] + down).reshape(-1)
     pixels = np.pad((down[:, None] + across).reshape(-1), (0, CHANNEL_TILE_PIXELS), mode="edge")
@@ -340,6 +365,4 @@ def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
         return packing.pack_weights, direct_channels.direct_lanes_tasks
     if geometry[at.UNPACKED] != 0:
         return packing.pack_weights, direct_channels.direct_unpacked_tasks
-    if geometry[at.IN_W]==geometry[at.OUT_W] and geometry[at.IN_H]==1 and taps(geometry)==1:
-        return packing.pack_weights, direct_channels.direct_pointwise_tasks
     return packing.pack_weights, direct_channels.direct_channels_tasks

@@ -24,8 +24,6 @@ from .simd_channels import (
     channels_microkernel_1,
     channels_microkernel_2,
     copy_squares,
-    pixels_microkernel_1,
-    pixels_microkernel_2,
     run_microkernel_1,
     run_microkernel_3,
     run_microkernel_3_stride2,
@@ -203,9 +201,11 @@ def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, pan
 
 @kernel
 def multiply_block(
-    weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns
+    x, weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns
 ):
-    """Compute one panel of filters for a block of ``lines`` x ``columns`` pixels whose input lies at ``strip``.
+    """Compute one panel of filters for a block of ``lines`` x ``columns`` pixels.
+
+    Its input lies at ``scratch[strip]`` or, where IN_PLACE is not 0, at ``x[strip]``.
 
     places = (where the panel's weights start, where its bias starts, whether its weights are finite). The block starts
     at column ``column`` of output row ``h``, which is row ``line`` flat in d, h. Where it consists of several depths,
@@ -219,6 +219,7 @@ def multiply_block(
     pixels = lines * width
     step = geometry[at.CHUNK]
     block = geometry[at.CHANNEL_BLOCK]
+    in_place = geometry[at.IN_PLACE]
     start, bias, finite = places
     all_begin, _ = valid_taps(geometry, finite, h, h)
     _, all_end = valid_taps(geometry, finite, h + lines - 1, h + lines - 1)
@@ -238,55 +239,13 @@ def multiply_block(
                 y, w, table = sums + (p - first) * mr, start + low * mr, geometry[at.PIXELS_START] + p
                 if mr * weight.itemsize == VECTOR_BYTES:
                     channels_microkernel_1(
-                        scratch, strip, rows, low, table, high - low, weight, w, scratch, y, low - begin
+                        x, in_place, strip, rows, low, table, high - low, weight, w, scratch, y, low - begin
                     )
                 else:
                     channels_microkernel_2(
-                        scratch, strip, rows, low, table, high - low, weight, w, scratch, y, low - begin
+                        x, in_place, strip, rows, low, table, high - low, weight, w, scratch, y, low - begin
                     )
         store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last)
-
-
-@kernel
-def multiply_pixels(weight, places, out, geometry, x, cell, scratch, sums, image, panel, column, columns):
-    """As :func:`multiply_block` for a pointwise convolution, whose input is read where it is, from ``x[cell]`` on."""
-    mr = geometry[at.MR]
-    depth = geometry[at.CHANNELS]
-    block = geometry[at.CHANNEL_BLOCK]
-    step, stride = geometry[at.X_CHANNEL], geometry[at.X_W]
-    start, bias, _ = places
-    for first in range(0, columns, geometry[at.CHUNK]):
-        last = min(columns, first + geometry[at.CHUNK])
-        for k in range(0, depth, block):
-            count = min(block, depth - k)
-            for p in range(first, last, CHANNEL_TILE_PIXELS):
-                source = cell + p * stride + k * step
-                y, w, valid = sums + (p - first) * mr, start + k * mr, last - p
-                if mr * weight.itemsize == VECTOR_BYTES:
-                    pixels_microkernel_1(x, source, step, stride, valid, count, weight, w, scratch, y, k)
-                else:
-                    pixels_microkernel_2(x, source, step, stride, valid, count, weight, w, scratch, y, k)
-        store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, 0, column, columns, first, last)
-
-
-@kernel
-def direct_pointwise_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
-    """:func:`direct_channels_tasks` of a pointwise convolution: no strips, the input is read where it is."""
-    split = geometry[at.PANEL_SPLIT]
-    panels = geometry[at.PANELS]
-    sums = own_start(slot, geometry, scratch) + geometry[at.TILE_START]
-    mr = geometry[at.MR]
-    depth = geometry[at.CHANNELS]
-    task = own_task(slot, slots, geometry, scratch)
-    while task < geometry[at.TASKS]:
-        number, part = divmod(task, split)
-        image, group, _, _, column, _, columns = block_position(number, geometry)
-        cell = geometry[at.X_START] + image * geometry[at.X_BATCH] + column * geometry[at.X_W]
-        cell += group * depth * geometry[at.X_CHANNEL]
-        for panel in range(group * panels + panels * part // split, group * panels + panels * (part + 1) // split):
-            places = (panel * depth * mr, geometry[at.BIAS_START] + panel * mr, True)
-            multiply_pixels(weight, places, out, geometry, x, cell, scratch, sums, image, panel, column, columns)
-        task = own_task(slot, slots, geometry, scratch)
 
 
 @kernel
@@ -313,7 +272,7 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     split = geometry[at.PANEL_SPLIT]
     panels = geometry[at.PANELS]
     base = shared_start(scratch)
-    own = own_start(slot, geometry, scratch)
+    strip = own = own_start(slot, geometry, scratch)
     sums = own + geometry[at.TILE_START]
     packed = -1
     if geometry[at.WHOLE] != 0 and geometry[at.SHARED] == 0:
@@ -326,8 +285,13 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     while task < geometry[at.TASKS]:
         number, part = divmod(task, split)
         image, group, d, h, column, lines, columns = block_position(number, geometry)
-        strip = own if geometry[at.SHARED] == 0 else base + number * geometry[at.STRIP]
-        if geometry[at.SHARED] == 0 and packed != number:
+        if geometry[at.IN_PLACE] != 0:
+            strip = geometry[at.X_START] + image * geometry[at.X_BATCH]
+            strip += group * geometry[at.CHANNELS] * geometry[at.X_CHANNEL]
+            strip += h * geometry[at.STRIDE_H] * geometry[at.X_H] + column * geometry[at.STRIDE_W] * geometry[at.X_W]
+        elif geometry[at.SHARED] != 0:
+            strip = base + number * geometry[at.STRIP]
+        elif packed != number:
             pack_strip(x, geometry, scratch, strip, number, 0, strip_planes(geometry), geometry[at.WHOLE])
             packed = number
         line = d * geometry[at.OUT_H] + h
@@ -335,8 +299,9 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
             finite = weight[geometry[at.FINITE_START] + panel] == 0
             places = (panel * depth * mr, geometry[at.BIAS_START] + panel * mr, finite)
             multiply_block(
-                weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns
-            )
+                x, weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines,
+                columns,
+            )  # fmt: skip
         task = own_task(slot, slots, geometry, scratch)
 
 
@@ -376,7 +341,7 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                         _, _, d, h, column, lines, columns = block_position(block, geometry)
                         strip = shared_start(scratch) + block * geometry[at.STRIP]
                         multiply_block(
-                            scratch, places, out, rows, geometry, scratch, strip, own, image, number, h,
+                            x, scratch, places, out, rows, geometry, scratch, strip, own, image, number, h,
                             d * geometry[at.OUT_H] + h, column, lines, columns,
                         )  # fmt: skip
             panel += some

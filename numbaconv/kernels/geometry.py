@@ -127,7 +127,8 @@ REPACKED: Final = 80  # 1 where the weights are packed for every call
 TRANSFORM: Final = 81  # winograd: 1 and the number of its tile in the table of them, otherwise 0
 UNPACKED: Final = 82  # direct, channels: panels of weights that a task packs at a time, 0 where they are packed before
 PANEL_START: Final = 83  # direct, channels: where a thread's scratch holds them
-LENGTH: Final = 84
+IN_PLACE: Final = 84  # direct, channels: 1 where the input is read where it is, and not from strips
+LENGTH: Final = 85
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

@@ -18,32 +18,36 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
     """Make a microkernel whose tile is ``tile_pixels`` pixels x ``tile_vectors`` vectors of filters."""
 
     def channels_microkernel(
-        typing_context, x, x_start, rows, first, pixels, depth, weight, weight_start, sums, start, accumulate
+        typing_context, x, in_place, x_start, rows, first, pixels, depth, weight, weight_start, sums, start, accumulate
     ):
         """Sum ``depth`` products for a tile of pixels, filters in the lanes; float32 or float64.
 
         sums[start + m * N + n] (+)= sum over k < depth of X[m, k] * weight[weight_start + k * N + n], for n < N, the
         lanes of the tile's vectors, in the order of k.
 
-        - X[m, k] is ``x[x_start + rows[pixels + m] + rows[first + k]]``, the same for all lanes.
+        - X[m, k] is ``x[x_start + rows[pixels + m] + rows[first + k]]``, the same for all lanes, or the like of ``sums``
+          where ``in_place`` is 0.
         - The sums start from what ``sums`` holds where ``accumulate`` is not 0. ``depth`` is at least 1.
 
         Strides and starts are counted in elements. No alignment is assumed.
         """
         index = types.intp
-        signature = types.void(x, index, rows, index, index, index, weight, index, sums, index, index)
+        signature = types.void(x, index, index, rows, index, index, index, weight, index, sums, index, index)
         return signature, generate
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        x, x_start, rows, first, pixels, depth, weight, weight_start, sums, start, accumulate = arguments
+        x, in_place, x_start, rows, first, pixels, depth, weight, weight_start, sums, start, accumulate = arguments
         kinds = signature.args
         vectors = Vectors(context, builder, kinds[0].dtype)
         width = tile_vectors * vectors.lanes
-        x_first = element(context, builder, kinds[0], x, x_start)
-        pixel_table = element(context, builder, kinds[2], rows, pixels)
-        row_table = element(context, builder, kinds[2], rows, first)
-        weight_first = element(context, builder, kinds[6], weight, weight_start)
-        target = element(context, builder, kinds[8], sums, start)
+        x_first = builder.select(
+            builder.icmp_signed("!=", in_place, constant(0)),
+            element(context, builder, kinds[0], x, x_start), element(context, builder, kinds[9], sums, x_start),
+        )  # fmt: skip
+        pixel_table = element(context, builder, kinds[3], rows, pixels)
+        row_table = element(context, builder, kinds[3], rows, first)
+        weight_first = element(context, builder, kinds[7], weight, weight_start)
+        target = element(context, builder, kinds[9], sums, start)
         cells = [
             builder.gep(x_first, [builder.load(builder.gep(pixel_table, [constant(m)]))]) for m in range(tile_pixels)
         ]
@@ -89,83 +93,6 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
 
 channels_microkernel_2 = _microkernel(CHANNEL_TILE_PIXELS, 2)
 channels_microkernel_1 = _microkernel(CHANNEL_TILE_PIXELS, 1)
-
-
-def _pixels_microkernel(tile_pixels: int, tile_vectors: int) -> Any:
-    """Make a microkernel whose tile is ``tile_pixels`` pixels x ``tile_vectors`` vectors of filters."""
-
-    def pixels_microkernel(
-        typing_context, x, x_start, step, stride, valid, depth, weight, weight_start, sums, start, accumulate
-    ):
-        """Sum ``depth`` products for a tile of pixels, filters in the lanes; float32 or float64.
-
-        sums[start + m * N + n] (+)= sum over k < depth of X[m, k] * weight[weight_start + k * N + n], for n < N, the
-        lanes of the tile's vectors, in the order of k.
-
-        - X[m, k] is ``x[x_start + rows[pixels + m] + rows[first + k]]``, the same for all lanes.
-        - The sums start from what ``sums`` holds where ``accumulate`` is not 0. ``depth`` is at least 1.
-
-        Strides and starts are counted in elements. No alignment is assumed.
-        """
-        index = types.intp
-        signature = types.void(x, index, index, index, index, index, weight, index, sums, index, index)
-        return signature, generate
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        x, x_start, step, stride, valid, depth, weight, weight_start, sums, start, accumulate = arguments
-        kinds = signature.args
-        vectors = Vectors(context, builder, kinds[0].dtype)
-        width = tile_vectors * vectors.lanes
-        x_first = element(context, builder, kinds[0], x, x_start)
-        weight_first = element(context, builder, kinds[6], weight, weight_start)
-        target = element(context, builder, kinds[8], sums, start)
-        cells, where = [x_first], constant(0)
-        for m in range(1, tile_pixels):
-            within = builder.icmp_signed("<", constant(m), valid)
-            where = builder.add(where, builder.select(within, stride, constant(0)))
-            cells.append(builder.gep(x_first, [where]))
-        tile = [(m, v) for m in range(tile_pixels) for v in range(tile_vectors)]
-
-        def address(m: int, v: int) -> ir.Value:
-            return builder.gep(target, [constant(m * width + v * vectors.lanes)])
-
-        begun = changed_if(
-            builder, builder.icmp_signed("!=", accumulate, constant(0)), [vectors.zero] * len(tile),
-            lambda: [vectors.load(address(m, v)) for m, v in tile],
-        )  # fmt: skip
-        before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("summed")
-        builder.branch(loop)
-
-        builder.position_at_end(loop)
-        k = builder.phi(INDEX)
-        k.add_incoming(constant(0), before)
-        totals = [builder.phi(vectors.type) for _ in tile]
-        offset = builder.mul(step, k)
-        w_row = builder.gep(weight_first, [builder.mul(k, constant(width))])
-        w_vectors = [vectors.load(builder.gep(w_row, [constant(v * vectors.lanes)])) for v in range(tile_vectors)]
-        added: list[ir.Value] = []
-        for m in range(tile_pixels):
-            cell = builder.gep(cells[m], [offset])
-            value = vectors.splat(builder.load(cell))
-            added += [vectors.multiply_add(value, w, totals[len(added) + v]) for v, w in enumerate(w_vectors)]
-        k_next = builder.add(k, constant(1))
-        k.add_incoming(k_next, loop)
-        for total, value, result in zip(totals, begun, added, strict=True):
-            total.add_incoming(value, before)
-            total.add_incoming(result, loop)
-        builder.cbranch(builder.icmp_signed("<", k_next, depth), loop, after)
-
-        builder.position_at_end(after)
-        for (m, v), result in zip(tile, added, strict=True):
-            vectors.store(result, address(m, v))
-        return context.get_dummy_value()
-
-    pixels_microkernel.__name__ = f"pixels_microkernel_{tile_pixels}x{tile_vectors}"
-    return intrinsic(pixels_microkernel)
-
-
-pixels_microkernel_2 = _pixels_microkernel(CHANNEL_TILE_PIXELS, 2)
-pixels_microkernel_1 = _pixels_microkernel(CHANNEL_TILE_PIXELS, 1)
 
 
 def _run_microkernel(tile_pixels: int, taps: int, stride: int) -> Any:
