@@ -83,8 +83,10 @@ class Executable:
 
     def pack_weights(self, weight: Array, bias: Array | None) -> Array:
         """The weights and the bias in the order in which the kernel reads them."""
-        packed = np.empty(self.packed_elements+LINE, self.dtype)
-        packed=packed[(-(packed.ctypes.data // packed.itemsize)) % 16:][:self.packed_elements]
+        # From a cache line on: vectors that lie in two take 1.02 to 1.05 times as long (Zen 5).
+        packed = np.empty(LINE + self.packed_elements, self.dtype)
+        start = -(packed.ctypes.data // packed.itemsize) % LINE
+        packed = packed[start : start + self.packed_elements]
         threads = runtime.thread_count() if self.parallel_packing else 1
         scratch = np.empty(2 * LINE + threads * PACK_SCRATCH, self.dtype)
         arguments = (self.pack, *self._parameters(weight, bias), packed, self.rows, self.geometry, scratch)

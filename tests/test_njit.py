@@ -15,6 +15,7 @@ from numba import njit
 import numbaconv as nc
 from numbaconv import numba_ext
 from numbaconv.algorithms import direct_channels, direct_pixels, im2col, winograd
+from numbaconv.kernels import geometry as at
 from numbaconv.planner import choose, rows
 from numbaconv.problem import conv_problem
 
@@ -371,8 +372,10 @@ def test_tables_of_rows(arguments, dtype, last):
         if module.unsupported(problem) is None:
             name = module.__name__.rsplit(".", 1)[1]
             plan = choose(problem, name)
-            table = loops[name](np.array(plan.geometry, np.int64), problem.dtype.itemsize)
-            np.testing.assert_array_equal(table, rows(plan))
+            geometry = np.array(plan.geometry, np.int64)
+            geometry[[at.X_CHANNEL, at.X_D, at.X_H, at.X_W]] = 1013, 509, 97, 3
+            table = loops[name](geometry, problem.dtype.itemsize)
+            np.testing.assert_array_equal(table, rows(plan, geometry))
 
 
 ROWS = []

@@ -6,7 +6,7 @@ from collections.abc import MutableSequence
 from typing import Final
 
 from ..kernels import geometry as at
-from ..kernels.blocking import LINE, VECTOR_BYTES
+from ..kernels.blocking import LINE, PAGE_BYTES, VECTOR_BYTES
 
 #: Tasks that a problem is cut into at least, where it can be. More would pack the same pixels more often: 32 made 14x14
 #: and 7x7 layers up to 4 times slower on 2 threads (Zen 4). More than 8 threads find nothing to do in such a layer. Not
@@ -33,7 +33,6 @@ FAR_BYTES = 2**23
 #: What reading a run of pixels of one channel costs more where the channels of a block lie in more pages of memory than
 #: a core has addresses of at hand.
 PAGE = 40
-PAGE_BYTES = 4096
 PAGES = 64
 
 

@@ -8,16 +8,17 @@ Where groups have fewer filters than a vector has lanes, a panel takes filters o
 vector of channels), and each lane reads the channel of its own group. That needs these channels side by side: they are
 transposed when they are copied.
 
-Either way the input under a block of output pixels is copied once, with its padding, into a strip (Zhang, Franchetti
-& Low, "High performance zero-memory overhead direct convolutions", ICML 2018; the pixels' table of addresses is that of
-Dukhan, "The indirect convolution algorithm", 2019, in one row).
+For such panels, and where taps lie in the padding, the input under a block of output pixels is copied once, with its
+padding, into a strip. Elsewhere it is read where it is (Zhang, Franchetti & Low, "High performance zero-memory overhead
+direct convolutions", ICML 2018; the pixels' table of addresses is that of Dukhan, "The indirect convolution algorithm",
+2019, in one row).
 """
 
 from __future__ import annotations
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import CHANNEL_TILE_PIXELS, VECTOR_BYTES
+from .blocking import CHANNEL_TILE_PIXELS, PAGE_BYTES, VECTOR_BYTES
 from .gemm import finished
 from .packing import pack_panels, panels_together, zero_run
 from .simd_channels import (
@@ -57,7 +58,7 @@ def store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line,
     start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + channel * geometry[at.OUT_CHANNEL]
     relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
     flat = geometry[at.OUT_DENSE] != 0 and width == geometry[at.OUT_W]
-    alias = geometry[at.OUT_CHANNEL] * out.itemsize % 4096 == 0
+    pages = geometry[at.OUT_CHANNEL] * out.itemsize % PAGE_BYTES == 0
     step = 1 if flat else geometry[at.OUT_STRIDE_W]  # the stride of a single column may be anything
     while first < last:
         row, offset = divmod(first, width)
@@ -70,15 +71,14 @@ def store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line,
             channels = min(lanes, valid - n)
             target = y + n * geometry[at.OUT_CHANNEL]
             if step == 1 and inside > 0:
-                # Plane by plane: to 16 planes at a time, which in 64x224x224 begin in the same set of the L1 cache,
-                # a core stores 7 to 34 GB/s, and 100 where 7 lines of a plane follow each other (Zen 5).
-                whole = inside - inside % lanes if alias else 0
+                # Planes whole pages apart share a set of the L1 cache: to 16 of them in turn a core stores 7 to 34
+                # GB/s, and 80 to 100 where some lines of one plane follow each other (Zen 5).
+                whole = inside - inside % lanes if pages else 0
                 for j in range(0, whole, lanes):
                     transpose_square(scratch, sums + j * mr + n, mr, weight, bias + n, relu)
-                for m in range(channels):
-                    copy_squares(
-                        scratch, sums + m * mr + n, lanes * mr, out, target + m * geometry[at.OUT_CHANNEL], whole
-                    )
+                for m in range(channels if pages else 0):
+                    first_sum, plane = sums + m * mr + n, target + m * geometry[at.OUT_CHANNEL]
+                    copy_squares(scratch, first_sum, lanes * mr, out, plane, whole)
                 for j in range(whole, inside, lanes):
                     store_planes(
                         scratch, sums + j * mr + n, mr, min(lanes, inside - j), weight, bias + n, relu,
@@ -267,7 +267,8 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
 
     x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
     ``packing.pack_weights``. The table ``rows`` is made by ``algorithms.direct_channels.rows``. A thread's
-    scratch holds a strip, unless the strips are shared, and the sums of CHUNK pixels x MR filters.
+    scratch holds a strip, unless the strips are shared or the input is read IN_PLACE, and the sums of CHUNK pixels x MR
+    filters.
     """
     split = geometry[at.PANEL_SPLIT]
     panels = geometry[at.PANELS]
