@@ -70,23 +70,24 @@ def test_channels_microkernel(vectors, dtype):
     random = np.random.default_rng(0)
     width = vectors * lanes_of(dtype)
     for depth, accumulate in np.ndindex(20, 2):
-        depth += 1
+        depth, valid = depth + 1, 1 + depth % CHANNEL_TILE_PIXELS
         cells = np.add.outer(100 * random.permutation(CHANNEL_TILE_PIXELS), 3 * random.permutation(depth))
         x = np.full(cells.max() + 2, np.nan, dtype)
         x[1 + cells] = filled(random, cells.shape, dtype)
         w = filled(random, (depth, width), dtype)
         weight = np.concatenate([[np.nan], w.ravel(), [np.nan]]).astype(dtype)
-        rows = np.concatenate([[-1], cells[0] - cells[0, 0], [-1], cells[:, 0]])
+        nowhere = np.full(CHANNEL_TILE_PIXELS - valid, 10**12)
+        rows = np.concatenate([[-1], cells[0] - cells[0, 0], [-1], cells[:valid, 0], nowhere])
+        cells[valid:] = cells[valid - 1]
         sums = np.full(2 + CHANNEL_TILE_PIXELS * width, np.nan, dtype)
         before = filled(random, (CHANNEL_TILE_PIXELS, width), dtype)
         if accumulate:
             sums[1:-1] = before.ravel()
         expected, both = x[1 + cells] @ w + accumulate * before, np.concatenate([sums, x])
-        BROADCAST[vectors](x, 1, 1, rows, 1, depth + 2, depth, weight, 1, sums, 1, accumulate)
+        BROADCAST[vectors](x, 1, 1, rows, 1, depth + 2, valid, depth, weight, 1, sums, 1, accumulate)
         np.testing.assert_array_equal(sums[1:-1].reshape(before.shape), expected)
         assert np.isnan(sums[[0, -1]]).all()
-        nowhere = np.full(1, np.nan, dtype)
-        BROADCAST[vectors](nowhere, 0, 1 + sums.size, rows, 1, depth + 2, depth, weight, 1, both, 1, accumulate)
+        BROADCAST[vectors](np.full(1, np.nan, dtype), 0, 1 + sums.size, rows, 1, depth + 2, valid, depth, weight, 1, both, 1, accumulate)
         np.testing.assert_array_equal(both, np.concatenate([sums, x]))
 
 

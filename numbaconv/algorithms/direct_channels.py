@@ -137,6 +137,8 @@ def _block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
     # Below a few rows, a strip holds more of what its neighbours hold, too, than of its own.
     small = min(geometry[at.OUT_H], max(_reach(geometry, 1) // _line_step(geometry), 1))
     lines = max(1, min(lines, max(wanted, small)))
+    if columns < geometry[at.OUT_W] and _in_place(geometry, itemsize):
+        lines = 1  # several rows, cut off, would reach beyond the input
     return ceil_div(geometry[at.OUT_H], ceil_div(geometry[at.OUT_H], lines)), columns
 
 

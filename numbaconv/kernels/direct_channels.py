@@ -216,7 +216,7 @@ def multiply_block(
     height = geometry[at.KERNEL_H]
     per = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_W]
     depth = per * height
-    pixels = lines * width
+    pixels = columns if lines == 1 else lines * width
     step = geometry[at.CHUNK]
     block = geometry[at.CHANNEL_BLOCK]
     in_place = geometry[at.IN_PLACE]
@@ -239,11 +239,11 @@ def multiply_block(
                 y, w, table = sums + (p - first) * mr, start + low * mr, geometry[at.PIXELS_START] + p
                 if mr * weight.itemsize == VECTOR_BYTES:
                     channels_microkernel_1(
-                        x, in_place, strip, rows, low, table, high - low, weight, w, scratch, y, low - begin
+                        x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin
                     )
                 else:
                     channels_microkernel_2(
-                        x, in_place, strip, rows, low, table, high - low, weight, w, scratch, y, low - begin
+                        x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin
                     )
         store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last)
 
