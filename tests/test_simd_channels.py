@@ -87,7 +87,8 @@ def test_channels_microkernel(vectors, dtype):
         BROADCAST[vectors](x, 1, 1, rows, 1, depth + 2, valid, depth, weight, 1, sums, 1, accumulate)
         np.testing.assert_array_equal(sums[1:-1].reshape(before.shape), expected)
         assert np.isnan(sums[[0, -1]]).all()
-        BROADCAST[vectors](np.full(1, np.nan, dtype), 0, 1 + sums.size, rows, 1, depth + 2, valid, depth, weight, 1, both, 1, accumulate)
+        none, start = np.full(1, np.nan, dtype), 1 + sums.size
+        BROADCAST[vectors](none, 0, start, rows, 1, depth + 2, valid, depth, weight, 1, both, 1, accumulate)
         np.testing.assert_array_equal(both, np.concatenate([sums, x]))
 
 

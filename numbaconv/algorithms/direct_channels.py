@@ -44,6 +44,8 @@ IN_PLACE_BLOCKS = 2
 FEW_CHANNELS = 8
 TILE = 19
 SPREAD = 2
+#: A transposition where the output's planes lie whole pages apart (3x224x224 to 64: 150 cycles, Zen 5).
+PAGED_TRANSPOSITION = 300
 #: Bytes of weights from which, and of all strips up to which, tasks pack the weights that they need, and bytes of
 #: panels that they pack at a time. With 8 and 33 MB calls took 0.75 to 0.85 times as long, with 4 MB, which the L3
 #: cache holds, as long or longer (Zen 4, 1 MiB of L2 and 32 of L3).
@@ -83,8 +85,8 @@ def _reach(geometry: MutableSequence[int], axis: int) -> int:
 def _in_place(geometry: MutableSequence[int], itemsize: int) -> bool:
     """Whether the input is read where it is: no tap of any output lies in the padding.
 
-    Copies took 5 to 20% of the time of a 1x1 layer (Zen 5). Where channels lie whole pages apart, all of a pixel share a
-    few lines of the caches, and they pay.
+    Copies took 5 to 20% of the time of a 1x1 layer (Zen 5). Where channels lie whole pages apart, all of a pixel share
+    a few lines of the caches, and copies pay.
     """
     if _lanewise(geometry, itemsize):
         return False
@@ -186,7 +188,9 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     pixels = ceil_div(depths * lines * columns, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS
     depth = geometry[at.CHANNELS] * taps(geometry) * _seen(geometry)
     copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * depths * _strip_rows(geometry, lines)
-    squares = ceil_div(depths * lines * columns, lanes) * TRANSPOSITION
+    paged = geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W] * itemsize % PAGE_BYTES == 0
+    paged = paged and geometry[at.CHANNELS_LAST] == 0
+    squares = ceil_div(depths * lines * columns, lanes) * (PAGED_TRANSPOSITION if paged else TRANSPOSITION)
     far = far_read(geometry, itemsize)
     if _lanewise(geometry, itemsize):
         panels = ceil_div(geometry[at.GROUPS] * geometry[at.FILTERS], lanes)
@@ -315,10 +319,10 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     """Some tables, one behind the other.
 
     Where in a strip, or in the input, each run of taps of the first output lies (as many as the kernel has taps, or
-    fewer): the longest runs first; then by kernel row, so that rows of padding can be left out; then by channel, depth and column. From
-    PIXELS_START on, how far each pixel of a block lies from the first. From ORDER_START on, where each tap
-    (c, kd, kh, kw) lies among the weights of a panel. For lanewise strips also: from TILES_START on, the first pixel of
-    each tile; from CELLS_START on, where the pixels of a whole image, or the columns of a row, lie in a strip.
+    fewer): the longest runs first; then by kernel row, so that rows of padding can be left out; then by channel, depth
+    and column. From PIXELS_START on, how far each pixel of a block lies from the first. From ORDER_START on, where each
+    tap (c, kd, kh, kw) lies among the weights of a panel. For lanewise strips also: from TILES_START on, the first
+    pixel of each tile; from CELLS_START on, where the pixels of a whole image, or the columns of a row, lie in a strip.
     """
     lanes = VECTOR_BYTES // itemsize
     if geometry[at.LANE_FILTERS] != 0:

@@ -26,8 +26,8 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
         sums[start + m * N + n] (+)= sum over k < depth of X[m, k] * weight[weight_start + k * N + n], for n < N, the
         lanes of the tile's vectors, in the order of k.
 
-        - X[m, k] is ``x[x_start + rows[pixels + m] + rows[first + k]]``, the same for all lanes, or the like of ``sums``
-          where ``in_place`` is 0. For m >= ``valid`` >= 1 the last valid pixel is read, and nothing else.
+        - X[m, k] is ``x[x_start + rows[pixels + m] + rows[first + k]]``, the same for all lanes, or that element of
+          ``sums`` where ``in_place`` is 0. For m >= ``valid`` >= 1 the last valid pixel is read, and nothing else.
         - The sums start from what ``sums`` holds where ``accumulate`` is not 0. ``depth`` is at least 1.
 
         Strides and starts are counted in elements. No alignment is assumed.
