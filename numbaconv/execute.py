@@ -96,7 +96,10 @@ class Executable:
 
     def pack_flat(self, weight: Array, bias: Array) -> Array:
         """:meth:`pack_weights` of flat views; the bias is empty for zeros."""
-        packed = np.empty(self.packed_elements, self.dtype)
+        # From a cache line on: vectors that lie in two take 1.02 to 1.05 times as long (Zen 5).
+        packed = np.empty(LINE + self.packed_elements, self.dtype)
+        start = -(packed.ctypes.data // packed.itemsize) % LINE
+        packed = packed[start : start + self.packed_elements]
         threads = runtime.thread_count() if self.parallel_packing else 1
         scratch = np.empty(2 * LINE + threads * PACK_SCRATCH, self.dtype)
         arguments = (self.pack, weight, bias, packed, self.rows, self.geometry, scratch)
@@ -152,7 +155,7 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     geometry[at.OUT_DENSE] = _dense(geometry)
     _place_weight(geometry, weight)
     geometry.flags.writeable = False
-    table = rows(plan)
+    table = rows(plan, geometry)
     table.flags.writeable = False
     dtype = plan.problem.dtype
     order = plan.geometry[at.ORDER_START]

@@ -292,6 +292,6 @@ def _algorithm(candidate: str) -> str:
     return candidate.split("_")[0]
 
 
-def rows(plan: Plan) -> Any:
-    """The table of row starts that the plan's kernel takes."""
-    return driver(plan.candidate).rows(plan.geometry, plan.problem.dtype.itemsize)
+def rows(plan: Plan, geometry: Any) -> Any:
+    """The table of row starts that the plan's kernel takes; ``geometry`` is the plan's, with the arrays' strides."""
+    return driver(plan.candidate).rows(geometry, plan.problem.dtype.itemsize)

@@ -76,6 +76,15 @@ def problems(algorithm):
         )
 
 
+#: Without padding, rows of pixels in several tasks, the last of which ends within a tile.
+PLAIN = {"padding": 0, "dilation": 1, "groups": 1, "data_format": "NCHW"}
+CUT_OFF = [
+    ((1, 8, 5, 12), (5, 8, 1, 1), {"stride": 1, **PLAIN}),
+    ((2, 8, 1, 100), (5, 8, 1, 1), {"stride": 3, **PLAIN}),
+    ((1, 8, 1, 102), (40, 8, 1, 3), {"stride": 3, **PLAIN}),
+]
+
+
 def main():
     """Compare calls on guarded arrays with the same calls on others."""
     guarded = [Guarded(pages=1024) for _ in range(4)]
@@ -84,7 +93,8 @@ def main():
         if number == len(ALGORITHMS) * len(DTYPES):  # channels again, whose tasks pack the weights
             direct_channels.LEAST_UNPACKED, direct_channels.FEWEST_TASKS = 0, 1
             execute.forget_plans()
-        for shape, weight_shape, arguments in problems(algorithm):
+        more = [] if algorithm == "winograd" else CUT_OFF
+        for shape, weight_shape, arguments in (*problems(algorithm), *more):
             print(algorithm, dtype.__name__, shape, weight_shape, arguments, flush=True)
             arrays = [random.normal(size=size).astype(dtype) for size in (shape, weight_shape, weight_shape[:1])]
             expected = nc.conv2d(*arrays, **arguments, algorithm=algorithm)
@@ -187,7 +197,7 @@ def test_guard_pages_of_every_tile(run_python):
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
 def test_guard_pages(run_python):
     calls = run_python("import test_guard_pages; test_guard_pages.main()").splitlines()
-    assert len(calls) == (len(ALGORITHMS) + 1) * len(DTYPES) * CALLS
+    assert len(calls) == len(DTYPES) * ((len(ALGORITHMS) + 1) * CALLS + len(ALGORITHMS) * len(CUT_OFF))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")

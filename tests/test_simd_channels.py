@@ -6,6 +6,7 @@ import pytest
 from strategies import DTYPES
 from test_simd import compiled, filled
 
+from numbaconv.kernels import geometry as at
 from numbaconv.kernels import simd, simd_channels, tasks
 from numbaconv.kernels.blocking import CHANNEL_TILE_PIXELS, RUNS, VECTOR_BYTES
 
@@ -29,6 +30,7 @@ SPREAD = {
     4: compiled(simd_channels.spread_groups_4),
     8: compiled(simd_channels.spread_groups_8),
 }
+transpose_square, copy_squares = compiled(simd_channels.transpose_square), compiled(simd_channels.copy_squares)
 store_planes, store_cell = compiled(simd_channels.store_planes), compiled(simd_channels.store_cell)
 
 
@@ -53,6 +55,7 @@ def check(dtype):
         test_spread_groups(filters, dtype)
     for relu in (0, 1):
         test_stores(relu, dtype)
+        test_squares(relu, dtype)
     test_sum_of_zeros(dtype)
 
 
@@ -67,20 +70,26 @@ def test_channels_microkernel(vectors, dtype):
     random = np.random.default_rng(0)
     width = vectors * lanes_of(dtype)
     for depth, accumulate in np.ndindex(20, 2):
-        depth += 1
+        depth, valid = depth + 1, 1 + depth % CHANNEL_TILE_PIXELS
         cells = np.add.outer(100 * random.permutation(CHANNEL_TILE_PIXELS), 3 * random.permutation(depth))
         x = np.full(cells.max() + 2, np.nan, dtype)
         x[1 + cells] = filled(random, cells.shape, dtype)
         w = filled(random, (depth, width), dtype)
         weight = np.concatenate([[np.nan], w.ravel(), [np.nan]]).astype(dtype)
-        rows = np.concatenate([[-1], cells[0] - cells[0, 0], [-1], cells[:, 0]])
+        nowhere = np.full(CHANNEL_TILE_PIXELS - valid, 10**12)
+        rows = np.concatenate([[-1], cells[0] - cells[0, 0], [-1], cells[:valid, 0], nowhere])
+        cells[valid:] = cells[valid - 1]
         sums = np.full(2 + CHANNEL_TILE_PIXELS * width, np.nan, dtype)
         before = filled(random, (CHANNEL_TILE_PIXELS, width), dtype)
         if accumulate:
             sums[1:-1] = before.ravel()
-        BROADCAST[vectors](x, 1, rows, 1, depth + 2, depth, weight, 1, sums, 1, accumulate)
-        np.testing.assert_array_equal(sums[1:-1].reshape(before.shape), x[1 + cells] @ w + accumulate * before)
+        expected, both = x[1 + cells] @ w + accumulate * before, np.concatenate([sums, x])
+        BROADCAST[vectors](x, 1, 1, rows, 1, depth + 2, valid, depth, weight, 1, sums, 1, accumulate)
+        np.testing.assert_array_equal(sums[1:-1].reshape(before.shape), expected)
         assert np.isnan(sums[[0, -1]]).all()
+        none, start = np.full(1, np.nan, dtype), 1 + sums.size
+        BROADCAST[vectors](none, 0, start, rows, 1, depth + 2, valid, depth, weight, 1, both, 1, accumulate)
+        np.testing.assert_array_equal(both, np.concatenate([sums, x]))
 
 
 @every_dtype
@@ -204,6 +213,28 @@ def test_stores(relu, dtype):
 
 
 @every_dtype
+@pytest.mark.parametrize("relu", [0, 1])
+def test_squares(relu, dtype):
+    """Squares side by side, transposed in place, and their planes: what lies around them stays as it is."""
+    random = np.random.default_rng(0)
+    lanes, squares = lanes_of(dtype), 3
+    sums = filled(random, (squares * lanes, lanes + 2), dtype)
+    sums[:, [0, -1]] = np.nan
+    bias = filled(random, 1 + lanes, dtype)
+    expected = sums[:, 1:-1].T + bias[1:, None]
+    expected = np.maximum(expected, 0) if relu else expected
+    memory = sums.ravel()
+    for square in range(squares):
+        transpose_square(memory, square * lanes * (lanes + 2) + 1, lanes + 2, bias, 1, relu)
+    assert np.isnan(sums[:, [0, -1]]).all()
+    for channel in range(lanes):
+        out = np.full(2 + squares * lanes, np.nan, dtype)
+        copy_squares(memory, channel * (lanes + 2) + 1, lanes * (lanes + 2), out, 1, squares * lanes)
+        np.testing.assert_array_equal(out[1:-1], expected[channel])
+        assert np.isnan(out[[0, -1]]).all()
+
+
+@every_dtype
 def test_sum_of_zeros(dtype):
     lanes = lanes_of(dtype)
     x = np.full(2 + 3 * lanes, np.nan, dtype)
@@ -217,7 +248,7 @@ def test_sum_of_zeros(dtype):
 
 
 @numba.njit(parallel=True)
-def _share(scratch, taken, seen, threads):
+def _share(scratch, geometry, taken, seen, threads):
     simd.reset_counters(scratch)
     for slot in numba.prange(threads):
         part = tasks.next_part(scratch)
@@ -230,13 +261,21 @@ def _share(scratch, taken, seen, threads):
         while task < taken.size - tasks.PARTS:
             taken[tasks.PARTS + task] += 1
             task = tasks.next_task(scratch)
+        task = tasks.own_task(slot, threads, geometry, scratch)
+        while task < geometry[at.TASKS]:
+            taken[tasks.PARTS + task] += 1
+            task = tasks.own_task(slot, threads, geometry, scratch)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_tasks_are_taken_once(threads):
+@pytest.mark.parametrize("count", [1, 3, 300])
+def test_tasks_are_taken_once(count, threads):
     """Each part and each task is done by one thread, and no thread goes on before all parts are done."""
-    for _ in range(200):
-        taken, seen = np.zeros(tasks.PARTS + 300, np.int64), np.zeros(threads, np.int64)
-        _share(np.full(64, np.nan, np.float32), taken, seen, threads)
-        assert (taken == 1).all()
+    geometry = np.zeros(at.LENGTH, np.int64)
+    geometry[at.TASKS] = count
+    for _ in range(100):
+        taken, seen = np.zeros(tasks.PARTS + count, np.int64), np.zeros(threads, np.int64)
+        _share(np.full(64, np.nan, np.float32), geometry, taken, seen, threads)
+        assert (taken[: tasks.PARTS] == 1).all()
+        assert (taken[tasks.PARTS :] == 2).all()  # once in either way of taking them
         assert (seen >= tasks.PARTS).all()

@@ -91,7 +91,9 @@ def channels_rows(geometry, itemsize):
     lanewise = geometry[at.LANE_FILTERS] != 0
     neighbours = geometry[at.STRIP_CHANNEL] == 1
     cell = lanes if lanewise else geometry[at.CHANNELS] if neighbours else 1
-    line = geometry[at.PITCH] * cell
+    line, channel, between = geometry[at.PITCH] * cell, geometry[at.STRIP_CHANNEL], geometry[at.LINE_STEP]
+    if geometry[at.IN_PLACE] != 0:
+        cell, line, channel, between = geometry[at.X_W], geometry[at.X_H], geometry[at.X_CHANNEL], geometry[at.STRIDE_H]
     height, channels, depth = geometry[at.KERNEL_H], geometry[at.CHANNELS], geometry[at.KERNEL_D]
     width = geometry[at.KERNEL_W]
     depths, lines, columns = geometry[at.BLOCK_DEPTHS], geometry[at.BLOCK_ROWS], geometry[at.BLOCK_COLUMNS]
@@ -119,7 +121,7 @@ def channels_rows(geometry, itemsize):
                         for c_inner in range(inner):
                             c = c_outer + c_inner
                             start = h * geometry[at.DILATION_H] * line + w * geometry[at.DILATION_W] * cell
-                            start += c * geometry[at.STRIP_CHANNEL] + d * geometry[at.STRIP_DEPTH]
+                            start += c * channel + d * geometry[at.STRIP_DEPTH]
                             table[number] = start
                             number += 1
                             first = ((c * depth + d) * height + h) * width + w
@@ -130,7 +132,7 @@ def channels_rows(geometry, itemsize):
     for d in range(depths):
         for h in range(lines):
             for w in range(columns):
-                start = d * geometry[at.STRIP_DEPTH] + h * geometry[at.LINE_STEP] * line
+                start = d * geometry[at.STRIP_DEPTH] + h * between * line
                 table[pixels + d * plane + h * columns + w] = start + w * geometry[at.STRIDE_W] * cell
     table[pixels + depths * plane : order] = table[pixels + depths * plane - 1]
     if not lanewise:

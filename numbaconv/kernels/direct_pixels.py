@@ -16,7 +16,7 @@ from ..runtime import kernel
 from . import geometry as at
 from .gemm import multiply_tile
 from .packing import copy_block, depth_start
-from .tasks import next_task, own_start, task_position
+from .tasks import own_start, own_task, task_position
 
 
 @kernel
@@ -78,7 +78,7 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     blocks = geometry[at.OUT_D] * down * across
     base = own_start(slot, geometry, scratch)
     spare = base + geometry[at.TILE_START]
-    task = next_task(scratch)
+    task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
         number, column = divmod(number, across)
@@ -105,4 +105,4 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                         (line, column, pitch, columns, first + reach), group, panel_first, panel_last, target,
                         (c * taps, count * taps, total),
                     )  # fmt: skip
-        task = next_task(scratch)
+        task = own_task(slot, slots, geometry, scratch)

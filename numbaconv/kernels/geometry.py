@@ -137,7 +137,9 @@ SIZES_START: Final = 87  # winograd: where a thread's scratch holds what its cal
 WEAVE_WIDTH: Final = 88  # pixels of a row of the input
 WEAVE_ROWS: Final = 89  # rows of taps
 WEAVE_STEP: Final = 90  # elements between two rows of the output
-LENGTH: Final = 91
+
+IN_PLACE: Final = 91  # direct, channels: 1 where the input is read where it is, and not from strips
+LENGTH: Final = 92
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

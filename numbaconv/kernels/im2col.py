@@ -11,7 +11,7 @@ from ..runtime import kernel
 from . import geometry as at
 from .gemm import multiply_tile
 from .packing import copy_block, depth_start
-from .tasks import next_task, own_start, task_position
+from .tasks import own_start, own_task, task_position
 
 
 @kernel
@@ -64,7 +64,7 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     blocks = (pixels + block_pixels - 1) // block_pixels
     base = own_start(slot, geometry, scratch)
     spare = base + geometry[at.TILE_START]
-    task = next_task(scratch)
+    task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + group * channels * geometry[at.X_CHANNEL]
@@ -79,4 +79,4 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                     weight, out, rows, geometry, scratch, (base, spare, pixel), (0, 0, width, width, end),
                     group, panel_first, panel_last, target, (c * taps, count * taps, total),
                 )  # fmt: skip
-        task = next_task(scratch)
+        task = own_task(slot, slots, geometry, scratch)

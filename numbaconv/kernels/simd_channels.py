@@ -18,35 +18,43 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
     """Make a microkernel whose tile is ``tile_pixels`` pixels x ``tile_vectors`` vectors of filters."""
 
     def channels_microkernel(
-        typing_context, x, x_start, rows, first, pixels, depth, weight, weight_start, sums, start, accumulate
-    ):
+        typing_context, x, in_place, x_start, rows, first, pixels, valid, depth, weight, weight_start, sums, start,
+        accumulate,
+    ):  # fmt: skip
         """Sum ``depth`` products for a tile of pixels, filters in the lanes; float32 or float64.
 
         sums[start + m * N + n] (+)= sum over k < depth of X[m, k] * weight[weight_start + k * N + n], for n < N, the
         lanes of the tile's vectors, in the order of k.
 
-        - X[m, k] is ``x[x_start + rows[pixels + m] + rows[first + k]]``, the same for all lanes.
+        - X[m, k] is ``x[x_start + rows[pixels + m] + rows[first + k]]``, the same for all lanes, or that element of
+          ``sums`` where ``in_place`` is 0. For m >= ``valid`` >= 1 the last valid pixel is read, and nothing else.
         - The sums start from what ``sums`` holds where ``accumulate`` is not 0. ``depth`` is at least 1.
 
         Strides and starts are counted in elements. No alignment is assumed.
         """
         index = types.intp
-        signature = types.void(x, index, rows, index, index, index, weight, index, sums, index, index)
+        signature = types.void(x, index, index, rows, index, index, index, index, weight, index, sums, index, index)
         return signature, generate
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        x, x_start, rows, first, pixels, depth, weight, weight_start, sums, start, accumulate = arguments
+        x, in_place, x_start, rows, first, pixels, valid, depth, weight, weight_start, sums, start, *_ = arguments
+        accumulate = arguments[-1]
         kinds = signature.args
         vectors = Vectors(context, builder, kinds[0].dtype)
         width = tile_vectors * vectors.lanes
-        x_first = element(context, builder, kinds[0], x, x_start)
-        pixel_table = element(context, builder, kinds[2], rows, pixels)
-        row_table = element(context, builder, kinds[2], rows, first)
-        weight_first = element(context, builder, kinds[6], weight, weight_start)
-        target = element(context, builder, kinds[8], sums, start)
-        cells = [
-            builder.gep(x_first, [builder.load(builder.gep(pixel_table, [constant(m)]))]) for m in range(tile_pixels)
-        ]
+        x_first = builder.select(
+            builder.icmp_signed("!=", in_place, constant(0)),
+            element(context, builder, kinds[0], x, x_start), element(context, builder, kinds[10], sums, x_start),
+        )  # fmt: skip
+        pixel_table = element(context, builder, kinds[3], rows, pixels)
+        row_table = element(context, builder, kinds[3], rows, first)
+        weight_first = element(context, builder, kinds[8], weight, weight_start)
+        target = element(context, builder, kinds[10], sums, start)
+        places = [constant(0)]
+        for m in range(1, tile_pixels):
+            within = builder.icmp_signed("<", constant(m), valid)
+            places.append(builder.select(within, constant(m), places[-1]))
+        cells = [builder.gep(x_first, [builder.load(builder.gep(pixel_table, [place]))]) for place in places]
         tile = [(m, v) for m in range(tile_pixels) for v in range(tile_vectors)]
 
         def address(m: int, v: int) -> ir.Value:
@@ -321,6 +329,51 @@ def biased(vectors: Vectors, lines: list[ir.Value], bias: ir.Value, relu: ir.Val
     lines = [vectors.add(line, bias) for line in lines]
     clamp = builder.icmp_signed("!=", relu, constant(0))
     return changed_if(builder, clamp, lines, lambda: [vectors.relu(line) for line in lines])
+
+
+@intrinsic
+def transpose_square(typing_context, sums, start, stride, bias, bias_start, relu):
+    """Transpose, with bias, then ReLU where asked, lanes x lanes sums in place, of which row j starts at j * stride.
+
+    sums[start + n * stride + j] = old sums[start + j * stride + n] + bias[bias_start + n] for j, n < lanes.
+    """
+    index = types.intp
+    signature = types.void(sums, index, index, bias, index, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        sums, start, stride, bias, bias_start, relu = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        first = element(context, builder, signature.args[0], sums, start)
+        rows = [builder.gep(first, [builder.mul(stride, constant(j))]) for j in range(vectors.lanes)]
+        biases = vectors.load(element(context, builder, signature.args[3], bias, bias_start))
+        lines = biased(vectors, [vectors.load(row) for row in rows], biases, relu)
+        for row, plane in zip(rows, transposed(vectors, lines), strict=True):
+            vectors.store(plane, row)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def copy_squares(typing_context, sums, start, stride, out, out_start, count):
+    """out[out_start + i * lanes + j] = sums[start + i * stride + j] for j < lanes, i * lanes < count.
+
+    One plane of squares that :func:`transpose_square` left side by side; ``count`` is whole vectors.
+    """
+    index = types.intp
+    signature = types.void(sums, index, index, out, index, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        sums, start, stride, out, out_start, count = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        first = element(context, builder, signature.args[0], sums, start)
+        target = element(context, builder, signature.args[3], out, out_start)
+        with cgutils.for_range(builder, builder.sdiv(count, constant(vectors.lanes))) as loop:
+            value = vectors.load(builder.gep(first, [builder.mul(stride, loop.index)]))
+            vectors.store(value, builder.gep(target, [builder.mul(constant(vectors.lanes), loop.index)]))
+        return context.get_dummy_value()
+
+    return signature, generate
 
 
 @intrinsic

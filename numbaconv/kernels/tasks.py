@@ -7,7 +7,8 @@ What a thread does is a function (slot, slots, x, weight, out, rows, geometry, s
 and called by its address: one parallel region, which takes Numba half a second to compile, serves all algorithms, and
 the packing of weights, too.
 
-A thread takes the next task when it has done one: threads that start late, or are interrupted, do fewer. What is filled
+A thread takes the next task when it has done one: threads that start late, or are interrupted, do fewer. Each begins
+with tasks of a range of its own, so that from call to call its core's cache holds what they read. What is filled
 together is cut into PARTS, taken in the same way before the tasks. A thread that finds none left waits for those that
 others have taken: they are running, so it will not wait for ever, however few threads there are.
 """
@@ -23,7 +24,10 @@ from .simd import call_native, count_up, reset_counters, wait_for
 
 #: Parts into which the work before the tasks is cut.
 PARTS = 8
-_TASK, _PART, _DONE = 0, 1, 2
+_TASK, _PART, _DONE, _RANGE = 0, 1, 2, 3
+#: Ranges of tasks that have a counter of their own, one for each thread, or for some. From one counter for all, 1x1
+#: layers took 1.02 to 1.1 times as long (Zen 5, 2 threads).
+RANGES = 4
 
 
 @kernel
@@ -58,6 +62,20 @@ def task_position(task, blocks, geometry):
 def next_task(scratch):
     """Return a task that no thread has taken yet: 0, 1, 2, ..."""
     return count_up(scratch, _TASK)
+
+
+@kernel
+def own_task(slot, slots, geometry, scratch):
+    """Return a task that no thread has taken yet, of the thread's own range or, behind it, of others'; else TASKS."""
+    tasks = geometry[at.TASKS]
+    ranges = min(slots, RANGES)
+    for i in range(ranges):
+        r = (slot + i) % ranges
+        first, last = tasks * r // ranges, tasks * (r + 1) // ranges
+        task = first + count_up(scratch, _RANGE + r)
+        if task < last:
+            return task
+    return tasks
 
 
 @kernel
