@@ -11,7 +11,7 @@ from ..forks import load_module
 from ..kernels import geometry as at
 from ..kernels.blocking import BUFFERED, LINE, PACK_SCRATCH, TILE_ROWS, VECTOR_BYTES
 from ..problem import ConvProblem
-from .sharing import FAR_BYTES, FAR_READ, FEWEST_SHARED, FEWEST_TASKS, ceil_div, far_read, lay_out, taps, use_tile
+from .sharing import FAR_READ, FEWEST_SHARED, FEWEST_TASKS, ceil_div, far_read, lay_out, taps, use_tile
 
 #: (m, r, channels, channels): F(m, r), and from how many channels of a group it keeps "auto"'s promise of 4 times plain
 #: float32's RMS error on normal data: along one axis, and along both. 0: never. The first tile keeps it always.
@@ -48,10 +48,14 @@ RUN = 36
 #: How much longer all of it takes than the parts do by themselves.
 SLOWDOWN = 1.07
 #: Panels that are multiplied by a place's tiles at a time, and bytes of sums up to which several blocks of tiles are
-#: multiplied by them: with 1 panel and 1 block, layers of 256 channels at 56x56 and 28x28 took 1.05 to 1.1 times as
-#: long, those of 512 at 14x14 1.03; with 4 panels, 512 at 28x28 took longer, whose matrices L2 did not hold (Zen 5).
+#: multiplied by them, from LEAST_DEPTH products on and of more than one block. With 1 panel and 1 block, 256 channels
+#: at 56x56 and 28x28 took 1.05 to 1.1 times as long, 512 at 28x28 1.02; 64 at 56x56 takes 1.05 times as long with
+#: more, since the sums go to L2 (Zen 5). A single block is left to one panel: its weights are read as they lie.
 TOGETHER = 2
+LEAST_DEPTH = 192
 SUMS_BYTES = 2**19
+#: Bytes of transformed weights that come from memory in every call. 9 MB of 256 channels stay in the L3 cache (32 MB).
+FAR_WEIGHTS = 2**24
 #: Elements of transformed tiles that all threads may share.
 SHARED_ELEMENTS = 2**22
 
@@ -121,8 +125,8 @@ def _tiles(geometry: MutableSequence[int]) -> int:
 def _columns(geometry: MutableSequence[int], itemsize: int) -> int:
     """NR, the tiles of a block: two vectors, one where there are no more, or three where few more are left.
 
-    The latter are the 49 tiles of an image of 28x28: by the microkernels' cycles alone (Zen 5), 0.9 of what 32 and 17
-    take. Whole layers have not been timed with it.
+    The latter are the 49 tiles of an image of 28x28: by the microkernels' cycles 0.9 of what 32 and 17 take, and a
+    layer of 128 channels, with all else that changed that day, 0.94 (Zen 5).
     """
     lanes = VECTOR_BYTES // itemsize
     tiles = _tiles(geometry)
@@ -189,7 +193,7 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int) -> float:
     transforms += geometry[at.FILTERS] * outputs
     total = geometry[at.GROUPS] * (products + transforms + runs * RUN) * SLOWDOWN + far_read(geometry, itemsize)
     weights = geometry[at.GROUPS] * geometry[at.FILTERS] * depth * points * itemsize
-    return total + (weights // VECTOR_BYTES * FAR_READ if weights > FAR_BYTES else 0)
+    return total + (weights // VECTOR_BYTES * FAR_READ if weights > FAR_WEIGHTS else 0)
 
 
 def _pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
@@ -255,13 +259,15 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     transformed = points * geometry[at.INPUT_STEP]
     split = min(geometry[at.PANELS], ceil_div(FEWEST_SHARED, geometry[at.GROUPS])) if shared else 1
     in_task = ceil_div(geometry[at.PANELS], split)
-    geometry[at.TOGETHER] = min(TOGETHER, in_task)
+    several = depth >= LEAST_DEPTH and _tiles(geometry) > nr
+    geometry[at.TOGETHER] = min(TOGETHER, in_task) if several else 1
     abreast = SUMS_BYTES // (geometry[at.TOGETHER] * points * TILE_ROWS * nr * itemsize)
-    geometry[at.ABREAST] = max(1, min(ceil_div(_tiles(geometry), nr), abreast)) if shared else 1
+    blocks_of_task = ceil_div(_tiles(geometry), nr) if shared else 1
+    geometry[at.ABREAST] = max(1, min(blocks_of_task, abreast)) if several else 1
     sums = geometry[at.TOGETHER] * geometry[at.ABREAST] * points * TILE_ROWS * nr
     gathered = max(BUFFERED * geometry[at.GATHERED_STEP], geometry[at.TILE_H] * geometry[at.PITCH])
     integers = max(3 * (nr + 4), 4 * nr)
-    masks = in_task * TILE_ROWS * (ceil_div(_tiles(geometry), nr) if shared else 1)
+    masks = in_task * TILE_ROWS * blocks_of_task
     geometry[at.PLAIN_PITCH] = ceil_div(m * longest + reach, LINE) * LINE
     geometry[at.PLAIN_STEP] = runs * lines * geometry[at.PLAIN_PITCH]
     geometry[at.GATHERED_START] = sums
