@@ -141,6 +141,13 @@ def problems_for(algorithm, **options):
     return conv_problems(winograd=algorithm == "winograd", **options)
 
 
+def lying(array, order, flip):
+    """The array's values in memory of another order of axes, one of which runs backwards; more axes may be named."""
+    order = [axis for axis in order if axis < array.ndim]
+    moved = np.ascontiguousarray(np.flip(array.transpose(order), flip % array.ndim))
+    return np.flip(moved, flip % array.ndim).transpose(np.argsort(order))
+
+
 def _between(array, step):
     """A view into larger memory, NaN around it, whose neighbours lie ``step`` apart; a negative one: backwards."""
     around = np.nan if array.dtype.kind in "fc" else 1

@@ -12,7 +12,7 @@ from accuracy import assert_accurate, assert_same_bits, bound
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from naive import conv2d_loops, padding_pairs, per_dimension, scipy_reference
-from strategies import ALGORITHMS, CONVOLUTIONS, DATA_FORMATS, SUMMING, conv_problems, problems_for
+from strategies import ALGORITHMS, CONVOLUTIONS, DATA_FORMATS, SUMMING, conv_problems, lying, problems_for
 
 import numbaconv as nc
 from numbaconv import execute
@@ -229,9 +229,7 @@ def weights_packed_by_tasks():
 def test_tasks_may_pack_the_weights(case, order, flip):
     """They compute the same bits, however the weights lie."""
     x, w, b = case.arrays()
-    order = [axis for axis in order if axis < w.ndim]
-    moved = np.ascontiguousarray(np.flip(w.transpose(order), flip % w.ndim))
-    moved = np.flip(moved, flip % w.ndim).transpose(np.argsort(order))
+    moved = lying(w, order, flip)
     expected = case.convolve(x, w, b, algorithm="direct_channels")
     assert_same_bits(case.convolve(x, moved, b, algorithm="direct_channels"), expected)
     with weights_packed_by_tasks():

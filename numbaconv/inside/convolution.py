@@ -42,14 +42,6 @@ EXACT, FAST = PRECISIONS.index("exact"), PRECISIONS.index("fast")
 
 
 @register_jitable
-def _packed_before(geometry, itemsize):
-    """For a driver whose weights are packed before the tasks start."""
-
-
-winograd_in_tasks = getattr(winograd, "pack_in_tasks", _packed_before)
-
-
-@register_jitable
 def thread_count():
     """How many threads the next kernel may use: 1 within a parallel region, too."""
     numbers = vector_at(state(), STATE_LENGTH)
@@ -164,7 +156,7 @@ def choose(p, geometry):
             chosen, least, cost = candidate, expected, total - packing
     if chosen == WINOGRAD:
         winograd.block(geometry, itemsize)
-        winograd_in_tasks(geometry, itemsize)
+        winograd.pack_in_tasks(geometry, itemsize)
     elif chosen == IM2COL:
         im2col.block(geometry, itemsize)
     elif chosen == CHANNELS:

@@ -111,7 +111,7 @@ PLAIN_START: Final = 67  # winograd: where untransformed tiles lie there
 FUNCTIONS: Final = 68  # winograd: where the addresses of the transforms lie in the table of rows
 PLAIN_PITCH: Final = 69  # winograd: elements between two rows of untransformed tiles
 PLAIN_STEP: Final = 70  # winograd: the same of their channels
-MATRICES_START: Final = 71  # winograd: where a thread's scratch holds a panel that its task transforms
+MATRICES_START: Final = 71  # winograd: where a thread's scratch holds the panels that its task has transformed
 
 # The weight (G * F, C, KD, KH, KW), as it is packed from.
 WEIGHT_START: Final = 72

@@ -191,15 +191,18 @@ def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
         # A task's masks, by block, panel and filter.
         mask_step = (behind - begin) * TILE_ROWS
         spoiled = 0
+        raw, packed = own + geometry[at.PANEL_START], begin  # the next panel lies there; the first one not laid out
         for panel in range(begin, behind, geometry[at.TOGETHER]):
             some = min(geometry[at.TOGETHER], behind - panel)
             matrices = (group * panels + panel) * step
             if unpacked:
                 matrices = own + geometry[at.MATRICES_START]
-                raw = own + geometry[at.PANEL_START]
-                pack_own(weight, rows, geometry, scratch, raw, group, panel, some)
+                if panel == packed:
+                    raw = own + geometry[at.PANEL_START]
+                    packed += pack_own(weight, rows, geometry, scratch, raw, group, panel, some, behind)
                 for p in range(some):
-                    transform_panel(scratch, rows, geometry, raw + p * raw_size(geometry), matrices + p * step)
+                    transform_panel(scratch, rows, geometry, raw, matrices + p * step)
+                    raw += raw_size(geometry)
             for number in range(first, end, geometry[at.ABREAST]):
                 if shared:
                     block = shared_start(scratch) + (group * blocks + number) * size

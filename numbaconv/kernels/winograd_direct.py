@@ -92,8 +92,8 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
 def mend_block(x, weight, out, rows, geometry, scratch, own, masks, group, begin, end, number):
     """Sum the spoiled tiles of block ``number`` directly, in the panels begin <= p < end of a group.
 
-    ``masks`` + (p - begin) * MR says which ones they are, as in :func:`winograd_panels`. What tiles read is gathered
-    once for all panels. ``weight`` is as in :func:`winograd_tasks`.
+    ``masks`` + (p - begin) * MR says which ones they are, as in ``winograd_outputs``. What tiles read is gathered
+    once for all panels. ``weight`` is as in ``winograd_tasks``.
     """
     nr = geometry[at.NR]
     tile, last = number * nr, min(tile_count(geometry), (number + 1) * nr)
@@ -108,7 +108,7 @@ def mend_block(x, weight, out, rows, geometry, scratch, own, masks, group, begin
             continue
         if geometry[at.UNPACKED] != 0:
             raw = own + geometry[at.PANEL_START]
-            pack_own(weight, rows, geometry, scratch, raw, group, panel, 1)
+            pack_own(weight, rows, geometry, scratch, raw, group, panel, 1, panel + 1)
         else:
             raw = geometry[at.RAW_START] + (group * geometry[at.PANELS] + panel) * raw_size(geometry)
         sum_directly(

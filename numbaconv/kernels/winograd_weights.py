@@ -80,7 +80,14 @@ def bias_start(geometry, scratch, group, panel):
 
 
 @kernel
-def pack_own(weight, rows, geometry, scratch, raw, group, panel, some):
-    """Where tasks pack the weights: lay out ``some`` panels, at most TOGETHER, at ``scratch[raw]``, not transformed."""
-    spare = raw + geometry[at.TOGETHER] * raw_size(geometry)
-    pack_panels(weight, rows, geometry, group, panel, some, scratch, raw, scratch, spare)
+def pack_own(weight, rows, geometry, scratch, raw, group, panel, some, end):
+    """Where tasks pack the weights: lay out panels from ``panel`` on, untransformed, at ``scratch[raw]``; how many.
+
+    They are ``some``, at most UNPACKED, or several times as many, to ``end`` at most: as many as are read together.
+    """
+    most = min(geometry[at.UNPACKED], end - panel)
+    count = panels_together(geometry, panel, most, scratch.itemsize) // some * some
+    count = max(some, count)
+    spare = raw + geometry[at.UNPACKED] * raw_size(geometry)
+    pack_panels(weight, rows, geometry, group, panel, count, scratch, raw, scratch, spare)
+    return count
