@@ -36,8 +36,10 @@ def amplification(tile):
 def winograd_bound(x, w, bias, dtype, arguments, precision="standard", algorithm="winograd"):
     """Winograd's promise, |error| <= c * eps * max|tile| * sum|w|: small beside the tile, not beside the output.
 
-    c is the amplification of the tile that the plan has; ``max|tile|`` is the largest input under it. ``algorithm`` is
-    what the call asked for: "auto" takes more accurate tiles than "winograd".
+    c is the amplification of the tile that the plan has, once for the transforms' roundings (half an eps of the input,
+    half of the weights) and by half an eps for each product added at one point of the tile: after a product of 1e4
+    every further sum is rounded to its last digit. ``max|tile|`` is the largest input under it. ``algorithm`` is what
+    the call asked for: "auto" takes more accurate tiles than "winograd".
     """
     channels_last = arguments["data_format"].endswith("C")
     geometry = nc.explain(x, w, bias, **arguments, algorithm=algorithm, precision=precision).geometry
@@ -72,7 +74,8 @@ def winograd_bound(x, w, bias, dtype, arguments, precision="standard", algorithm
         largest = np.moveaxis(np.moveaxis(largest, 2 + axis, -1)[..., cells].max(-1), -1, 2 + axis)
     outputs = largest.repeat(w.shape[0] // groups, 1)
     each = (-1, *[1] * ndim)
-    factor = np.prod([amplification(tile) for tile in tiles])
+    products = w.shape[1] * np.prod(pieces)
+    factor = np.prod([amplification(tile) for tile in tiles]) * (1 + products / 2)
     total = factor * outputs * np.abs(w).reshape(w.shape[0], -1).sum(1, dtype=np.float64).reshape(each)
     if bias is not None:
         total += np.abs(bias).reshape(each)
