@@ -70,7 +70,7 @@ def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", f
     kernels go through Fourier transforms of tiles in double precision: integers only where the result is proven exact;
     float32 results err no more than direct sums may, or are summed directly after all, as are those of tiles that hold
     NaN, infinity or, in float64, parts whose values are far smaller than others. What is kept in float64 errs by less
-    than 2**-20 of the result, which is proven, and usually like a direct sum. :func:`explain` tells which way is taken.
+    than 2**-14 of the result, which is proven, and usually like a direct sum. :func:`explain` tells which way is taken.
     bool, float16 and longdouble results are left to SciPy, and the result is the same on any number of threads.
 
     References

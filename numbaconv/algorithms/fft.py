@@ -93,6 +93,16 @@ def error_bound(size: int) -> float:
     return UNITS * math.log2(size) * 2.0**-53
 
 
+def norm(array: Array) -> float:
+    """The root of the sum of squares.
+
+    NumPy's norm asks BLAS, whose threads spin afterwards where ours should run: float64 1080x1920 pixels, 101x101 taps
+    took 24 to 32 instead of 18 ms (2-core Intel Xeon, Emerald Rapids).
+    """
+    squares = np.square(array.real) + np.square(array.imag) if array.dtype.kind == "c" else np.square(array)
+    return math.sqrt(squares.sum())
+
+
 def gathered(x: Array, starts: Sequence[int], sizes: Sequence[int], window: Window, fill: Any, dtype: Any) -> Array:
     """The cells from ``starts`` on, some of which may lie outside the input, in ``dtype``."""
     inside = [slice(max(0, start), min(n, start + size)) for start, size, n in zip(starts, sizes, x.shape, strict=True)]
@@ -147,7 +157,7 @@ def run(
         reach = [size + k - 1 for size, k in zip(sizes, window.kernel_shape, strict=True)]
         first = [start - pad for start, pad in zip(starts, window.pad, strict=True)]
         cells = gathered(x, first, reach, window, fill, dtype)
-        bound = least * float(np.linalg.norm(cells)) if least > 0 else 0.0
+        bound = least * norm(cells) if least > 0 else 0.0
         product = _forward(cells, lengths, axes, is_complex, workers)
         product *= spectrum
         result = _inverse(product, lengths, axes, is_complex, workers, window.kernel_shape, sizes)
@@ -162,6 +172,8 @@ def _smaller(result: Array, bound: Any) -> Array:
     """The indices of results smaller than ``bound``, and of those not finite; of real and imaginary parts together."""
     with np.errstate(all="ignore"):
         size = np.abs(result)
+        if np.all(size.min(-1, keepdims=True) >= bound) and size.max() < np.inf:  # nearly always; NaN is no minimum
+            return np.empty((0, result.ndim), np.intp)
         return np.argwhere(~((size >= bound) & (size < np.inf)))
 
 
@@ -227,7 +239,7 @@ def _frames(
         result = _inverse(product, [0, length], [1], is_complex, workers, (1, taps), (frames, step))
         _assign(out[start : start + results], result.reshape(-1)[:results])
         if least > 0:
-            bounds = least * np.linalg.norm(view, axis=1, keepdims=True)
+            bounds = least * np.sqrt(np.einsum("ij,ij->i", view, view.conj()).real)[:, None]
             places = _smaller(result, bounds)
             numbers = places[:, :1] * step + places[:, 1:] + start
             spoilt.append(numbers[numbers[:, 0] < start + results])
