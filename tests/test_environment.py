@@ -142,7 +142,7 @@ def test_a_fit_finds_the_prices():
     seconds[10] *= 5
     found = calibration.fit(np.array(rows), seconds, np.array(layers))
     assert found.rate == pytest.approx(machine.rate, rel=0.1)
-    for name in ("channels", "winograd", "cut vector", "stored square"):
+    for name in ("channels", "winograd", "stored square"):
         assert found.prices[name] == pytest.approx(machine.prices[name], rel=0.15)
     chosen = [choose(calibration.layer(number), machine=found).candidate for number in range(80)]
     wanted = [choose(calibration.layer(number), machine=machine).candidate for number in range(80)]
