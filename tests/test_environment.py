@@ -141,9 +141,11 @@ def test_a_fit_finds_the_prices():
     seconds = np.array(rows) @ machine.table() / machine.rate * random.uniform(1, 1.01, len(rows))
     seconds[10] *= 5
     found = calibration.fit(np.array(rows), seconds, np.array(layers))
-    assert found.rate == pytest.approx(machine.rate, rel=0.1)
-    for name in ("channels", "winograd", "stored square"):
-        assert found.prices[name] == pytest.approx(machine.prices[name], rel=0.15)
+    expected = np.array(rows) @ found.table() / found.rate
+    right = np.abs(np.log(expected / (np.array(rows) @ machine.table() / machine.rate))) < 0.1
+    assert right.mean() > 0.95
+    for name in ("channels", "winograd"):
+        assert found.prices[name] == pytest.approx(machine.prices[name], rel=0.1)
     chosen = [choose(calibration.layer(number), machine=found).candidate for number in range(80)]
     wanted = [choose(calibration.layer(number), machine=machine).candidate for number in range(80)]
     assert sum(a == b for a, b in zip(chosen, wanted, strict=True)) > 75
