@@ -131,7 +131,7 @@ def _add_calibrate(commands: Commands) -> None:
     parser = commands.add_parser(
         "calibrate",
         help="fit the cost model to this machine, and remember it",
-        description="Time every algorithm on a dozen layers, on one thread, and let the planner use what was found.",
+        description="Time every algorithm on random layers, one thread, and let the planner use what was found.",
     )
     parser.add_argument("--forget", action="store_true", help="go back to the cost model's own figures")
     parser.set_defaults(run=_run_calibrate)
@@ -139,16 +139,17 @@ def _add_calibrate(commands: Commands) -> None:
 
 def _run_calibrate(given: argparse.Namespace) -> int:
     """Measure the machine."""
-    from . import tuning
+    from . import calibration
+    from .algorithms.prices import DEFAULTS
 
     if given.forget:
-        tuning.forget_calibration()
+        calibration.forget()
         print("The cost model is not calibrated.")
         return 0
-    found = tuning.calibrate(lambda done, every: _progress(done, every, "layers"))
-    print(f"{found.rate / 1e9:.2f} G vector multiply-adds per second of one core; times as the cost model's, times:")
-    for name, factor in found.factors.items():
-        print(f"  {name:16} {factor:.2f}")
+    found = calibration.calibrate(lambda done, every: _progress(done, every, "layers"))
+    print(f"{found.rate / 1e9:.2f} G vector multiply-adds per second of one core; prices in these, and the usual ones:")
+    for name, price in found.prices.items():
+        print(f"  {name:18} {price:8.2f} {DEFAULTS[name]:8.2f}")
     return 0
 
 

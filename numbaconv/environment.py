@@ -201,7 +201,6 @@ def configuration() -> list[tuple[str, str]]:
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine = store.machine()
     calibrated = f"{2 * machine.rate * runtime.vector_bytes() / 4 / 1e9:.0f} GFLOP/s of one core"
-    factors = ", ".join(f"{name} {factor:.2f}" for name, factor in machine.factors.items())
     variables = [
         f"{name}={os.environ[name]}" for name in sorted(os.environ) if name.startswith(("NUMBA_", "NUMBACONV_", "OMP_"))
     ]
@@ -213,7 +212,7 @@ def configuration() -> list[tuple[str, str]]:
         ("CPU", f"{store.cpu_name()}, {os.cpu_count()} CPUs, {affinity} of them for this process"),
         ("SIMD", f"{runtime.vector_bytes()} bytes ({', '.join(sorted(features)) or 'no optional features'})"),
         ("threads", f"{runtime.thread_count()}, Numba's threading layer {runtime.threading_layer()}"),
-        ("cost model", f"{calibrated}, {f'calibrated: {factors}' if factors else 'not calibrated'}"),
+        ("cost model", f"{calibrated}, {'calibrated' if machine.prices else 'not calibrated'}"),
         *_cache_lines(),
         ("GPU", _gpus()),
         ("environment", " ".join(variables) or "no variable set"),

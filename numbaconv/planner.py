@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
 
+from .algorithms.prices import DEFAULTS, USUAL, Prices
 from .forks import load_module
 from .kernels import geometry as at
 from .problem import ConvProblem
@@ -30,13 +31,13 @@ class Machine:
     """What the planner knows of a machine. The defaults are those of one core of a 2-core AMD EPYC (Zen 4)."""
 
     #: Vector multiply-adds per second.
-    rate: float = 3.5e9
-    #: How many times as long as the cost model says each candidate takes, where it was measured.
-    factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    rate: float = 4.3e9
+    #: What the cost models' prices are instead of the usual ones, where they were measured.
+    prices: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
-    def factor(self, candidate: str) -> float:
-        """How many times as long as the cost model says a candidate takes."""
-        return self.factors.get(candidate, 1.0)
+    def table(self) -> Prices:
+        """A price for each slot of :mod:`numbaconv.algorithms.prices`."""
+        return tuple({**DEFAULTS, **self.prices}.values()) if self.prices else USUAL
 
 
 _PAD_CODES: Final = {
@@ -195,6 +196,18 @@ def geometry_list(problem: ConvProblem) -> list[int]:
     return geometry
 
 
+def prepared(
+    problem: ConvProblem, algorithm: str = "auto", precision: str = "standard", packed: bool = False
+) -> list[int]:
+    """:func:`geometry_list` with what else the cost models look at."""
+    geometry = geometry_list(problem)
+    geometry[at.LENIENCY] = _LENIENCY[precision]
+    if algorithm == "winograd" and precision != "fast":
+        geometry[at.LENIENCY] = at.TILES_STANDARD
+    geometry[at.REPACKED] = int(not packed)
+    return geometry
+
+
 def check_names(algorithm: Any, precision: Any) -> None:
     """Raise ValueError for an unknown algorithm or precision."""
     if algorithm not in ALGORITHMS:
@@ -239,12 +252,10 @@ def choose(
         For an unknown name, and where the algorithm asked for cannot serve the problem.
     """
     check_names(algorithm, precision)
-    geometry = geometry_list(problem)
-    geometry[at.LENIENCY] = _LENIENCY[precision]
-    if algorithm == "winograd" and precision != "fast":
-        geometry[at.LENIENCY] = at.TILES_STANDARD
-    geometry[at.REPACKED] = int(not packed)
+    geometry = prepared(problem, algorithm, precision, packed)
     itemsize = problem.dtype.itemsize
+    machine = machine or Machine()
+    prices = machine.table()
     reasons: dict[str, str] = {}
     costs: dict[str, float] = {}
     packing: dict[str, float] = {}
@@ -254,13 +265,12 @@ def choose(
         if why_not is None and name == "winograd" and precision == "exact":
             why_not = "precision='exact' does not allow winograd, whose transforms round more than summation does"
         if why_not is None:
-            costs[name] = module.cost(geometry, itemsize)
+            costs[name] = module.cost(geometry, itemsize, prices)
             packing[name] = 0 if packed else module.pack_cost(geometry, itemsize)
             costs[name] += packing[name]
         else:
             reasons[name] = why_not
-    machine = machine or Machine()
-    seconds = {name: cost * machine.factor(name) / machine.rate for name, cost in costs.items()}
+    seconds = {name: cost / machine.rate for name, cost in costs.items()}
     suited = [name for name in costs if algorithm in ("auto", _algorithm(name), name)]
     if not suited:
         raise ValueError(f"algorithm {algorithm!r} cannot serve this call: {reasons[algorithm]}")

@@ -12,9 +12,11 @@ import os
 import pathlib
 import platform
 import threading
+from collections.abc import Collection
 from typing import Any, Final
 
 from . import forks, runtime
+from .algorithms.prices import DEFAULTS
 from .planner import CANDIDATES, Machine
 from .problem import ConvProblem
 
@@ -59,12 +61,10 @@ def key(problem: ConvProblem, precision: str, packed: bool) -> str:
     )  # fmt: skip
 
 
-def _positive(values: Any) -> dict[str, float]:
-    """The candidates with positive numbers: a file may have been damaged."""
+def _positive(values: Any, names: Collection[str]) -> dict[str, float]:
+    """Those of some names that have positive numbers: a file may have been damaged."""
     pairs = values.items() if isinstance(values, dict) else ()
-    return {
-        name: float(value) for name, value in pairs if name in CANDIDATES and isinstance(value, float) and value > 0
-    }
+    return {name: float(value) for name, value in pairs if name in names and isinstance(value, float) and value > 0}
 
 
 def _read() -> dict[str, Any]:
@@ -94,18 +94,18 @@ def machine() -> Machine:
     rate = found.get("rate") if isinstance(found, dict) else None
     if not isinstance(rate, float) or rate <= 0:
         return Machine()
-    return Machine(rate, _positive(found.get("factors")))
+    return Machine(rate, _positive(found.get("prices"), DEFAULTS))
 
 
 def measured(problem: ConvProblem, precision: str, packed: bool) -> dict[str, float]:
     """Seconds that each candidate took for a tuned problem."""
     problems = _own().get("problems")
-    return _positive(problems.get(key(problem, precision, packed))) if isinstance(problems, dict) else {}
+    return _positive(problems.get(key(problem, precision, packed)), CANDIDATES) if isinstance(problems, dict) else {}
 
 
 def remember_machine(found: Machine | None) -> None:
     """Keep a calibration; None goes back to the defaults."""
-    _remember("machine", {} if found is None else {"rate": found.rate, "factors": dict(found.factors)})
+    _remember("machine", {} if found is None else {"rate": found.rate, "prices": dict(found.prices)})
 
 
 def remember_times(problem: ConvProblem, precision: str, packed: bool, times: dict[str, float]) -> None:

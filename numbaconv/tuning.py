@@ -1,4 +1,4 @@
-"""Measures what the planner predicts: the fastest algorithm of a problem, and how well the cost model fits."""
+"""Measures what the planner predicts: the fastest algorithm of a problem."""
 
 from __future__ import annotations
 
@@ -9,29 +9,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from . import runtime, store
+from . import store
 from .execute import executable, forget_plans
-from .planner import CANDIDATES, Machine, Plan, choose
-from .problem import ConvProblem, conv_problem
+from .planner import CANDIDATES, Plan, choose
+from .problem import ConvProblem
 
-#: Problems that a calibration measures: (input, weight, other arguments). All algorithms, large and small images, many
-#: and few channels, groups.
-CALIBRATION: Final[tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], ...]] = (
-    ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}),
-    ((1, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}),
-    ((1, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}),
-    ((1, 16, 112, 112), (32, 16, 3, 3), {"padding": 1}),
-    ((4, 8, 32, 32), (16, 8, 3, 3), {"padding": 1}),
-    ((1, 3, 112, 112), (64, 3, 7, 7), {"stride": 2, "padding": 3}),
-    ((1, 64, 28, 28), (128, 64, 3, 3), {"stride": 2, "padding": 1}),
-    ((1, 256, 28, 28), (64, 256, 1, 1), {}),
-    ((1, 64, 56, 56), (256, 64, 1, 1), {}),
-    ((1, 32, 28, 28), (32, 32, 5, 5), {"padding": 2}),
-    ((1, 96, 56, 56), (96, 1, 3, 3), {"padding": 1, "groups": 96}),
-    ((1, 64, 28, 28), (64, 8, 3, 3), {"padding": 1, "groups": 8}),
-)
-#: Seconds for one candidate of one problem in a calibration.
-CALIBRATION_SECONDS: Final = 0.03
+#: Candidates that take so many times as long as the fastest are measured once.
+HOPELESS: Final = 4.0
 
 
 def runner(plan: Plan, packed: bool) -> Callable[[], None]:
@@ -50,27 +34,29 @@ def runner(plan: Plan, packed: bool) -> Callable[[], None]:
     return lambda: ready.call(x, weight, None, out)
 
 
-def seconds_of(call: Callable[[], None], budget: float) -> float:
-    """The fastest of as many calls as ``budget`` seconds allow, three at least, after one that may compile."""
-    call()
-    best, spent, calls = math.inf, 0.0, 0
-    while calls < 3 or spent < budget:
-        start = time.perf_counter()
-        call()
-        taken = time.perf_counter() - start
-        best, spent, calls = min(best, taken), spent + taken, calls + 1
-    return best
-
-
 def measure(problem: ConvProblem, precision: str, packed: bool, budget: float) -> dict[str, float]:
-    """Seconds that each candidate takes which "auto" may choose."""
-    serving = choose(problem, "auto", precision, packed)
-    times = {}
-    for name in CANDIDATES:
-        reason = dict(serving.rejected).get(name, "expected")
-        if reason.startswith("expected"):
-            times[name] = seconds_of(runner(choose(problem, name, precision, packed), packed), budget)
-    return times
+    """Seconds that each candidate takes which "auto" may choose: in turns, the fastest of each.
+
+    There are as many rounds as ``budget`` seconds allow, three at least, after a call that may compile.
+    """
+    rejected = dict(choose(problem, "auto", precision, packed).rejected)
+    names = [name for name in CANDIDATES if rejected.get(name, "expected").startswith("expected")]
+    # The plans are those of "auto": asked for by name, Winograd takes other tiles, too.
+    plans = {name: choose(problem, "auto", precision, packed, measured={name: 1.0}) for name in names}
+    calls = {name: runner(plan, packed) for name, plan in plans.items()}
+    for call in calls.values():
+        call()
+    best = dict.fromkeys(names, math.inf)
+    end, rounds = time.perf_counter() + budget, 0
+    while rounds < 3 or time.perf_counter() < end:
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            best[name] = min(best[name], time.perf_counter() - start)
+        fastest = min(best.values())
+        calls = {name: call for name, call in calls.items() if best[name] < HOPELESS * fastest}
+        rounds += 1
+    return best
 
 
 def tune(problem: Any, *, precision: str = "standard", packed: bool = False, seconds: float = 0.1) -> Plan:
@@ -124,31 +110,3 @@ def tune(problem: Any, *, precision: str = "standard", packed: bool = False, sec
     store.remember_times(problem, precision, packed, times)
     forget_plans()
     return choose(problem, "auto", precision, packed, store.machine(), times)
-
-
-def calibrate(progress: Callable[[int, int], None] = lambda _done, _all: None) -> Machine:
-    """Fit the cost model to this machine on one thread, and remember it."""
-    ratios: dict[str, list[float]] = {name: [] for name in CANDIDATES}
-    with runtime.limited(1):
-        for number, (shape, weight, arguments) in enumerate(CALIBRATION):
-            problem = conv_problem(2, shape, weight, **arguments)
-            for name, taken in measure(problem, "standard", True, CALIBRATION_SECONDS).items():
-                ratios[name].append(taken / choose(problem, name, packed=True).cost)
-            progress(number + 1, len(CALIBRATION))
-    each = {name: _mean(values) for name, values in ratios.items() if values}
-    usual = _mean(list(each.values()))
-    found = Machine(1 / usual, {name: value / usual for name, value in each.items()})
-    store.remember_machine(found)
-    forget_plans()
-    return found
-
-
-def forget_calibration() -> None:
-    """Go back to the cost model's own figures."""
-    store.remember_machine(None)
-    forget_plans()
-
-
-def _mean(ratios: list[float]) -> float:
-    """The geometric mean."""
-    return math.exp(math.fsum(map(math.log, ratios)) / len(ratios))

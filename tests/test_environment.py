@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import numbaconv as nc
-from numbaconv import bench, execute, runtime, store, tuning
+from numbaconv import bench, calibration, execute, runtime, store
 from numbaconv.__main__ import main
-from numbaconv.planner import CANDIDATES, Machine, choose
+from numbaconv.algorithms.prices import DEFAULTS, USUAL
+from numbaconv.planner import CANDIDATES, Machine, choose, driver, prepared
 
 PROBLEM = nc.explain((1, 16, 20, 20), (16, 16, 3, 3), padding=1).problem
 
@@ -92,7 +93,7 @@ def test_damaged_measurements_are_none(text, measured, monkeypatch):
 def test_measurements_of_wrong_kinds_are_left_out(measured, monkeypatch):
     times = {"im2col": -1.0, "winograd": "x", "fft": 1.0, "direct_pixels": 1.0}
     problems = {store.key(PROBLEM, "standard", False): times}
-    own = {"machine": {"rate": "fast", "factors": 3}, "problems": problems}
+    own = {"machine": {"rate": "fast", "prices": 3}, "problems": problems}
     measured.write_text(json.dumps({"format": 1, "machines": {store.machine_name(): own}}))
     again(monkeypatch)
     assert store.machine() == Machine()
@@ -102,27 +103,61 @@ def test_measurements_of_wrong_kinds_are_left_out(measured, monkeypatch):
 @pytest.mark.usefixtures("measured")
 def test_calibration_changes_the_planner(monkeypatch):
     usual = choose(PROBLEM)
-    store.remember_machine(Machine(1e9, {usual.candidate: 100.0}))
+    product = {"winograd": "winograd", "im2col": "gemm", "direct_channels": "narrow", "direct_pixels": "gemm"}
+    dear = Machine(1e9, {product[usual.candidate]: 100.0})
+    store.remember_machine(dear)
     again(monkeypatch)
-    assert store.machine() == Machine(1e9, {usual.candidate: 100.0})
+    assert store.machine() == dear
     plan = nc.explain((1, 16, 20, 20), (16, 16, 3, 3), padding=1)
     assert plan.candidate != usual.candidate
     assert choose(PROBLEM, machine=store.machine()) == plan
-    tuning.forget_calibration()
+    calibration.forget()
     assert nc.explain((1, 16, 20, 20), (16, 16, 3, 3), padding=1) == usual
 
 
 @pytest.mark.usefixtures("measured")
 def test_calibrate(monkeypatch):
-    monkeypatch.setattr(tuning, "CALIBRATION", tuning.CALIBRATION[4:6])
-    monkeypatch.setattr(tuning, "CALIBRATION_SECONDS", 1e-4)
+    monkeypatch.setattr(calibration, "LAYERS", 3)
+    monkeypatch.setattr(calibration, "SECONDS", 1e-4)
     assert main(["calibrate"]) == 0
     machine = store.machine()
-    assert set(machine.factors) == set(CANDIDATES)
-    assert np.prod(list(machine.factors.values())) == pytest.approx(1)
+    assert list(machine.prices) == list(DEFAULTS)
+    assert machine.prices["gemm"] == pytest.approx(1)
     assert 1e7 < machine.rate < 1e11
     assert main(["calibrate", "--forget"]) == 0
     assert store.machine() == Machine()
+
+
+def test_a_fit_finds_the_prices():
+    """Of a machine that does as the cost models say, with other prices; a layer that was interrupted does no harm."""
+    random = np.random.default_rng(0)
+    machine = Machine(2e9, {**DEFAULTS, "channels": 1.4, "winograd": 0.6, "cut vector": 20.0})
+    rows, layers = [], []
+    for number in range(80):
+        for name in CANDIDATES:
+            if driver(name).unsupported(calibration.layer(number)) is None:
+                rows.append(calibration.counts(calibration.layer(number), name))
+                layers.append(number)
+    seconds = np.array(rows) @ machine.table() / machine.rate * random.uniform(1, 1.01, len(rows))
+    seconds[10] *= 5
+    found = calibration.fit(np.array(rows), seconds, np.array(layers))
+    expected = np.array(rows) @ found.table() / found.rate
+    right = np.abs(np.log(expected / (np.array(rows) @ machine.table() / machine.rate))) < 0.1
+    assert right.mean() > 0.95
+    for name in ("channels", "winograd"):
+        assert found.prices[name] == pytest.approx(machine.prices[name], rel=0.1)
+    chosen = [choose(calibration.layer(number), machine=found).candidate for number in range(80)]
+    wanted = [choose(calibration.layer(number), machine=machine).candidate for number in range(80)]
+    assert sum(a == b for a, b in zip(chosen, wanted, strict=True)) > 75
+
+
+def test_costs_are_counts_times_prices():
+    for number in range(20):
+        problem = calibration.layer(number)
+        for name in CANDIDATES:
+            if driver(name).unsupported(problem) is None:
+                cost = driver(name).cost(prepared(problem, packed=True), 4, USUAL)
+                assert np.dot(calibration.counts(problem, name), USUAL) == pytest.approx(cost)
 
 
 def test_a_plan_says_what_it_costs():

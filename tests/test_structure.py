@@ -26,7 +26,15 @@ ARROWS = {
     "runtime": {"forks"},
     "arrays": set(),
     "kernels": {"kernels", "runtime"},
-    "algorithms": {"algorithms.cook_toom", "algorithms.sharing", "algorithms.windows", "forks", "kernels", "problem"},
+    "algorithms": {
+        "algorithms.cook_toom",
+        "algorithms.prices",
+        "algorithms.sharing",
+        "algorithms.windows",
+        "forks",
+        "kernels",
+        "problem",
+    },
     "planner": {"algorithms", "forks", "kernels.blocking", "kernels.geometry", "problem"},
     "lowering": {"arrays", "problem"},
     "transposition": {"problem"},
@@ -72,8 +80,9 @@ ARROWS = {
         "transposition",
         "weight_adjoint",
     },
-    "store": {"forks", "planner", "problem", "runtime"},
-    "tuning": {"execute", "planner", "problem", "runtime", "store"},
+    "store": {"algorithms.prices", "forks", "planner", "problem", "runtime"},
+    "tuning": {"execute", "planner", "problem", "store"},
+    "calibration": {"algorithms.prices", "execute", "planner", "problem", "runtime", "store", "tuning"},
     "environment": {"__init__", "choosing", "execute", "planner", "problem", "runtime", "store"},
     "execute": {
         "algorithms",
@@ -201,7 +210,7 @@ ARROWS = {
     "digit": {"arrays"},
     "demo": {"__init__", "arrays", "digit"},
     "bench": {"digit", "kernels", "nn", "runtime", "signal"},
-    "__main__": {"__init__", "bench", "demo", "digit", "runtime", "tuning"},
+    "__main__": {"__init__", "algorithms.prices", "bench", "demo", "calibration", "digit", "runtime", "tuning"},
     "__init__": {*FACES, "environment", "numba_ext", "planner", "problem", "tuning"},
 }
 

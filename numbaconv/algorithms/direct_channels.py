@@ -20,25 +20,24 @@ from ..kernels.blocking import (
     VECTOR_BYTES,
 )
 from ..problem import ConvProblem
+from . import prices as price
+from .prices import Prices
 from .sharing import (
-    COPY_VECTOR,
     FEWEST_SHARED,
     FEWEST_TASKS,
+    PAGES,
     ceil_div,
-    far_read,
-    far_run,
     lay_out,
     page,
+    reading,
+    reading_weights,
+    storing_run,
     taps,
     use_tile,
 )
 
 #: Tiles that are summed before they are stored: 7 * 16 pixels fill whole vectors, and their sums half of the L1 cache.
 CHUNK_TILES = 16
-#: In vector multiply-adds: to start copying a row, to transpose and store a square of lanes x lanes elements, to start
-#: a tile, to spread a vector over groups.
-COPY_ROW = 11
-TRANSPOSITION = 117
 #: How many times BLOCK_BYTES of the input a task works on where it is not copied: with 1 and 4 ResNet-50's 1x1 layers
 #: took 1.00 to 1.04 and 1.0 to 1.2 times as long (Zen 5, 2 threads).
 IN_PLACE_BLOCKS = 2
@@ -48,10 +47,6 @@ FEW_CHANNELS = 8
 #: are summed before the sums go back to memory.
 SHARED_WAYS = 4
 LEAST_DEPTH = 32
-TILE = 19
-SPREAD = 2
-#: A transposition where the output's planes lie whole pages apart (3x224x224 to 64: 150 cycles, Zen 5).
-PAGED_TRANSPOSITION = 300
 #: Bytes of weights from which, and of all strips up to which, tasks pack the weights that they need, and bytes of
 #: panels that they pack at a time. With 8 and 33 MB calls took 0.75 to 0.85 times as long, with 4 MB, which the L3
 #: cache holds, as long or longer (Zen 4, 1 MiB of L2 and 32 of L3).
@@ -184,7 +179,7 @@ def _seen(geometry: MutableSequence[int]) -> float:
     return 1 - min(left_out, size * (height - 1)) / (size * height)
 
 
-def cost(geometry: MutableSequence[int], itemsize: int) -> float:
+def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, the copies into strips, and the transpositions."""
     lanes = VECTOR_BYTES // itemsize
     lines, columns = _block(geometry, itemsize)
@@ -194,28 +189,43 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     pixels = ceil_div(depths * lines * columns, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS
     depth = geometry[at.CHANNELS] * taps(geometry) * _seen(geometry)
     copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * depths * _strip_rows(geometry, lines)
-    paged = geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W] * itemsize % PAGE_BYTES == 0
-    paged = paged and geometry[at.CHANNELS_LAST] == 0
-    squares = ceil_div(depths * lines * columns, lanes) * (PAGED_TRANSPOSITION if paged else TRANSPOSITION)
-    far = far_read(geometry, itemsize)
+    squares = ceil_div(depths * lines * columns, lanes)
+    runs = ceil_div(depths * lines * columns, CHUNK_TILES * CHANNEL_TILE_PIXELS) * storing_run(
+        geometry, itemsize, prices
+    )
     if _lanewise(geometry, itemsize):
         panels = ceil_div(geometry[at.GROUPS] * geometry[at.FILTERS], lanes)
         transposed = ceil_div(_pitch(geometry, columns), lanes)
-        copies = copied * (COPY_ROW + TRANSPOSITION * transposed)
+        copies = copied * (prices[price.CHANNELS_ROW] + prices[price.LANES_SQUARE] * transposed)
         if _spread(geometry, itemsize):
-            copies = copies // geometry[at.CHANNELS] + copied * transposed * lanes * SPREAD
-        return far + blocks * panels * (pixels * depth + copies + squares)
+            copies /= geometry[at.CHANNELS]
+            copies += copied * transposed * lanes * prices[price.SPREAD_VECTOR]
+        tiles = lines * ceil_div(columns, CHANNEL_TILE_PIXELS)
+        kinds = _kinds(geometry)
+        each = tiles * (CHANNEL_TILE_PIXELS * depth * prices[price.LANES] + kinds * prices[price.LANES_TILE])
+        each += copies + squares * prices[price.STORED_LANES] + runs * lanes + prices[price.CHANNELS_TASK]
+        return reading(geometry, itemsize, prices) + blocks * panels * each
+    paged = geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W] * itemsize % PAGE_BYTES == 0
+    paged = paged and geometry[at.CHANNELS_LAST] == 0
     mr = _tile(geometry, itemsize)
     panels = ceil_div(geometry[at.FILTERS], mr)
     vectors = panels * mr // lanes
-    starts = panels * (pixels // CHANNEL_TILE_PIXELS) * TILE
-    row = COPY_ROW + page(geometry, itemsize, geometry[at.CHANNELS])
-    if _in_place(geometry, itemsize):
+    passes = ceil_div(geometry[at.CHANNELS] * taps(geometry), CHANNEL_DEPTH)
+    starts = panels * passes * (pixels // CHANNEL_TILE_PIXELS) * prices[price.CHANNELS_TILE]
+    row = prices[price.CHANNELS_ROW] + page(geometry, itemsize, geometry[at.CHANNELS], prices)
+    in_place = _in_place(geometry, itemsize)
+    if in_place:
         copied = 0
-    copies = copied * (row + COPY_VECTOR * ceil_div(_pitch(geometry, columns), lanes))
-    runs = ceil_div(pixels, CHUNK_TILES * CHANNEL_TILE_PIXELS) * geometry[at.FILTERS]
-    starts += runs * far_run(geometry, itemsize)
-    return far + blocks * geometry[at.GROUPS] * (vectors * (pixels * depth + squares) + copies + starts)
+        plane = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize
+        if geometry[at.CHANNELS] > PAGES and plane >= PAGE_BYTES:
+            starts += panels * (pixels // CHANNEL_TILE_PIXELS) * geometry[at.CHANNELS] * prices[price.PAGE_IN_PLACE]
+    copies = copied * (row + prices[price.COPIED_VECTOR] * ceil_div(_pitch(geometry, columns), lanes))
+    starts += runs * geometry[at.FILTERS] + panels * prices[price.CHANNELS_TASK]
+    starts += reading_weights(float(panels * mr * geometry[at.CHANNELS] * taps(geometry) * itemsize), prices)
+    each = pixels * depth * prices[price.NARROW if mr == lanes else price.CHANNELS]
+    each += squares * prices[price.PAGED_SQUARE if paged else price.STORED_SQUARE]
+    total = blocks * geometry[at.GROUPS] * (vectors * each + copies + starts)
+    return reading(geometry, itemsize, prices, in_place) + total
 
 
 def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
@@ -327,6 +337,17 @@ def pack_in_tasks(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.PANEL_START] = sums
     geometry[at.UNPACKED] = max(1, UNPACKED_BYTES // (size * itemsize))
     geometry[at.SCRATCH] = sums + geometry[at.UNPACKED] * size + PACK_SCRATCH
+
+
+def _kinds(geometry: MutableSequence[int]) -> int:
+    """How many lengths the runs of taps have into which :func:`_cut` cuts a kernel row of filters of several groups."""
+    if geometry[at.DILATION_W] > 1 or geometry[at.STRIDE_W] > 2:
+        return 1
+    left, kinds = geometry[at.KERNEL_W], 0
+    for length in (*RUNS, 1):
+        kinds += int(left >= length)
+        left %= length
+    return kinds
 
 
 def _cut(geometry: MutableSequence[int], lanewise: bool) -> None:

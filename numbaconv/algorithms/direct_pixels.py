@@ -9,17 +9,18 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import BLOCK_BYTES, DEPTH_BLOCK, VECTOR_BYTES, tile_for
+from ..kernels.blocking import BLOCK_BYTES, DEPTH_BLOCK, TILE_ROWS, VECTOR_BYTES, tile_for
 from ..problem import ConvProblem
+from . import prices as price
+from .prices import Prices
 from .sharing import (
-    COPY_VECTOR,
     FEWEST_TASKS,
-    STRIDED_VECTOR,
-    TASK,
     ceil_div,
-    far_read,
     lay_out,
     page,
+    reading,
+    reading_block,
+    reading_weights,
     storing,
     taps,
     use_tile,
@@ -27,10 +28,6 @@ from .sharing import (
 
 #: Output columns of one task, in register tiles: the strips of wider images would leave the cache.
 COLUMN_TILES = 16
-#: In vector multiply-adds: to start copying a row.
-COPY_ROW = 21
-#: The same for what all channels of a block share, once for each row of a strip: it makes depthwise layers slow.
-STRIP_ROW = 20
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -86,7 +83,7 @@ def _channels(geometry: MutableSequence[int]) -> int:
     return max(1, min(geometry[at.CHANNELS], DEPTH_BLOCK // taps(geometry)))
 
 
-def cost(geometry: MutableSequence[int], itemsize: int) -> float:
+def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, the copies into strips and the stores of tiles that are cut off."""
     mr, nr = tile_for(geometry[at.FILTERS], itemsize)
     vectors = nr * itemsize // VECTOR_BYTES
@@ -99,17 +96,21 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     tiles = lines * ceil_div(columns, nr) if anew else ceil_div((lines - 1) * pitch + columns, nr)
     panels = ceil_div(geometry[at.FILTERS], mr)
     depth = geometry[at.CHANNELS] * taps(geometry)
-    products = tiles * panels * mr * vectors * depth
+    products = prices[price.GEMM if mr == TILE_ROWS else price.FEW] * tiles * panels * mr * vectors * depth
     copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
-    vector = COPY_VECTOR if geometry[at.STRIDE_W] == 1 else STRIDED_VECTOR
+    vector = prices[price.COPIED_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
     passes = ceil_div(geometry[at.CHANNELS], _channels(geometry))
     height = lines + _halo(geometry, 1)
-    row = COPY_ROW + page(geometry, itemsize, _channels(geometry))
+    row = prices[price.PIXELS_ROW] + page(geometry, itemsize, _channels(geometry), prices)
     copies = copied * height * (row + vector * ceil_div(pitch * itemsize, VECTOR_BYTES))
-    copies += copied // geometry[at.CHANNELS] * height * STRIP_ROW * passes
+    copies += copied // geometry[at.CHANNELS] * height * prices[price.PIXELS_STRIP_ROW] * passes
     cut = lines * int(columns % nr != 0) if anew else 1 if pitch == columns else tiles
-    stores = storing(geometry, itemsize, mr, nr, tiles, cut)
-    return far_read(geometry, itemsize) + blocks * (products + copies + stores * passes + TASK)
+    stores = storing(geometry, itemsize, mr, nr, tiles, cut, blocks, prices)
+    weights = reading_weights(float(panels * mr * depth * itemsize), prices)
+    strip = copied // geometry[at.CHANNELS] * _channels(geometry) * height * pitch * itemsize
+    copies += reading_block(float(strip), passes * 2.0, prices)
+    each = products + copies + stores * passes + prices[price.GEMM_TASK] + weights
+    return reading(geometry, itemsize, prices) + blocks * each
 
 
 def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:

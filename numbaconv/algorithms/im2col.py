@@ -9,17 +9,17 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import DEPTH_BLOCK, VECTOR_BYTES, tile_for
+from ..kernels.blocking import DEPTH_BLOCK, TILE_ROWS, VECTOR_BYTES, tile_for
 from ..problem import ConvProblem
+from . import prices as price
+from .prices import Prices
 from .sharing import (
-    COPY_VECTOR,
     FEWEST_TASKS,
-    STRIDED_VECTOR,
-    TASK,
     ceil_div,
-    far_read,
     lay_out,
     page,
+    reading,
+    reading_weights,
     storing,
     taps,
     use_tile,
@@ -27,11 +27,6 @@ from .sharing import (
 
 #: Tiles of pixels that share one pass over the weights at most.
 PIXEL_TILES = 8
-#: In vector multiply-adds: to copy a run of pixels for one channel and tap, beside its vectors; to work out where a run
-#: lies, for one column of taps and all channels of a block, and for each row of it.
-COPY_RUN = 11
-COPY_CALL = 180
-COPY_ROW = 14
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -39,7 +34,7 @@ def unsupported(problem: ConvProblem) -> str | None:
     return None
 
 
-def cost(geometry: MutableSequence[int], itemsize: int) -> float:
+def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, cut off at the end of an image, stores, and the packing of the panels."""
     mr, nr = tile_for(geometry[at.FILTERS], itemsize)
     pixels = geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W]
@@ -50,14 +45,23 @@ def cost(geometry: MutableSequence[int], itemsize: int) -> float:
     runs = 1 + nr / geometry[at.OUT_W]
     vectors = nr * itemsize // VECTOR_BYTES
     panels = ceil_div(geometry[at.FILTERS], mr)
-    products = tiles * depth * panels * mr * vectors
-    each = COPY_VECTOR if geometry[at.STRIDE_W] == 1 else STRIDED_VECTOR
-    copies = runs * (COPY_RUN + page(geometry, itemsize, _channels(geometry))) + vectors * each
+    products = prices[price.GEMM if mr == TILE_ROWS else price.FEW] * tiles * depth * panels * mr * vectors
+    each = prices[price.COPIED_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
+    copies = runs * (prices[price.IM2COL_RUN] + page(geometry, itemsize, _channels(geometry), prices)) + vectors * each
     calls = runs * geometry[at.KERNEL_D] * geometry[at.KERNEL_W] * passes
-    packing = tiles * (depth * copies + calls * (COPY_CALL + geometry[at.KERNEL_H] * COPY_ROW))
-    stores = storing(geometry, itemsize, mr, nr, tiles, int(pixels % nr != 0))
-    starts = ceil_div(tiles, PIXEL_TILES) * TASK
-    return far_read(geometry, itemsize) + images * (products + packing + stores * passes + starts)
+    calls *= prices[price.IM2COL_CALL] + geometry[at.KERNEL_H] * prices[price.IM2COL_ROW]
+    packing = tiles * (depth * copies + calls)
+    tasks = ceil_div(tiles, _size(images, tiles))
+    stores = storing(geometry, itemsize, mr, nr, tiles, int(pixels % nr != 0), images * tasks, prices)
+    starts = tasks * prices[price.GEMM_TASK]
+    weights = tasks * reading_weights(float(panels * mr * depth * itemsize), prices)
+    each = products + packing + stores * passes + starts + weights
+    return reading(geometry, itemsize, prices) + images * each
+
+
+def _size(images: int, tiles: int) -> int:
+    """Tiles of one task."""
+    return max(1, min(PIXEL_TILES, images * tiles // (4 * FEWEST_TASKS)))
 
 
 def _channels(geometry: MutableSequence[int]) -> int:
@@ -76,7 +80,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     nr = geometry[at.NR]
     images = geometry[at.BATCH] * geometry[at.GROUPS]
     tiles = ceil_div(geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W], nr)
-    size = max(1, min(PIXEL_TILES, images * tiles // (4 * FEWEST_TASKS)))
+    size = _size(images, tiles)
     depth = _channels(geometry) * taps(geometry)
     geometry[at.BLOCK] = size
     geometry[at.PITCH] = nr

@@ -7,6 +7,8 @@ from typing import Final
 
 from ..kernels import geometry as at
 from ..kernels.blocking import LINE, PAGE_BYTES, VECTOR_BYTES
+from . import prices as price
+from .prices import Prices
 
 #: Tasks that a problem is cut into at least, where it can be. More would pack the same pixels more often: 32 made 14x14
 #: and 7x7 layers up to 4 times slower on 2 threads (Zen 4). More than 8 threads find nothing to do in such a layer. Not
@@ -15,25 +17,10 @@ FEWEST_TASKS: Final = 8
 #: The same where no task repeats what another one has packed.
 FEWEST_SHARED: Final = 16
 
-#: What algorithms spend beside multiply-adds, in vectors of these. To copy a vector of the input (of every other
-#: element, or farther apart); around the GEMM microkernel, to start a task, to start a tile of one panel, and to store
-#: one of its vectors, or one of a tile that is cut off. These and the drivers' own were fitted together to 300 random
-#: layers and 47 of known networks, on one core (Zen 4); benchmarks/planning.py tells how well they serve others.
-COPY_VECTOR = 6
-STRIDED_VECTOR = 10
-TASK = 400
-TILE = 11
-STORE_VECTOR = 1.5
-CUT_VECTOR = 46
-#: Where the input and the output exceed FAR_BYTES (a machine's last cache): to read a vector of the input once, and to
-#: store a run of pixels of one filter. The fit to Zen 4 was 25; 15 changes the choice of one of 29 known layers, from
-#: 3x224x224 to 64, to what takes 0.7 times as long on Zen 5. With 4 MiB, or 16, the model chose worse.
-FAR_READ = 10
-FAR_RUN = 15
+#: Bytes that a core's own cache holds, and a machine's last cache. Between once and twice as many, part of them does.
+NEAR_BYTES = 2**20
 FAR_BYTES = 2**23
-#: What reading a run of pixels of one channel costs more where the channels of a block lie in more pages of memory than
-#: a core has addresses of at hand.
-PAGE = 40
+#: Pages of memory that a core has addresses of at hand.
 PAGES = 64
 
 
@@ -47,7 +34,10 @@ def taps(geometry: MutableSequence[int]) -> int:
     return geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
 
 
-def storing(geometry: MutableSequence[int], itemsize: int, mr: int, nr: int, tiles: int, cut: int) -> float:
+def storing(
+    geometry: MutableSequence[int], itemsize: int, mr: int, nr: int, tiles: int, cut: int,
+    blocks: int, prices: Prices,
+) -> float:  # fmt: skip
     """Cost of starting and storing ``tiles`` tiles of pixels, for all panels, of which ``cut`` are cut off.
 
     Those of the last panel are cut off, too, where it is not full.
@@ -56,34 +46,60 @@ def storing(geometry: MutableSequence[int], itemsize: int, mr: int, nr: int, til
     filters = geometry[at.FILTERS]
     whole = (tiles - cut) * (filters // mr) * mr
     rest = tiles * filters - whole
-    starts = tiles * (ceil_div(filters, mr) * TILE + filters * far_run(geometry, itemsize))
-    return starts + (whole * STORE_VECTOR + rest * CUT_VECTOR) * vectors
+    run = storing_run(geometry, itemsize, prices)
+    panels = ceil_div(filters, mr)
+    swept = min(filters, ceil_div(panels, min(panels, ceil_div(FEWEST_TASKS, blocks))) * mr)
+    plane = geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W] * itemsize
+    if swept * min(plane, PAGE_BYTES) > PAGES * PAGE_BYTES:
+        run += prices[price.STORED_PAGE]
+    starts = tiles * (panels * prices[price.GEMM_TILE] + filters * run)
+    return starts + (whole * prices[price.STORED_VECTOR] + rest * prices[price.CUT_VECTOR]) * vectors
 
 
-def _far(geometry: MutableSequence[int], itemsize: int) -> bool:
-    """Whether the input and the output are too large for a cache."""
+def _beyond(size: float, near: float, far: float) -> float:
+    """What ``size`` bytes cost more, of which near and far ones have these prices."""
+    cost = min(max(size / NEAR_BYTES - 1, 0.0), 1.0) * near
+    return cost + min(max(size / FAR_BYTES - 1, 0.0), 1.0) * far
+
+
+def _bytes(geometry: MutableSequence[int], itemsize: int) -> float:
+    """Input, output and weights."""
     read = geometry[at.CHANNELS] * geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W]
     stored = geometry[at.FILTERS] * geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W]
-    return geometry[at.BATCH] * geometry[at.GROUPS] * (read + stored) * itemsize > FAR_BYTES
+    weights = geometry[at.FILTERS] * geometry[at.CHANNELS] * taps(geometry)
+    return float(geometry[at.GROUPS] * itemsize) * (geometry[at.BATCH] * (read + stored) + weights)
 
 
-def far_run(geometry: MutableSequence[int], itemsize: int) -> int:
-    """Cost of storing a run of pixels of one filter, before the next filter's are stored, far away."""
-    return FAR_RUN if _far(geometry, itemsize) else 0
+def storing_run(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
+    """Cost of storing a run of pixels of one filter, before the next filter's are stored, beyond a cache."""
+    return _beyond(_bytes(geometry, itemsize), prices[price.NEAR_RUN], prices[price.FAR_RUN])
 
 
-def far_read(geometry: MutableSequence[int], itemsize: int) -> int:
-    """Cost of reading the whole input from far away."""
-    if not _far(geometry, itemsize):
-        return 0
+def reading(geometry: MutableSequence[int], itemsize: int, prices: Prices, in_place: bool = False) -> float:
+    """Cost of reading the whole input from beyond a cache."""
     cells = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * geometry[at.CHANNELS]
-    return geometry[at.BATCH] * geometry[at.GROUPS] * ceil_div(cells * itemsize, VECTOR_BYTES) * FAR_READ
+    vectors = geometry[at.BATCH] * geometry[at.GROUPS] * ceil_div(cells * itemsize, VECTOR_BYTES)
+    size = _bytes(geometry, itemsize)
+    each = _beyond(size, prices[price.NEAR_VECTOR], prices[price.FAR_VECTOR])
+    if in_place:
+        each += _beyond(size, prices[price.NEAR_IN_PLACE], prices[price.FAR_IN_PLACE])
+    return vectors * each
 
 
-def page(geometry: MutableSequence[int], itemsize: int, channels: int) -> int:
+def reading_block(size: float, times: float, prices: Prices) -> float:
+    """Cost of reading what a task has written, as many bytes, beyond its core's own cache."""
+    return times * size / VECTOR_BYTES * _beyond(size, prices[price.NEAR_BLOCK], 0.0)
+
+
+def reading_weights(size: float, prices: Prices) -> float:
+    """Cost of reading as many bytes of weights once from beyond a cache."""
+    return size / VECTOR_BYTES * _beyond(size, prices[price.NEAR_WEIGHTS], prices[price.FAR_WEIGHTS])
+
+
+def page(geometry: MutableSequence[int], itemsize: int, channels: int, prices: Prices) -> float:
     """What a run of pixels costs more where ``channels`` channels are read in turn."""
     plane = geometry[at.IN_H] * geometry[at.IN_W] * itemsize
-    return PAGE if channels > PAGES and plane >= PAGE_BYTES else 0
+    return prices[price.PAGE] if channels > PAGES and plane >= PAGE_BYTES else 0.0
 
 
 def lay_out(

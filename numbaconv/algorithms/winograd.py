@@ -11,7 +11,20 @@ from ..forks import load_module
 from ..kernels import geometry as at
 from ..kernels.blocking import BUFFERED, LINE, PACK_SCRATCH, TILE_ROWS, VECTOR_BYTES
 from ..problem import ConvProblem
-from .sharing import FAR_READ, FEWEST_SHARED, FEWEST_TASKS, ceil_div, far_read, lay_out, taps, use_tile
+from . import prices as price
+from .prices import Prices
+from .sharing import (
+    FEWEST_SHARED,
+    FEWEST_TASKS,
+    ceil_div,
+    lay_out,
+    reading,
+    reading_block,
+    reading_weights,
+    storing_run,
+    taps,
+    use_tile,
+)
 
 #: (m, r, channels, channels): F(m, r), and from how many channels of a group it keeps "auto"'s promise of 4 times plain
 #: float32's RMS error on normal data: along one axis, and along both. 0: never. The first tile keeps it always.
@@ -42,9 +55,6 @@ COPY_VECTOR = 7.7
 WEIGHT_POINT = 0.5
 FRESH_BYTES = 2**25
 FRESH = 0.45
-#: To start a product: it counts where there are few channels. To start a run of tiles.
-PRODUCT = 27
-RUN = 36
 #: How much longer all of it takes than the parts do by themselves.
 SLOWDOWN = 1.07
 #: Panels that are multiplied by a place's tiles at a time, and bytes of sums up to which several blocks of tiles are
@@ -54,8 +64,6 @@ SLOWDOWN = 1.07
 TOGETHER = 2
 LEAST_DEPTH = 192
 SUMS_BYTES = 2**19
-#: Bytes of transformed weights that come from memory in every call. 9 MB of 256 channels stay in the L3 cache (32 MB).
-FAR_WEIGHTS = 2**24
 #: Bytes of untransformed weights that a task lays out at a time, at most, where it transforms them and they do not lie
 #: filter by filter. Panel by panel, input gradients of 256 channels at 14x14 took 1.15 times as long, and of 512 at 7x7
 #: 1.2; with half as many bytes, the latter 1.1 (Zen 5).
@@ -167,7 +175,7 @@ def _shuffles(m: int) -> int:
     return shuffles + m - 1
 
 
-def _tile_cost(geometry: MutableSequence[int], itemsize: int) -> float:
+def _tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """:func:`cost` with the tile that has been set."""
     lanes = VECTOR_BYTES // itemsize
     nr = _columns(geometry, itemsize)
@@ -179,7 +187,8 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int) -> float:
         width = (blocks - 1) * nr / lanes + ceil_div(2 * rest, lanes) / 2
     else:
         width = float(ceil_div(tiles, lanes))
-    products = points * panels * (width * depth * TILE_ROWS + blocks * PRODUCT)
+    products = width * depth * TILE_ROWS * prices[price.WINOGRAD] + blocks * prices[price.WINOGRAD_PRODUCT]
+    products *= points * panels
     runs = ceil_div(tiles, geometry[at.ACROSS])
     group = lanes // geometry[at.RUN_GROUPS]
     vectors = runs * ceil_div(geometry[at.ACROSS], group) / geometry[at.RUN_GROUPS]
@@ -190,14 +199,22 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int) -> float:
         copies = lines * row
     shuffles = _shuffles(geometry[at.TILE_W])
     transforms = depth * points * vectors * (INPUT_POINT + INPUT_SHUFFLE * shuffles)
-    transforms += geometry[at.CHANNELS] * geometry[at.KERNEL_D] * runs * copies
+    straddled = depth * points * vectors * int(geometry[at.ACROSS] % group != 0)
+    gathered = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * runs * copies
     outputs = width * points * (OUTPUT_POINT + shuffles) + runs * geometry[at.TILE_H] * 4
     if geometry[at.DILATION_W] > 1:
         outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W]
-    transforms += geometry[at.FILTERS] * outputs
-    total = geometry[at.GROUPS] * (products + transforms + runs * RUN) * SLOWDOWN + far_read(geometry, itemsize)
-    weights = geometry[at.GROUPS] * geometry[at.FILTERS] * depth * points * itemsize
-    return total + (weights // VECTOR_BYTES * FAR_READ if weights > FAR_WEIGHTS else 0)
+    stored = ceil_div(tiles, nr) * _runs(geometry, nr) * geometry[at.TILE_H] * storing_run(geometry, itemsize, prices)
+    total = transforms * prices[price.TRANSFORMED] + straddled * prices[price.STRADDLED]
+    total += gathered * prices[price.GATHERED] + geometry[at.FILTERS] * outputs * prices[price.TRANSFORMED_BACK]
+    total += products + runs * prices[price.WINOGRAD_RUN]
+    total = geometry[at.GROUPS] * (total * SLOWDOWN + geometry[at.FILTERS] * stored)
+    weights = float(panels * TILE_ROWS * depth * points * itemsize)
+    block = float(points * depth * nr * itemsize)
+    total += geometry[at.GROUPS] * blocks * reading_block(block, panels + 1.0, prices)
+    times = 1 if _shared(geometry, itemsize) else blocks
+    total += geometry[at.GROUPS] * times * reading_weights(weights, prices)
+    return total + reading(geometry, itemsize, prices)
 
 
 def _pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
@@ -208,12 +225,12 @@ def _pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
 
 
 def _choose(geometry: MutableSequence[int], itemsize: int) -> None:
-    """Set the allowed tile of the least cost."""
+    """Set the allowed tile of the least cost, the same whatever a calibration finds."""
     best, chosen = np.inf, -1
     for number in range(len(TILES)):
         if _fits(geometry, number):
             _set_tile(geometry, itemsize, number)
-            total = _tile_cost(geometry, itemsize)
+            total = _tile_cost(geometry, itemsize, price.USUAL)
             if geometry[at.REPACKED] != 0:
                 total += _pack_cost(geometry, itemsize)
             if total < best:
@@ -222,10 +239,10 @@ def _choose(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.TRANSFORM] = 1 + chosen
 
 
-def cost(geometry: MutableSequence[int], itemsize: int) -> float:
+def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Products of whole vectors of tiles, and the transforms; of the cheapest tile."""
     _choose(geometry, itemsize)
-    return _tile_cost(geometry, itemsize)
+    return _tile_cost(geometry, itemsize, prices)
 
 
 def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from ..algorithms import direct_channels, direct_pixels, im2col, winograd
+from ..algorithms.prices import USUAL
 from ..kernels import geometry as at
 from ..kernels.blocking import LINE, PACK_SCRATCH
 from ..planner import ALGORITHMS, CANDIDATES, PARALLEL_PACKING, PRECISIONS, SERIAL_COST
@@ -133,27 +134,25 @@ def choose(p, geometry):
     geometry[at.LENIENCY] = at.TILES_ALL if p[slots.PRECISION] == FAST else lenient
     geometry[at.REPACKED] = 1
     itemsize = p[slots.BYTES]
-    factors = p[slots.KERNELS] + 8 * slots.FACTORS
+    prices = vector_at(p[slots.KERNELS] + 8 * slots.PRICES, len(USUAL)).view(np.float64)
     chosen, least, cost = -1, math.inf, 0.0
     for candidate in range(len(CANDIDATES)):
         if not asked_for(p[slots.ALGORITHM], candidate) or (candidate == WINOGRAD and not winograd_serves(p)):
             continue
         if candidate == WINOGRAD:
             packing = winograd.pack_cost(geometry, itemsize)
-            running = winograd.cost(geometry, itemsize)
+            running = winograd.cost(geometry, itemsize, prices)
         elif candidate == IM2COL:
             packing = im2col.pack_cost(geometry, itemsize)
-            running = im2col.cost(geometry, itemsize)
+            running = im2col.cost(geometry, itemsize, prices)
         elif candidate == CHANNELS:
             packing = direct_channels.pack_cost(geometry, itemsize)
-            running = direct_channels.cost(geometry, itemsize)
+            running = direct_channels.cost(geometry, itemsize, prices)
         else:
             packing = direct_pixels.pack_cost(geometry, itemsize)
-            running = direct_pixels.cost(geometry, itemsize)
-        total = running + packing
-        expected = total * load(factors + 8 * candidate, 0.0)
-        if expected < least:
-            chosen, least, cost = candidate, expected, total - packing
+            running = direct_pixels.cost(geometry, itemsize, prices)
+        if running + packing < least:
+            chosen, least, cost = candidate, running + packing, running
     if chosen == WINOGRAD:
         winograd.block(geometry, itemsize)
         winograd.pack_in_tasks(geometry, itemsize)

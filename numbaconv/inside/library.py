@@ -96,8 +96,7 @@ def _kernels(dtype: str) -> None:
     words[slots.RUN_PARALLEL] = runtime.address(tasks.run_parallel, (number, *run))
     for candidate in CANDIDATES:  # Winograd's are filled in where they are needed
         words += [0] * slots.FUNCTIONS_OF_CANDIDATE if candidate == "winograd" else _candidate(candidate, dtype)
-    machine = store.machine()
-    words += [struct.unpack("q", struct.pack("d", machine.factor(candidate)))[0] for candidate in CANDIDATES]
+    words += [struct.unpack("q", struct.pack("d", price))[0] for price in store.machine().table()]
     words += [0] * (slots.KERNELS_LENGTH - len(words))
     define_table(kernels_symbol(dtype), words)
 

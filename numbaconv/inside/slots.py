@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from ..algorithms.prices import USUAL
 from ..algorithms.winograd import TILES
 from ..planner import CANDIDATES
 
@@ -87,11 +88,11 @@ WEAVE_PARALLEL: Final = 5
 #: lanes that belong to several groups; and for tasks that lay out the weights themselves.
 FUNCTIONS: Final = 6
 FUNCTIONS_OF_CANDIDATE: Final = 6
-#: For each candidate how many times as long as its cost model says it takes.
-FACTORS: Final = FUNCTIONS + FUNCTIONS_OF_CANDIDATE * len(CANDIDATES)
+#: The cost models' prices.
+PRICES: Final = FUNCTIONS + FUNCTIONS_OF_CANDIDATE * len(CANDIDATES)
 #: For each of Winograd's tiles, along the height, the width and both, and for 1, 2 and 4 runs of tiles in a vector, the
 #: functions that transform inputs, weights and outputs.
-TRANSFORMS: Final = FACTORS + len(CANDIDATES)
+TRANSFORMS: Final = PRICES + len(USUAL)
 TRANSFORMS_OF_TILE: Final = 27
 KERNELS_LENGTH: Final = TRANSFORMS + TRANSFORMS_OF_TILE * len(TILES)
 

@@ -279,6 +279,8 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     base = shared_start(scratch)
     strip = own = own_start(slot, geometry, scratch)
     sums = own + geometry[at.TILE_START]
+    # Squares are transposed, and biased, beyond the pixels that were summed: see gemm.multiply_tile.
+    zero_run(scratch, sums, geometry[at.SCRATCH] - geometry[at.TILE_START])
     packed = -1
     if geometry[at.WHOLE] != 0 and geometry[at.SHARED] == 0:
         zero_run(scratch, own, geometry[at.STRIP])
@@ -324,6 +326,7 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     size = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W] * mr
     bias = scratch.size - groups * panels * mr
     own = own_start(slot, geometry, scratch)
+    zero_run(scratch, own, geometry[at.PANEL_START])  # the sums: see direct_channels_tasks
     packed = own + geometry[at.PANEL_START]
     spare = packed + geometry[at.UNPACKED] * size
     blocks = geometry[at.SHARED] // geometry[at.STRIP] // (images * groups)
@@ -363,8 +366,7 @@ def direct_lanes_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     panels = geometry[at.PANELS]
     strip = own_start(slot, geometry, scratch)
     sums = strip + geometry[at.TILE_START]
-    if geometry[at.WHOLE] != 0:
-        zero_run(scratch, strip, geometry[at.STRIP])
+    zero_run(scratch, strip, geometry[at.SCRATCH])  # see direct_channels_tasks; tiles read beyond the strip's rows, too
     task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         number, part = divmod(task, split)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .gemm import multiply_tile
-from .packing import copy_block, depth_start
+from .packing import copy_block, depth_start, zero_run
 from .tasks import own_start, own_task, task_position
 
 
@@ -78,6 +78,7 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     blocks = geometry[at.OUT_D] * down * across
     base = own_start(slot, geometry, scratch)
     spare = base + geometry[at.TILE_START]
+    zero_run(scratch, base, geometry[at.TILE_START])  # see multiply_tile
     task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .gemm import multiply_tile
-from .packing import copy_block, depth_start
+from .packing import copy_block, depth_start, zero_run
 from .tasks import own_start, own_task, task_position
 
 
@@ -64,6 +64,8 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     blocks = (pixels + block_pixels - 1) // block_pixels
     base = own_start(slot, geometry, scratch)
     spare = base + geometry[at.TILE_START]
+    if pixels % nr != 0:
+        zero_run(scratch, base, geometry[at.TILE_START])  # see multiply_tile
     task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)

@@ -18,13 +18,15 @@ from __future__ import annotations
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import TILE_ROWS, VECTOR_BYTES
+from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES
+from .packing import zero_run
 from .simd import (
     copy_lanes,
     gemm_microkernel,
     gemm_microkernel_half,
     gemm_microkernel_narrow,
     gemm_microkernel_wide,
+    zero_lanes,
 )
 from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_start
 from .winograd_direct import mend_block
@@ -60,6 +62,8 @@ def multiply_place(weight, a, scratch, b, c, tiles, rows, depth, nr, out):
         c += lanes
     if tiles > 0:
         gemm_microkernel_half(weight, a, scratch, b, rows, depth, out, c, nr, 1, 0, 0, at.FINISH_NOTHING)
+        for m in range(TILE_ROWS):  # see winograd_tiles.clear_beyond
+            zero_lanes(scratch, c + m * nr + lanes // 2, lanes // 2)
 
 
 @kernel
@@ -166,14 +170,16 @@ def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     blocks = (tiles + nr - 1) // nr
     own = own_start(slot, geometry, scratch)
     block = own
+    if not shared:
+        own += size
+    # Transforms read whole vectors of what is gathered: see winograd_tiles.clear_beyond.
+    zero_run(scratch, own + geometry[at.GATHERED_START], BUFFERED * geometry[at.GATHERED_STEP])
     if shared:
         part = next_part(scratch)
         while part < PARTS:
             winograd_shared(part, x, rows, geometry, scratch, own)
             part_done(scratch)
             part = next_part(scratch)
-    else:
-        own += size
     masks = address_of(scratch, own + geometry[at.MASKS_START])
     task = next_task(scratch)
     while task < geometry[at.TASKS]:
