@@ -13,7 +13,7 @@ from numba.np import numpy_support
 from ..filtering import sum_dtype
 from ..scipy_rules import result_dtype
 from . import filters, slots
-from .library import functions_symbol
+from .library import TILES, functions_symbol
 from .linking import Need, need
 from .overloads import Body, Kinds, array, function, integer, integers, refuse, text
 from .passing import begin, finish, number_at, shape_at
@@ -59,6 +59,11 @@ def _tables(x: np.dtype[Any], sums: np.dtype[Any], fused: bool, y: np.dtype[Any]
     return functions_symbol(*details), need("functions", *details)
 
 
+def _literally(kind: Any, value: str) -> bool:
+    """Whether an argument is a string that is known when the caller is compiled."""
+    return isinstance(kind, types.StringLiteral) and kind.literal_value == value
+
+
 def signal(name: str, kinds: Kinds) -> Body:
     """convolve2d, correlate2d, convolve and correlate of numbaconv.signal."""
     two, correlates = name.endswith("2d"), name.startswith("correlate")
@@ -78,19 +83,19 @@ def signal(name: str, kinds: Kinds) -> Body:
     if "fillvalue" in kinds and not isinstance(kinds["fillvalue"], (types.Number, types.Boolean, types.Literal)):
         raise refuse(name, "fillvalue", kinds["fillvalue"], "a number")
     sums = sum_dtype(dtype)
-    # Outer products are looked for where sums are real floats, in float64, too, where they are float32.
-    search = two or kinds["in1"].ndim == 2
-    search = search and sums.kind == "f" and dtype.kind == "f"
-    wide = search and sums.itemsize == 4
+    # Outer products are looked for where sums are real floats, in float64, too, where they are float32; tiles are
+    # transformed of all that is real.
+    flat = kinds["in1"].ndim == 2 and dtype.kind != "c" and not _literally(kinds.get("method"), "direct")
+    wide = flat and sums != np.float64
     double = np.dtype(np.float64)
     tables = [_tables(x, sums, True, dtype) for x in dtypes]
     wides = [_tables(x, double, True, dtype) for x in dtypes] if wide else []
-    needs = tuple({table[1] for table in [*tables, *wides]})
+    needs = (*{table[1] for table in [*tables, *wides]}, *([need("tiles")] if flat else []))
     numbers: list[int | str] = [int(two), int(correlates), _kind(dtype), 8 * dtype.itemsize]
     numbers += [*_described(dtypes[0]), *_described(dtypes[1])]
     numbers += [table[0] for table in tables]
     numbers += [table[0] for table in wides] if wide else [0, 0]
-    numbers += [sums.itemsize, int(sums.kind == "f")]
+    numbers += [sums.itemsize, int(sums.kind == "f"), TILES if flat else 0]
     body = Body()
     conjugate = correlates and dtypes[1].kind == "c"
     body.line("second = np.conj(in2)" if conjugate else "second = in2")
@@ -111,7 +116,7 @@ def signal(name: str, kinds: Kinds) -> Body:
         if which == "second":
             body.line("else:")
         body.line(f"    taps = {which}_planes({given})")
-        exact = f"{which}_exact({given})" if wide else "taps" if search else "np.empty(0)"
+        exact = f"{which}_exact({given})" if wide else "taps" if flat else "np.empty(0)"
         body.line(f"    exact = {exact}")
     body.line(
         "end(place, (taps, exact, computed, in1, second))",
@@ -152,10 +157,12 @@ def ndimage(name: str, kinds: Kinds) -> Body:
         filters.FIRST_WIDE: _tables(image, double, True, dtype),
         filters.TOTAL_FUNCTIONS: _tables(image, double, False, double),
     }
-    needs = tuple({table[1] for table in kernels.values()})
+    flat = image.kind != "c" and taps.kind != "c" and dtype.kind == "f" and kinds["input"].ndim == 2 and not along
+    needs = (*{table[1] for table in kernels.values()}, *([need("tiles")] if flat else []))
     numbers: list[int | str] = [int(along), int(correlates), _kind(dtype), 8 * dtype.itemsize]
     numbers += [*_described(image), *_described(taps)]
     numbers += [kernels[number][0] for number in sorted(kernels)]
+    numbers += [8, 1, TILES if flat else 0]
     body = Body()
     body.line("planes, left_out = taps(weights)", taps=_kept(taps, correlates))
     body.line("finite = True")

@@ -6,7 +6,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from ..runtime import host
-from . import slots, windows
+from . import choices, slots, windows
 from .arguments import name_index
 from .linking import call_kernel, load, pointer, store, vector_at
 from .memory import advise_result, copy_cells, count_of, dense_strides
@@ -28,6 +28,7 @@ FIRST_BYTES, FIRST_FLOAT, FIRST_COMPLEX = 4, 5, 6  # of a part of the first arra
 SECOND_BYTES, SECOND_FLOAT, SECOND_COMPLEX = 7, 8, 9
 FIRST_FUNCTIONS, SECOND_FUNCTIONS, FIRST_WIDE, SECOND_WIDE = 10, 11, 12, 13  # tables where it is the image
 SUMS_BYTES, SUMS_FLOAT = 14, 15
+TILES = 16  # the table of what transforms tiles, or 0
 KIND_FLOAT, KIND_SIGNED, KIND_UNSIGNED, KIND_COMPLEX = range(4)
 
 # signal's arguments by their records. Functions of N dimensions have no boundary and no fill value, the others no
@@ -112,8 +113,6 @@ def signal_shape(place):
         raise ValueError("Acceptable method flags are 'auto', 'direct', or 'fft'")
     if mode < 0:
         raise ValueError("Acceptable mode flags are 'valid', 'same', or 'full'")
-    if not two and name_index(words, METHOD, METHOD_NAMES) == 2:
-        raise ValueError("method 'fft' is not available inside @njit: no FFT can be called there without Python")
     extension = FILL
     if two:
         boundary = name_index(words, BOUNDARY, BOUNDARY_NAMES)
@@ -129,6 +128,8 @@ def signal_shape(place):
     empty = count_of(first[:n]) == 0 or count_of(second[:n]) == 0
     if empty:
         if not two:
+            if name_index(words, METHOD, METHOD_NAMES) == choices.ONLY_FFT:
+                raise IndexError("index 0 is out of bounds for axis 0 with size 0")
             some = False
             for axis in range(n):
                 some = some or small[axis] == 0
@@ -192,10 +193,10 @@ def signal_shape(place):
     taps_bytes = words[settings + (FIRST_BYTES if second_image else SECOND_BYTES)]
     taps_float = words[settings + (FIRST_FLOAT if second_image else SECOND_FLOAT)]
     single = taps_float != 0 and taps_bytes == 4
-    store(v[windows.EPSILON :].ctypes.data, EPSILON_F4 if single else windows.EPSILON_F8)
+    store(v[windows.EPSILON :].ctypes.data, EPSILON_F4 if single else EPSILON_F8)
 
 
-EPSILON_F4 = float(np.finfo(np.float32).eps)
+EPSILON_F4, EPSILON_F8 = float(np.finfo(np.float32).eps), float(np.finfo(np.float64).eps)
 
 
 @host
@@ -224,7 +225,10 @@ def signal_run(place):
     v[windows.SUMS_FLOAT] = words[settings + SUMS_FLOAT]
     v[windows.TAPS] = words[TAPS + slots.VALUE]
     v[windows.EXACT] = words[EXACT + slots.VALUE] if words[EXACT + slots.SHAPE] > 0 else 0
-    if name_index(words, METHOD, METHOD_NAMES) == 1:
+    v[windows.TILES] = words[settings + TILES]
+    v[windows.STRICT] = words[settings + TWO_DIMENSIONS]  # the others may transform whatever the data in SciPy, too
+    v[windows.METHOD] = max(choices.AUTO, name_index(words, METHOD, METHOD_NAMES))
+    if v[windows.METHOD] == choices.ONLY_DIRECT:
         call_kernel(compute_direct(), (v.ctypes.data,))
     else:
         call_kernel(compute_window(), (v.ctypes.data,))
@@ -356,7 +360,8 @@ def ndimage_run(place):
     v[windows.SUMS_BYTES], v[windows.SUMS_FLOAT] = 8, 1
     v[windows.FUNCTIONS], v[windows.WIDE] = words[settings + FIRST_FUNCTIONS], words[settings + FIRST_WIDE]
     v[windows.TAPS] = words[N_TAPS + slots.VALUE]
-    store(v[windows.EPSILON :].ctypes.data, windows.EPSILON_F8)
+    store(v[windows.EPSILON :].ctypes.data, EPSILON_F8)
+    v[windows.TILES], v[windows.STRICT] = words[settings + TILES], 1
     v[windows.EXACT] = v[windows.TAPS] if floats != 0 and n == 2 and v[windows.COMPLEX_TAPS] == 0 else 0
     cval = number_bits(CVAL, words, 0) + number_bits(CVAL, words, 1)
     left_out, finite = words[FINITE + slots.VALUE], words[FINITE + slots.VALUE + 1]
