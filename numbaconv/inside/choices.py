@@ -1,7 +1,7 @@
 """Which way a sliding window is computed, without Python: what :mod:`numbaconv.choosing` does, by the same cost models.
 
-Of its ways, direct summation, one outer product and transforms of tiles are here; sums of several outer products, and
-the transforms of ``scipy.fft``, are not.
+Of its ways, direct summation, one outer product and transforms of tiles are here; sums of several outer products are
+not. What is asked of ``scipy.fft`` there, tiles do here and, where they do not serve, :mod:`.blocks`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from ..choosing import PASS_PRODUCTS, PRODUCT_NS, RANGE, ROW_FACTOR, SEARCH_NS
 from ..kernels.image_simd import call_convert
 from ..runtime import host
 from . import windows as at
+from .blocks import transform
 from .linking import load, store, vector_at
 from .memory import fits
 
 PRODUCT_F4, PRODUCT_F8, PRODUCT_I2, PRODUCT_I4, PRODUCT_I8 = (
     PRODUCT_NS[np.dtype(name)] for name in ("float32", "float64", "int16", "int32", "int64")
 )
-#: The ways: sum all taps as they are; an outer product; one in float64, of sums in float32; tiles.
-DIRECT, OUTER, OUTER_WIDE, TILES = range(4)
+#: The ways: sum all taps as they are; an outer product; one in float64, of sums in float32; tiles; blocks.
+DIRECT, OUTER, OUTER_WIDE, TILES, BLOCKS = range(5)
 #: What a call may ask for.
 AUTO, ONLY_DIRECT, ONLY_FFT = range(3)
 
@@ -179,10 +180,11 @@ def widen(v):
 @register_jitable
 def choose(v, columns, rows):
     """As :func:`numbaconv.choosing.choose`; of an outer product, fill its factors, of tiles, what they take."""
+    parts = (1 + v[at.COMPLEX_X]) * (1 + v[at.COMPLEX_TAPS])
     if v[at.METHOD] == ONLY_FFT:
         set_least(v, 0.0, math.inf)
-        return TILES
-    parts = (1 + v[at.COMPLEX_X]) * (1 + v[at.COMPLEX_TAPS])
+        flat = v[at.TILES] != 0 and v[at.NDIM] == 2 and parts == 1
+        return TILES if flat and max(v[at.KERNEL], v[at.KERNEL + 1]) <= tiles.LENGTHS[-1] else BLOCKS
     direct = direct_cost(v, parts)
     if direct <= SEARCH_NS or v[at.NDIM] != 2 or v[at.EXACT] == 0 or parts > 1:
         return DIRECT
@@ -200,8 +202,10 @@ def compute(v):
     size = v[at.KERNEL] + (v[at.KERNEL + 1] if v[at.NDIM] > 1 else 0)
     columns, rows = np.empty(size, np.float64), np.empty(size, np.float64)
     way = choose(v, columns, rows)
-    if way == OUTER_WIDE or way == TILES or (way == OUTER and v[at.FUSED] == 0):
+    if way >= OUTER_WIDE or (way == OUTER and v[at.FUSED] == 0):
         widen(v)
+    if way == BLOCKS:
+        return transform(v)
     v[at.TILED] = int(way == TILES)
     if way == DIRECT or way == TILES:
         return at.slide(v, 0, columns, rows)

@@ -13,7 +13,7 @@ from numba.np import numpy_support
 from ..filtering import sum_dtype
 from ..scipy_rules import result_dtype
 from . import filters, slots
-from .library import TILES, functions_symbol
+from .library import BLOCKS, TILES, functions_symbol
 from .linking import Need, need
 from .overloads import Body, Kinds, array, function, integer, integers, refuse, text
 from .passing import begin, finish, number_at, shape_at
@@ -84,18 +84,20 @@ def signal(name: str, kinds: Kinds) -> Body:
         raise refuse(name, "fillvalue", kinds["fillvalue"], "a number")
     sums = sum_dtype(dtype)
     # Outer products are looked for where sums are real floats, in float64, too, where they are float32; tiles are
-    # transformed of all that is real.
-    flat = kinds["in1"].ndim == 2 and dtype.kind != "c" and not _literally(kinds.get("method"), "direct")
-    wide = flat and sums != np.float64
+    # transformed of all that is real, blocks of anything where that is asked for.
+    method = kinds.get("method", types.literal("auto"))
+    flat = kinds["in1"].ndim == 2 and dtype.kind != "c" and not _literally(method, "direct")
+    asked = not _literally(method, "direct") and not _literally(method, "auto")
+    wide = (flat or asked) and sums != np.float64
     double = np.dtype(np.float64)
     tables = [_tables(x, sums, True, dtype) for x in dtypes]
     wides = [_tables(x, double, True, dtype) for x in dtypes] if wide else []
-    needs = (*{table[1] for table in [*tables, *wides]}, *([need("tiles")] if flat else []))
+    needs = (*{table[1] for table in [*tables, *wides]}, *(need(name) for name, used in (("tiles", flat), ("blocks", asked)) if used))
     numbers: list[int | str] = [int(two), int(correlates), _kind(dtype), 8 * dtype.itemsize]
     numbers += [*_described(dtypes[0]), *_described(dtypes[1])]
     numbers += [table[0] for table in tables]
     numbers += [table[0] for table in wides] if wide else [0, 0]
-    numbers += [sums.itemsize, int(sums.kind == "f"), TILES if flat else 0]
+    numbers += [sums.itemsize, int(sums.kind == "f"), TILES if flat else 0, BLOCKS if asked else 0]
     body = Body()
     conjugate = correlates and dtypes[1].kind == "c"
     body.line("second = np.conj(in2)" if conjugate else "second = in2")
@@ -116,7 +118,7 @@ def signal(name: str, kinds: Kinds) -> Body:
         if which == "second":
             body.line("else:")
         body.line(f"    taps = {which}_planes({given})")
-        exact = f"{which}_exact({given})" if wide else "taps" if flat else "np.empty(0)"
+        exact = f"{which}_exact({given})" if wide else "taps" if flat or asked else "np.empty(0)"
         body.line(f"    exact = {exact}")
     body.line(
         "end(place, (taps, exact, computed, in1, second))",

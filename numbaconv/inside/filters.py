@@ -28,7 +28,7 @@ FIRST_BYTES, FIRST_FLOAT, FIRST_COMPLEX = 4, 5, 6  # of a part of the first arra
 SECOND_BYTES, SECOND_FLOAT, SECOND_COMPLEX = 7, 8, 9
 FIRST_FUNCTIONS, SECOND_FUNCTIONS, FIRST_WIDE, SECOND_WIDE = 10, 11, 12, 13  # tables where it is the image
 SUMS_BYTES, SUMS_FLOAT = 14, 15
-TILES = 16  # the table of what transforms tiles, or 0
+TILES, BLOCKS = 16, 17  # the tables of what transforms these, or 0
 KIND_FLOAT, KIND_SIGNED, KIND_UNSIGNED, KIND_COMPLEX = range(4)
 
 # signal's arguments by their records. Functions of N dimensions have no boundary and no fill value, the others no
@@ -225,7 +225,7 @@ def signal_run(place):
     v[windows.SUMS_FLOAT] = words[settings + SUMS_FLOAT]
     v[windows.TAPS] = words[TAPS + slots.VALUE]
     v[windows.EXACT] = words[EXACT + slots.VALUE] if words[EXACT + slots.SHAPE] > 0 else 0
-    v[windows.TILES] = words[settings + TILES]
+    v[windows.TILES], v[windows.BLOCKS] = words[settings + TILES], words[settings + BLOCKS]
     v[windows.STRICT] = words[settings + TWO_DIMENSIONS]  # the others may transform whatever the data in SciPy, too
     v[windows.METHOD] = max(choices.AUTO, name_index(words, METHOD, METHOD_NAMES))
     if v[windows.METHOD] == choices.ONLY_DIRECT:

@@ -17,7 +17,7 @@ from ..runtime import host
 from . import slots
 from .convolution import thread_count
 from .linking import call_kernel, load, pointer, store, vector_at
-from .memory import copy_cells, count_of, dense_strides, fits, fresh
+from .memory import copy_cells, copy_numbers, count_of, dense_strides, fits, fresh
 from .parts import negate
 
 FILL, NEAREST, SYMMETRIC, MIRROR, WRAP = range(5)
@@ -49,9 +49,10 @@ FILL_REAL, FILL_IMAG = FLIPPED + 15, FLIPPED + 16  # bits of two numbers: of flo
 METHOD = FLIPPED + 17  # an index of filters.METHOD_NAMES
 STRICT = FLIPPED + 18  # 1 where transforms of float64 must spoil nothing that direct summation keeps
 TILES = FLIPPED + 19  # the address of the table of what transforms tiles, or 0
-TILED = FLIPPED + 20  # 1 where tiles are transformed: sums are in float64, and
-LEAST = FLIPPED + 21  # these are the bits of the two floats that filtering.slide takes as ``least``
-WINDOW = FLIPPED + 23
+BLOCKS = FLIPPED + 20  # the address of the table of what transforms blocks, or 0
+TILED = FLIPPED + 21  # 1 where tiles are transformed: sums are in float64, and
+LEAST = FLIPPED + 22  # these are the bits of the two floats that filtering.slide takes as ``least``
+WINDOW = FLIPPED + 24
 
 #: The functions in their table, and the kernels behind them.
 TASKS_FUNCTION, BLOCK_FUNCTION, LOAD_FUNCTION, STORE_FUNCTION, RUN_SERIAL, RUN_PARALLEL = range(6)
@@ -60,6 +61,8 @@ FUNCTIONS_LENGTH = 6
 #: What transforms tiles, in its table, and for each of tiles.LENGTHS its radices and the address of its factors.
 SPECTRUM_FUNCTION, TILES_FUNCTION, LINES_FUNCTION, TILE_LENGTHS = range(4)
 TILES_LENGTH = TILE_LENGTHS + 2 * len(tiles.LENGTHS)
+#: What transforms blocks has the same three functions.
+BLOCKS_LENGTH = TILE_LENGTHS
 
 slide_once = pointer("numbaconv_slide")
 
@@ -154,27 +157,52 @@ def bring_forward(v):
 
 
 @register_jitable
+def take_input(v):
+    """Let the problem read a copy of its input, the value, where the kernels cannot take that as it is."""
+    n, width = v[NDIM], v[X_BYTES] * (1 + v[COMPLEX_X])
+    strides = v[X + 1 : X + 1 + n]
+    if fits(v[X], strides, v[X_BYTES]):
+        return np.empty(0, np.uint8)
+    shape = v[IN : IN + n]
+    copy, dense = fresh(count_of(shape) * width), dense_strides(shape, width)
+    copy_cells(width, shape, v[X], strides, copy.ctypes.data, dense)
+    v[X] = copy.ctypes.data
+    copy_numbers(dense, v, X + 1)
+    return copy
+
+
+@register_jitable
+def take_output(v):
+    """(address, strides in bytes, memory) of what the kernels can write: the output, or new memory in its place."""
+    n = v[NDIM]
+    strides = v[Y + 1 : Y + 1 + n]
+    if fits(v[Y], strides, v[Y_BYTES]):
+        return v[Y], strides, np.empty(0, np.uint8)
+    shape, width = v[OUT : OUT + n], v[Y_BYTES] * (1 + v[COMPLEX_Y])
+    copy = fresh(count_of(shape) * width)
+    return np.int64(copy.ctypes.data), dense_strides(shape, width), copy
+
+
+@register_jitable
+def give_output(v, copy):
+    """Copy what was written to new memory to the output."""
+    if copy.size != 0:
+        n, width = v[NDIM], v[Y_BYTES] * (1 + v[COMPLEX_Y])
+        shape = v[OUT : OUT + n]
+        copy_cells(width, shape, copy.ctypes.data, dense_strides(shape, width), v[Y], v[Y + 1 : Y + 1 + n])
+
+
+@register_jitable
 def slide(v, rank, columns, rows):
     """As :func:`numbaconv.filtering.slide`: compute a window problem; rank 1 has the factors of the taps."""
     if v[NDIM] == 1:
         bring_forward(v)
     n = v[NDIM]
     width, x_width, y_width = v[SUMS_BYTES], v[X_BYTES], v[Y_BYTES]
-    x_shape, y_shape, kernel = v[IN : IN + n], v[OUT : OUT + n], v[KERNEL : KERNEL + n]
+    y_shape, kernel = v[OUT : OUT + n], v[KERNEL : KERNEL + n]
+    x_copy = take_input(v)
     x, x_bytes = v[X], v[X + 1 : X + 1 + n]
-    x_copy = y_copy = np.empty(0, np.uint8)
-    if not fits(x, x_bytes, x_width):
-        whole = x_width * (1 + v[COMPLEX_X])
-        x_copy = fresh(count_of(x_shape) * whole)
-        dense = dense_strides(x_shape, whole)
-        copy_cells(whole, x_shape, x, x_bytes, x_copy.ctypes.data, dense)
-        x, x_bytes = x_copy.ctypes.data, dense
-    y, y_bytes = v[Y], v[Y + 1 : Y + 1 + n]
-    apart = not fits(y, y_bytes, y_width)
-    if apart:
-        whole = y_width * (1 + v[COMPLEX_Y])
-        y_copy = fresh(count_of(y_shape) * whole)
-        y, y_bytes = y_copy.ctypes.data, dense_strides(y_shape, whole)
+    y, y_bytes, y_copy = take_output(v)
     y_strides = y_bytes // y_width
     order = order_of_axes(v, n, y_strides, v[FUSED] == 0)
     taps = count_of(kernel)
@@ -283,9 +311,7 @@ def slide(v, rank, columns, rows):
         call_kernel(functions[RUN_SERIAL], (0, 1, addresses))
     else:
         call_kernel(functions[RUN_PARALLEL], (threads, addresses))
-    if apart:
-        whole = y_width * (1 + v[COMPLEX_Y])
-        copy_cells(whole, y_shape, y, y_bytes, v[Y], v[Y + 1 : Y + 1 + n])
+    give_output(v, y_copy)
     # All that was passed on by its address lives until here.
     return x_copy.size + y_copy.size + buffer.size + margins.size + terms.size + geometry.size
 
