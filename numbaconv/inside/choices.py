@@ -207,7 +207,7 @@ def compute(v):
     if way == BLOCKS:
         return transform(v)
     v[at.TILED] = int(way == TILES)
-    if way == DIRECT or way == TILES:
+    if way in (DIRECT, TILES):
         return at.slide(v, 0, columns, rows)
     columns, rows = columns[: v[at.KERNEL]], rows[: v[at.KERNEL + 1]]
     # The kernels' order of axes may exchange rows and columns.

@@ -320,9 +320,7 @@ def slide(v, rank, columns, rows):
 def cut_into_tiles(v, geometry):
     """As :func:`numbaconv.algorithms.tiles.lay_out`; the elements of the kernel's spectrum."""
     transforms = vector_at(v[TILES], TILES_LENGTH)
-    _, height, width = tiles.best(
-        geometry[at.OUT_H], geometry[at.OUT_W], geometry[at.KERNEL_H], geometry[at.KERNEL_W]
-    )
+    _, height, width = tiles.best(geometry[at.OUT_H], geometry[at.OUT_W], geometry[at.KERNEL_H], geometry[at.KERNEL_W])
     for i in range(len(tiles.LENGTHS)):
         radices, factors = transforms[TILE_LENGTHS + 2 * i], transforms[TILE_LENGTHS + 2 * i + 1]
         if tiles.LENGTHS[i] == height:

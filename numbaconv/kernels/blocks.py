@@ -152,7 +152,7 @@ def blocks_spectrum(weights, scratches, fill, margins, terms, geometry, x, out, 
 
 @kernel
 def read_block(x, load, geometry, number, part, target):
-    """Copy what lies under block ``number`` to address ``target``, where there are zeros: a part of the cells inside."""
+    """Copy a part of the cells under block ``number`` to address ``target``, where there are zeros already."""
     last = AXES + AXIS * (geometry[NDIM] - 1)
     length, step = geometry[last + LENGTH], geometry[last + X_STRIDE]
     first = number % geometry[last + COUNT] * geometry[last + STEP] - geometry[last + PAD]
@@ -230,6 +230,4 @@ def blocks_tasks(weights, scratches, fill, margins, terms, geometry, x, out, blo
                 number = (task * geometry[FRAMES] + f) * parts + (part if parts == 2 else 0)
                 if number < geometry[BLOCKS]:
                     which = part if parts == 1 else 0
-                    write_block(
-                        address(scratch, part * frames + f * cells), store, geometry, number, which, out
-                    )  # fmt: skip
+                    write_block(address(scratch, part * frames + f * cells), store, geometry, number, which, out)
