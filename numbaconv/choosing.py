@@ -177,7 +177,8 @@ def transforms_spoil(
     """
     with np.errstate(all="ignore"):
         # One after the other, as numbaconv.inside.choices adds them: both keep the same results of a transform.
-        weights = float(np.cumsum(np.abs(taps).astype(np.float64, copy=False))[-1])
+        sizes = np.abs(taps, dtype=np.float64) if taps.dtype.kind != "c" else np.abs(taps)
+        weights = float(np.cumsum(sizes)[-1])
     if not math.isfinite(weights):
         return "the kernel holds NaN or infinity, which a transform spreads", None
     elements = tiles.elements(window) if tiled else fft.elements(window)
