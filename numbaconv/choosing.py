@@ -181,7 +181,9 @@ def transforms_spoil(
     where ``strict``, whether values that are transformed together, and not in tiles, differ too much.
     """
     with np.errstate(all="ignore"):
-        norm = fft.norm(taps.astype(np.complex128 if taps.dtype.kind == "c" else np.float64))
+        # One after the other, as numbaconv.inside.choices adds them: both keep the same results of a transform.
+        sizes = np.abs(taps.astype(np.complex128 if taps.dtype.kind == "c" else np.float64))
+        norm = math.sqrt(np.cumsum(np.square(sizes))[-1])
     if not math.isfinite(norm):
         return "the kernel holds NaN or infinity, which a transform spreads", (0.0, math.inf)
     elements = tiles.elements(window) if tiled else fft.elements(window)

@@ -28,7 +28,7 @@ def register() -> None:
         _install(getattr(transposed, f"conv_transpose{ndim}d"), functools.partial(_layer, "conv_transpose", ndim))
         for of in ("input", "weight"):
             _install(getattr(grad, f"conv{ndim}d_{of}"), functools.partial(_layer, "gradient", ndim, of))
-    for name in ("convolve2d", "correlate2d", "convolve", "correlate"):
+    for name in ("convolve2d", "correlate2d", "convolve", "correlate", "fftconvolve", "oaconvolve"):
         for module in (signal, sys.modules.get("scipy.signal")):
             if module is not None:
                 _install(getattr(module, name), functools.partial(_filter, "signal", name), getattr(signal, name))

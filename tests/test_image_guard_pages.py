@@ -6,11 +6,13 @@ import re
 import sys
 
 import llvmlite.binding
+import numba
 import numpy as np
 import pytest
 from test_guard_pages import Guarded
 from test_simd import WIDTHS
 
+import numbaconv as nc
 from numbaconv.algorithms.windows import EXTENSIONS, Window
 from numbaconv.filtering import slide, sum_dtype
 
@@ -75,6 +77,38 @@ def main():
 def test_guard_pages(run_python):
     calls = run_python("import test_image_guard_pages; test_image_guard_pages.main()").splitlines()
     assert len(calls) == len(DTYPES) * CALLS
+
+
+def transforms():
+    """Method "fft" inside @njit: blocks of sequences, images with a long kernel and volumes, real and complex."""
+    guarded = [Guarded(pages=64) for _ in range(2)]
+    random = np.random.default_rng(2)
+
+    @numba.njit
+    def convolve(a, b, mode):
+        return nc.signal.convolve(a, b, mode, "fft")
+
+    for given, dimensions in itertools.product(("f4", "u1", "c8", "f8"), (1, 2, 3)):
+        for number in range(15):
+            most = (300, 40, 9)[dimensions - 1]
+            shapes = [[int(random.integers(1, most)) for _ in range(dimensions)] for _ in range(2)]
+            arrays = [(random.normal(size=shape) * 30).astype("i8").astype(given) for shape in shapes]
+            mode = ("full", "same")[number % 2]
+            print(given, *shapes, mode, flush=True)
+            expected = convolve(*arrays, mode)
+            for at_end, step in itertools.product((False, True), (1, -1)):
+                placed = (
+                    memory.place(array[..., ::step], at_end)[..., ::step]
+                    for memory, array in zip(guarded, arrays, strict=True)
+                )
+                np.testing.assert_array_equal(convolve(*placed, mode), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
+def test_guard_pages_around_blocks(run_python):
+    calls = run_python("import test_image_guard_pages; test_image_guard_pages.transforms()").splitlines()
+    assert len(calls) == 4 * 3 * 15
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the widths are those of x86-64")

@@ -16,7 +16,9 @@ FUNCTIONS = [
     *(f"{stem}{ndim}d{rest}" for stem, rest in (
         ("nc.conv", ""), ("nc.conv_transpose", ""), ("nc.grad.conv", "_input"), ("nc.grad.conv", "_weight"),
     ) for ndim in (1, 2, 3)),
-    *(f"nc.signal.{name}" for name in ("convolve2d", "correlate2d", "convolve", "correlate")),
+    *(f"nc.signal.{name}" for name in (
+        "convolve2d", "correlate2d", "convolve", "correlate", "fftconvolve", "oaconvolve",
+    )),
     *(f"nc.ndimage.{name}" for name in ("convolve", "correlate", "convolve1d", "correlate1d")),
 ]  # fmt: skip
 
@@ -83,8 +85,10 @@ def test_unsupported_types(call, text):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="no FFT can be called there"):
-        njit(lambda x: nc.signal.convolve(x, x, method="fft"))(np.ones(4))
+    with pytest.raises(ValueError, match="Acceptable method flags are"):
+        njit(lambda x: nc.signal.convolve(x, x, method="chips"))(np.ones(4))
+    with pytest.raises(IndexError, match="out of bounds"):  # as SciPy's
+        njit(lambda x: nc.signal.convolve(x, x, method="fft"))(np.ones(0))
 
     @njit
     def conv2d(x, w, b, stride, padding, dilation, groups, mode):

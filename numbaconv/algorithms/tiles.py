@@ -25,6 +25,8 @@ RADICES: Final = (8, 5, 4, 3)
 #: Nanoseconds of one core for each element of a tile, times the fourth root of their number. Measured, with all that is
 #: done to it: 1.35 for 64x64, 1.65 for 128x128, 2.4 for 256x256, 3.5 for 512x512 (2-core AMD EPYC, Zen 5).
 ELEMENT_NS: Final = 0.165
+#: The same of a whole tile, by the places of its height and its width in LENGTHS.
+TILE_NS: Final = ELEMENT_NS * np.multiply.outer(LENGTHS, LENGTHS) ** 1.25
 #: Nanoseconds that a call costs beside its tiles.
 CALL_NS: Final = 10_000
 
@@ -58,23 +60,32 @@ def factors(length: int) -> Array:
     return table
 
 
-def _coded(length: int) -> int:
+def coded(length: int) -> int:
+    """The butterflies of a transform, four bits each, the first one's lowest."""
     return sum(radix << 4 * place for place, radix in enumerate(radices(length)))
+
+
+def best(out_h: int, out_w: int, taps_h: int, taps_w: int) -> tuple[float, int, int]:
+    """(nanoseconds of one core, height, width) of the best tiles for an image; (inf, 0, 0) for none."""
+    least, high, wide = math.inf, 0, 0
+    for i in range(len(LENGTHS)):
+        step_h = LENGTHS[i] - taps_h + 1
+        down = ceil_div(out_h, step_h) if step_h > 0 else 0
+        for j in range(len(LENGTHS)):
+            step_w = LENGTHS[j] - taps_w + 1
+            if down == 0 or step_w < 1:
+                continue
+            pairs = ceil_div(down * ceil_div(out_w, step_w), 2)
+            expected = float((2 * pairs + 1) * TILE_NS[i, j])
+            if expected < least:
+                least, high, wide = expected, LENGTHS[i], LENGTHS[j]
+    return least, high, wide
 
 
 @functools.lru_cache(4096)
 def sizes(outputs: tuple[int, ...], taps: tuple[int, ...]) -> tuple[float, int, int]:
-    """(nanoseconds of one core, height, width) of the best tiles for an image; (inf, 0, 0) for none."""
-    best = (math.inf, 0, 0)
-    for height in LENGTHS:
-        for width in LENGTHS:
-            step_h, step_w = height - taps[0] + 1, width - taps[1] + 1
-            if step_h < 1 or step_w < 1:
-                continue
-            pairs = ceil_div(ceil_div(outputs[0], step_h) * ceil_div(outputs[1], step_w), 2)
-            elements = height * width
-            best = min(best, ((2 * pairs + 1) * elements * ELEMENT_NS * elements**0.25, height, width))
-    return best
+    """:func:`best`, remembered."""
+    return best(outputs[0], outputs[1], taps[0], taps[1])
 
 
 def serves(window: Window, parts: int) -> bool:
@@ -95,22 +106,30 @@ def elements(window: Window) -> int:
 
 def lay_out(geometry: Array, lines: int, rounded: bool) -> None:
     """Cut a problem that :func:`numbaconv.algorithms.image.lay_out` laid out into tiles instead."""
-    lanes = VECTOR_BYTES // 8
-    kernel_h, kernel_w = int(geometry[at.KERNEL_H]), int(geometry[at.KERNEL_W])
-    out_h, out_w = int(geometry[at.OUT_H]), int(geometry[at.OUT_W])
-    _, height, width = sizes((out_h, out_w), (kernel_h, kernel_w))
+    out, taps = geometry[at.OUT_H : at.OUT_W + 1].tolist(), geometry[at.KERNEL_H : at.KERNEL_W + 1].tolist()
+    _, height, width = sizes(tuple(out), tuple(taps))
     geometry[at.FFT_H], geometry[at.FFT_W] = height, width
-    geometry[at.RADICES_H], geometry[at.RADICES_W] = _coded(height), _coded(width)
+    geometry[at.RADICES_H], geometry[at.RADICES_W] = coded(height), coded(width)
     geometry[at.FACTORS_H], geometry[at.FACTORS_W] = (factors(n).ctypes.data for n in (height, width))
     geometry[at.LINES] = lines
     geometry[at.ROUNDED] = rounded
+    block(geometry)
+
+
+def block(geometry: Array) -> None:
+    """Cut the problem into tasks, and lay out the scratch, for tiles of FFT_H x FFT_W cells."""
+    lanes = VECTOR_BYTES // 8
+    kernel_h, kernel_w = int(geometry[at.KERNEL_H]), int(geometry[at.KERNEL_W])
+    out_h, out_w = int(geometry[at.OUT_H]), int(geometry[at.OUT_W])
+    height, width = int(geometry[at.FFT_H]), int(geometry[at.FFT_W])
     geometry[at.BAND], geometry[at.BLOCK] = height - kernel_h + 1, width - kernel_w + 1
     tiles = ceil_div(out_h, int(geometry[at.BAND])) * ceil_div(out_w, int(geometry[at.BLOCK]))
     geometry[at.TASKS] = ceil_div(int(geometry[at.PLANES]) * tiles, 2)
     # Rows are an odd number of cache lines apart: a power of two would put a column into a few sets.
     line = 64 // 8
     pitch = ceil_div(width, line) * line
-    geometry[at.PITCH] = pitch = pitch + line * (1 - pitch // line % 2)
+    pitch += line * (1 - pitch // line % 2)
+    geometry[at.PITCH] = pitch
     geometry[at.TILE] = height * pitch
     geometry[at.STRIP_START] = 2 * geometry[at.TILE]
     geometry[at.SUMMED_START] = geometry[at.STRIP_START] + 2 * max(height, width) * lanes

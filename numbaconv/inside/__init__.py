@@ -14,5 +14,6 @@ of symbols (:mod:`.linking`), so that no address is baked into what Numba caches
 caller takes to compile.
 
 The host functions: :mod:`.layers` and :mod:`.gradients` (with :mod:`.arguments`, :mod:`.convolution`, :mod:`.tables`,
-:mod:`.adjoints`, :mod:`.folding`, :mod:`.parts`), :mod:`.filters` (with :mod:`.windows`).
+:mod:`.adjoints`, :mod:`.folding`, :mod:`.parts`), :mod:`.filters` (with :mod:`.windows`, :mod:`.choices`,
+:mod:`.blocks`).
 """

@@ -222,28 +222,34 @@ def weight_adjoint(place):
             continue
         count = last - first
         q[slots.BATCH] *= count
-        x = slices(p, slots.X, count, p[slots.CHANNELS], slots.SIZE, (first * stride + offset), stride)
-        y = slices(p, slots.Y, count, p[slots.FILTERS], slots.OUT, first, 1)
-        x_shape = shape_of(q[slots.BATCH], q[slots.CHANNELS], 1, q[slots.SIZE + 1], q[slots.SIZE + 2])
-        y_shape = shape_of(q[slots.BATCH], q[slots.FILTERS], 1, q[slots.OUT + 1], q[slots.OUT + 2])
-        q[slots.X], q[slots.Y] = x.ctypes.data, y.ctypes.data
-        copy_numbers(dense_strides(x_shape, width), q, slots.X + 1)
-        copy_numbers(dense_strides(y_shape, width), q, slots.Y + 1)
+        x = take_slices(p, q, slots.X, count, p[slots.CHANNELS], slots.SIZE, (first * stride + offset), stride)
+        y = take_slices(p, q, slots.Y, count, p[slots.FILTERS], slots.OUT, first, 1)
         images(q)
         if x.size + y.size < 0:  # they live until here
             return
 
 
 @register_jitable
-def slices(p, array, count, channels, size, first, step):
-    """``count`` slices of each volume of a batch, as images: a copy (batch * count, channels, height, width)."""
+def take_slices(p, q, array, count, channels, size, first, step):
+    """Describe ``count`` slices of each volume of a batch to ``q`` as images: where they lie, or a copy, the value.
+
+    As NumPy does it, what is one stride apart is not copied; it made one volume's gradients take 1.8 times as long.
+    """
     width = p[slots.BYTES]
-    shape = shape_of(p[slots.BATCH], count, channels, p[size + 1], p[size + 2])
-    result = fresh(count_of(shape) * width)
     n, c, depth, h, w = p[array + 1], p[array + 2], p[array + 3], p[array + 4], p[array + 5]
-    strides = shape_of(n, step * depth, c, h, w)
-    copy_cells(width, shape, p[array] + first * depth, strides, result.ctypes.data, dense_strides(shape, width))
-    return result
+    start = p[array] + first * depth
+    copy = np.empty(0, np.uint8)
+    strides = shape_of(n if count == 1 else step * depth, c, 0, h, w)
+    if p[slots.BATCH] > 1 and count > 1 and n != count * step * depth:
+        shape = shape_of(p[slots.BATCH], count, channels, p[size + 1], p[size + 2])
+        copy = fresh(count_of(shape) * width)
+        dense = dense_strides(shape, width)
+        copy_cells(width, shape, start, shape_of(n, step * depth, c, h, w), copy.ctypes.data, dense)
+        start = np.int64(copy.ctypes.data)
+        strides = shape_of(dense[1], dense[2], 0, dense[3], dense[4])
+    q[array] = start
+    copy_numbers(strides, q, array + 1)
+    return copy
 
 
 @register_jitable

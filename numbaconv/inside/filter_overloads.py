@@ -13,9 +13,9 @@ from numba.np import numpy_support
 from ..filtering import sum_dtype
 from ..scipy_rules import result_dtype
 from . import filters, slots
-from .library import functions_symbol
+from .library import BLOCKS, TILES, functions_symbol
 from .linking import Need, need
-from .overloads import Body, Kinds, array, function, integer, integers, refuse, text
+from .overloads import Body, Kinds, array, cast, function, integer, integers, refuse, text
 from .passing import begin, finish, number_at, shape_at
 
 SUPPORTED = "arrays of integers, float32, float64, complex64 and complex128"
@@ -59,15 +59,32 @@ def _tables(x: np.dtype[Any], sums: np.dtype[Any], fused: bool, y: np.dtype[Any]
     return functions_symbol(*details), need("functions", *details)
 
 
+def _transformed(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype as which fftconvolve takes an array."""
+    return dtype if dtype.kind in "fc" else np.dtype(np.float64)
+
+
+def _literally(kind: Any, value: str) -> bool:
+    """Whether an argument is a string that is known when the caller is compiled."""
+    return isinstance(kind, types.StringLiteral) and kind.literal_value == value
+
+
 def signal(name: str, kinds: Kinds) -> Body:
-    """convolve2d, correlate2d, convolve and correlate of numbaconv.signal."""
-    two, correlates = name.endswith("2d"), name.startswith("correlate")
+    """convolve2d, correlate2d, convolve, correlate, fftconvolve and oaconvolve of numbaconv.signal."""
+    two, correlates, transforms = name.endswith("2d"), name.startswith("correlate"), "axes" in kinds
     dimensions = (2,) if two else tuple(range(1, slots.MOST_DIMENSIONS))
     dtypes = [array(name, argument, kinds[argument], dimensions) for argument in ("in1", "in2")]
     if kinds["in1"].ndim != kinds["in2"].ndim:
         raise TypingError(
             f"numbaconv: {name}: in1 and in2 must have as many dimensions; got {kinds['in1']} and {kinds['in2']}"
         )
+    body = Body()
+    names = ["in1", "in2"]
+    if transforms:
+        if kinds["axes"] != types.none:
+            raise refuse(name, "axes", kinds["axes"], "None")
+        names = [cast(body, *pair, _transformed(pair[1])) for pair in zip(names, dtypes, strict=True)]
+        dtypes = [_transformed(dtype) for dtype in dtypes]
     first, second = (np.empty(0, dtype) for dtype in dtypes)
     dtype = result_dtype(first, second)
     if dtype is None:
@@ -78,25 +95,29 @@ def signal(name: str, kinds: Kinds) -> Body:
     if "fillvalue" in kinds and not isinstance(kinds["fillvalue"], (types.Number, types.Boolean, types.Literal)):
         raise refuse(name, "fillvalue", kinds["fillvalue"], "a number")
     sums = sum_dtype(dtype)
-    # Outer products are looked for where sums are real floats, in float64, too, where they are float32.
-    search = two or kinds["in1"].ndim == 2
-    search = search and sums.kind == "f" and dtype.kind == "f"
-    wide = search and sums.itemsize == 4
+    # Outer products are looked for where sums are real floats, in float64, too, where they are float32; tiles are
+    # transformed of all that is real, blocks of anything where that is asked for.
+    method = kinds.get("method", types.literal("fft" if transforms else "auto"))
+    flat = kinds["in1"].ndim == 2 and dtype.kind != "c" and not _literally(method, "direct")
+    asked = not _literally(method, "direct") and not _literally(method, "auto")
+    wide = (flat or asked) and sums != np.float64
     double = np.dtype(np.float64)
     tables = [_tables(x, sums, True, dtype) for x in dtypes]
     wides = [_tables(x, double, True, dtype) for x in dtypes] if wide else []
-    needs = tuple({table[1] for table in [*tables, *wides]})
+    needs = (
+        *{table[1] for table in [*tables, *wides]},
+        *(need(name) for name, used in (("tiles", flat), ("blocks", asked)) if used),
+    )
     numbers: list[int | str] = [int(two), int(correlates), _kind(dtype), 8 * dtype.itemsize]
     numbers += [*_described(dtypes[0]), *_described(dtypes[1])]
     numbers += [table[0] for table in tables]
     numbers += [table[0] for table in wides] if wide else [0, 0]
-    numbers += [sums.itemsize, int(sums.kind == "f")]
-    body = Body()
+    numbers += [sums.itemsize, int(transforms), TILES if flat else 0, BLOCKS if asked else 0]
     conjugate = correlates and dtypes[1].kind == "c"
-    body.line("second = np.conj(in2)" if conjugate else "second = in2")
-    options = "mode, boundary, fillvalue, None" if two else "mode, None, None, method"
+    body.line(f"first, second = {names[0]}, " + ("np.conj(in2)" if conjugate else names[1]))
+    options = "boundary, fillvalue, None" if two else "None, None, " + ("None" if transforms else "method")
     body.line(
-        f"place = start((in1, second, {options}))",
+        f"place = start((first, second, mode, {options}))",
         start=begin(
             "signal_shape", filters.SIGNAL_WORDS, (need("host", "signal_shape"), *needs), tuple(numbers),
             filters.SETTINGS,
@@ -107,14 +128,14 @@ def signal(name: str, kinds: Kinds) -> Body:
     body.names.update(first_planes=_planes(dtypes[0], sums, False), second_planes=_planes(dtypes[1], sums, False))
     if wide:
         body.names.update(first_exact=_planes(dtypes[0], double, False), second_exact=_planes(dtypes[1], double, False))
-    for given, which in (("in1", "first"), ("second", "second")):
+    for which in ("first", "second"):
         if which == "second":
             body.line("else:")
-        body.line(f"    taps = {which}_planes({given})")
-        exact = f"{which}_exact({given})" if wide else "taps" if search else "np.empty(0)"
+        body.line(f"    taps = {which}_planes({which})")
+        exact = f"{which}_exact({which})" if wide else "taps" if flat or asked else "np.empty(0)"
         body.line(f"    exact = {exact}")
     body.line(
-        "end(place, (taps, exact, computed, in1, second))",
+        "end(place, (taps, exact, computed, first, second))",
         end=finish("signal_run", (need("host", "signal_run"), *needs), filters.TAPS, filters.EXACT, filters.RESULT),
     )
     if conjugate and two:
@@ -152,10 +173,12 @@ def ndimage(name: str, kinds: Kinds) -> Body:
         filters.FIRST_WIDE: _tables(image, double, True, dtype),
         filters.TOTAL_FUNCTIONS: _tables(image, double, False, double),
     }
-    needs = tuple({table[1] for table in kernels.values()})
+    flat = image.kind != "c" and taps.kind != "c" and dtype.kind == "f" and kinds["input"].ndim == 2 and not along
+    needs = (*{table[1] for table in kernels.values()}, *([need("tiles")] if flat else []))
     numbers: list[int | str] = [int(along), int(correlates), _kind(dtype), 8 * dtype.itemsize]
     numbers += [*_described(image), *_described(taps)]
     numbers += [kernels[number][0] for number in sorted(kernels)]
+    numbers += [8, 1, TILES if flat else 0]
     body = Body()
     body.line("planes, left_out = taps(weights)", taps=_kept(taps, correlates))
     body.line("finite = True")

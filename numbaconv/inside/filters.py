@@ -6,7 +6,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from ..runtime import host
-from . import slots, windows
+from . import choices, slots, windows
 from .arguments import name_index
 from .linking import call_kernel, load, pointer, store, vector_at
 from .memory import advise_result, copy_cells, count_of, dense_strides
@@ -27,7 +27,9 @@ TWO_DIMENSIONS, CORRELATES, RESULT_KIND, RESULT_BITS = range(4)  # which functio
 FIRST_BYTES, FIRST_FLOAT, FIRST_COMPLEX = 4, 5, 6  # of a part of the first array, and of the second one
 SECOND_BYTES, SECOND_FLOAT, SECOND_COMPLEX = 7, 8, 9
 FIRST_FUNCTIONS, SECOND_FUNCTIONS, FIRST_WIDE, SECOND_WIDE = 10, 11, 12, 13  # tables where it is the image
-SUMS_BYTES, SUMS_FLOAT = 14, 15
+SUMS_BYTES = 14
+TRANSFORMS = 15  # 1 for the functions that have no method
+TILES, BLOCKS = 16, 17  # the tables of what transforms these, or 0
 KIND_FLOAT, KIND_SIGNED, KIND_UNSIGNED, KIND_COMPLEX = range(4)
 
 # signal's arguments by their records. Functions of N dimensions have no boundary and no fill value, the others no
@@ -87,6 +89,15 @@ def set_array(v, words, record, slot, shape):
         v[shape + axis] = words[record + slots.SHAPE + axis]
 
 
+@register_jitable
+def method_of(words):
+    """Which method is asked for, as an index of METHOD_NAMES, or -1."""
+    settings = SETTINGS + slots.VALUE
+    if words[settings + TRANSFORMS] != 0:
+        return choices.ONLY_FFT
+    return choices.AUTO if words[settings + TWO_DIMENSIONS] != 0 else name_index(words, METHOD, METHOD_NAMES)
+
+
 @host
 def signal_shape(place):
     """Validate the arguments of a function of numbaconv.signal; write the result's shape and what is swapped."""
@@ -99,6 +110,7 @@ def signal_shape(place):
     mode = name_index(words, MODE, MODE_NAMES)
     swapped, conjugated = False, False
     two = words[settings + TWO_DIMENSIONS] != 0
+    method = method_of(words)
     if mode == VALID:
         larger, smaller = True, True
         for axis in range(n):
@@ -108,12 +120,10 @@ def signal_shape(place):
             raise ValueError("For 'valid' mode, one must be at least as large as the other in every dimension")
         swapped = not larger
         conjugated = swapped and two
-    if not two and name_index(words, METHOD, METHOD_NAMES) < 0:
+    if method < 0:
         raise ValueError("Acceptable method flags are 'auto', 'direct', or 'fft'")
     if mode < 0:
         raise ValueError("Acceptable mode flags are 'valid', 'same', or 'full'")
-    if not two and name_index(words, METHOD, METHOD_NAMES) == 2:
-        raise ValueError("method 'fft' is not available inside @njit: no FFT can be called there without Python")
     extension = FILL
     if two:
         boundary = name_index(words, BOUNDARY, BOUNDARY_NAMES)
@@ -128,13 +138,15 @@ def signal_shape(place):
     big, small = (second, first) if swapped else (first, second)
     empty = count_of(first[:n]) == 0 or count_of(second[:n]) == 0
     if empty:
-        if not two:
+        if not two and words[settings + TRANSFORMS] == 0:
+            if method == choices.ONLY_FFT:
+                raise IndexError("index 0 is out of bounds for axis 0 with size 0")
             some = False
             for axis in range(n):
                 some = some or small[axis] == 0
             if mode == FULL or (mode == SAME and some) or (mode == VALID and n == 1):
                 raise ValueError("in this mode no array may be empty")
-        elif filled and count_of(small[:n]) != 0:
+        elif two and filled and count_of(small[:n]) != 0:
             raise ValueError("in1 is empty, and fillvalue is not 0")
     v[windows.NDIM] = n
     v[windows.FUSED] = 1
@@ -149,7 +161,9 @@ def signal_shape(place):
         else:
             v[windows.PAD + axis] = 0
             v[windows.OUT + axis] = big[axis] - small[axis] + 1
-        words[SHAPE + axis] = max(0, v[windows.OUT + axis])
+        # SciPy's fftconvolve makes an array without elements, of one dimension, of any that have none.
+        nothing = empty and words[settings + TRANSFORMS] != 0
+        words[SHAPE + axis] = 0 if nothing else max(0, v[windows.OUT + axis])
     words[EMPTY] = int(empty)
     # Convolution is commutative: the larger array is taken as the image where that makes no difference.
     exchanged = not empty and extension == FILL and not filled and mode != VALID
@@ -192,10 +206,10 @@ def signal_shape(place):
     taps_bytes = words[settings + (FIRST_BYTES if second_image else SECOND_BYTES)]
     taps_float = words[settings + (FIRST_FLOAT if second_image else SECOND_FLOAT)]
     single = taps_float != 0 and taps_bytes == 4
-    store(v[windows.EPSILON :].ctypes.data, EPSILON_F4 if single else windows.EPSILON_F8)
+    store(v[windows.EPSILON :].ctypes.data, EPSILON_F4 if single else EPSILON_F8)
 
 
-EPSILON_F4 = float(np.finfo(np.float32).eps)
+EPSILON_F4, EPSILON_F8 = float(np.finfo(np.float32).eps), float(np.finfo(np.float64).eps)
 
 
 @host
@@ -221,10 +235,13 @@ def signal_run(place):
     v[windows.Y_BYTES] = words[settings + RESULT_BITS] // (16 if kind == KIND_COMPLEX else 8)
     v[windows.Y_FLOAT] = int(kind in (KIND_FLOAT, KIND_COMPLEX))
     v[windows.SUMS_BYTES] = words[settings + SUMS_BYTES]
-    v[windows.SUMS_FLOAT] = words[settings + SUMS_FLOAT]
+    v[windows.SUMS_FLOAT] = v[windows.Y_FLOAT]
     v[windows.TAPS] = words[TAPS + slots.VALUE]
     v[windows.EXACT] = words[EXACT + slots.VALUE] if words[EXACT + slots.SHAPE] > 0 else 0
-    if name_index(words, METHOD, METHOD_NAMES) == 1:
+    v[windows.TILES], v[windows.BLOCKS] = words[settings + TILES], words[settings + BLOCKS]
+    v[windows.STRICT] = words[settings + TWO_DIMENSIONS]  # the others may transform whatever the data in SciPy, too
+    v[windows.METHOD] = method_of(words)
+    if v[windows.METHOD] == choices.ONLY_DIRECT:
         call_kernel(compute_direct(), (v.ctypes.data,))
     else:
         call_kernel(compute_window(), (v.ctypes.data,))
@@ -356,7 +373,8 @@ def ndimage_run(place):
     v[windows.SUMS_BYTES], v[windows.SUMS_FLOAT] = 8, 1
     v[windows.FUNCTIONS], v[windows.WIDE] = words[settings + FIRST_FUNCTIONS], words[settings + FIRST_WIDE]
     v[windows.TAPS] = words[N_TAPS + slots.VALUE]
-    store(v[windows.EPSILON :].ctypes.data, windows.EPSILON_F8)
+    store(v[windows.EPSILON :].ctypes.data, EPSILON_F8)
+    v[windows.TILES], v[windows.STRICT] = words[settings + TILES], 1
     v[windows.EXACT] = v[windows.TAPS] if floats != 0 and n == 2 and v[windows.COMPLEX_TAPS] == 0 else 0
     cval = number_bits(CVAL, words, 0) + number_bits(CVAL, words, 1)
     left_out, finite = words[FINITE + slots.VALUE], words[FINITE + slots.VALUE + 1]

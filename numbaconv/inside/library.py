@@ -6,16 +6,16 @@ import functools
 import inspect
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from numba import types
 from numba.extending import register_jitable
 
 from .. import runtime, store
-from ..algorithms import direct_channels, direct_pixels, im2col, image, sharing, winograd
+from ..algorithms import direct_channels, direct_pixels, fft, im2col, image, sharing, tiles, winograd
 from ..execute import functions
 from ..forks import load_module
-from ..kernels import arrange, blocking, tasks
+from ..kernels import arrange, blocking, blocks, tasks
 from ..kernels import geometry as at
 from ..planner import CANDIDATES
 from . import slots
@@ -35,7 +35,7 @@ HOSTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "transposed_run": ("gradients", ("input_adjoint", "adjoint_in_parts")),
     "gradient_shape": ("gradients", ()),
     "gradient_run": ("gradients", ("input_adjoint", "adjoint_in_parts", "weight_adjoint", "weight_in_parts")),
-    "window": ("windows", ()),
+    "window": ("choices", ()),
     "slide_direct": ("windows", ()),
     "signal_shape": ("filters", ()),
     "signal_run": ("filters", ("window", "slide_direct")),
@@ -48,7 +48,7 @@ def make(kind: str, details: tuple[str, ...]) -> None:
     """Compile, or load from the cache, what a need is for, and define its symbol."""
     makers: dict[str, Callable[..., None]] = {
         "host": _host, "kernels": _kernels, "winograd": _winograd, "arrange": _arrange,
-        "functions": _functions,
+        "functions": _functions, "tiles": _tiles, "blocks": _blocks,
     }  # fmt: skip
     makers[kind](*details)
 
@@ -66,7 +66,7 @@ def kernels_symbol(dtype: str) -> str:
 @functools.cache
 def _share_drivers() -> None:
     """Let Numba compile the drivers' functions where they are called."""
-    for module in (sharing, direct_channels, direct_pixels, im2col, winograd, image, blocking):
+    for module in (sharing, direct_channels, direct_pixels, im2col, winograd, image, tiles, fft, blocking):
         for name, function in vars(module).items():
             if (
                 inspect.isfunction(function)
@@ -170,3 +170,25 @@ def _functions(x: str, sums: str, rule: str, y: str) -> None:
         runtime.address(parallel, (number, addresses)),
     ]
     define_table(functions_symbol(x, sums, rule, y), table)
+
+
+#: The symbols of the tables of what transforms tiles and blocks.
+TILES: Final = "numbaconv_tiles"
+BLOCKS: Final = "numbaconv_blocks"
+
+
+def _tiles() -> None:
+    table = _transforms(*tiles.kernels())
+    for length in tiles.LENGTHS:
+        table += [tiles.coded(length), tiles.factors(length).ctypes.data]
+    define_table(TILES, table)
+
+
+def _blocks() -> None:
+    _, _, lines = tiles.kernels()
+    define_table(BLOCKS, _transforms(blocks.blocks_spectrum, blocks.blocks_tasks, lines))
+
+
+def _transforms(spectrum: Any, tasks: Any, lines: Any) -> list[int]:
+    arguments = (*["float64*"] * 3, *["int64*"] * 3)  # as numbaconv.filtering has them
+    return [runtime.native(spectrum, arguments), runtime.native(tasks, arguments), runtime.native(lines, ())]

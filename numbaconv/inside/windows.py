@@ -1,8 +1,6 @@
 """Sliding windows without Python: what :mod:`numbaconv.filtering` and :mod:`numbaconv.algorithms.image` do.
 
-The same layout of memory and the same kernels, so the same bits. Of :mod:`numbaconv.choosing`'s ways, direct summation
-and outer products (one of them, not sums of several) are here; transforms are not, since no FFT can be called without
-Python.
+The same layout of memory and the same kernels, so the same bits.
 """
 
 from __future__ import annotations
@@ -10,10 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from ..algorithms import image
-from ..algorithms.separable import TOLERANCE
+from ..algorithms import image, tiles
 from ..algorithms.windows import EXTENSIONS
-from ..choosing import PASS_PRODUCTS, PRODUCT_NS, ROW_FACTOR, SEARCH_NS
 from ..filtering import SERIAL_PRODUCTS
 from ..kernels import image_geometry as at
 from ..kernels.blocking import LINE, VECTOR_BYTES
@@ -21,7 +17,7 @@ from ..runtime import host
 from . import slots
 from .convolution import thread_count
 from .linking import call_kernel, load, pointer, store, vector_at
-from .memory import copy_cells, count_of, dense_strides, fits, fresh
+from .memory import copy_cells, copy_numbers, count_of, dense_strides, fits, fresh
 from .parts import negate
 
 FILL, NEAREST, SYMMETRIC, MIRROR, WRAP = range(5)
@@ -50,16 +46,23 @@ WIDE = FLIPPED + 12  # the same for sums in float64, or 0
 EXACT = FLIPPED + 13  # address of the taps in float64 where outer products may serve, or 0
 EPSILON = FLIPPED + 14  # bits of the epsilon of the taps' dtype
 FILL_REAL, FILL_IMAG = FLIPPED + 15, FLIPPED + 16  # bits of two numbers: of floats in float64, else integers
-WINDOW = FLIPPED + 17
+METHOD = FLIPPED + 17  # an index of filters.METHOD_NAMES
+STRICT = FLIPPED + 18  # 1 where transforms of float64 must spoil nothing that direct summation keeps
+TILES = FLIPPED + 19  # the address of the table of what transforms tiles, or 0
+BLOCKS = FLIPPED + 20  # the address of the table of what transforms blocks, or 0
+TILED = FLIPPED + 21  # 1 where tiles are transformed: sums are in float64, and
+LEAST = FLIPPED + 22  # these are the bits of the two floats that filtering.slide takes as ``least``
+WINDOW = FLIPPED + 24
 
 #: The functions in their table, and the kernels behind them.
 TASKS_FUNCTION, BLOCK_FUNCTION, LOAD_FUNCTION, STORE_FUNCTION, RUN_SERIAL, RUN_PARALLEL = range(6)
 FUNCTIONS_LENGTH = 6
 
-PRODUCT_F4, PRODUCT_F8, PRODUCT_I2, PRODUCT_I4, PRODUCT_I8 = (
-    PRODUCT_NS[np.dtype(name)] for name in ("float32", "float64", "int16", "int32", "int64")
-)
-EPSILON_F8 = float(np.finfo(np.float64).eps)
+#: What transforms tiles, in its table, and for each of tiles.LENGTHS its radices and the address of its factors.
+SPECTRUM_FUNCTION, TILES_FUNCTION, LINES_FUNCTION, TILE_LENGTHS = range(4)
+TILES_LENGTH = TILE_LENGTHS + 2 * len(tiles.LENGTHS)
+#: What transforms blocks has the same three functions.
+BLOCKS_LENGTH = TILE_LENGTHS
 
 slide_once = pointer("numbaconv_slide")
 
@@ -154,27 +157,52 @@ def bring_forward(v):
 
 
 @register_jitable
+def take_input(v):
+    """Let the problem read a copy of its input, the value, where the kernels cannot take that as it is."""
+    n, width = v[NDIM], v[X_BYTES] * (1 + v[COMPLEX_X])
+    strides = v[X + 1 : X + 1 + n]
+    if fits(v[X], strides, v[X_BYTES]):
+        return np.empty(0, np.uint8)
+    shape = v[IN : IN + n]
+    copy, dense = fresh(count_of(shape) * width), dense_strides(shape, width)
+    copy_cells(width, shape, v[X], strides, copy.ctypes.data, dense)
+    v[X] = copy.ctypes.data
+    copy_numbers(dense, v, X + 1)
+    return copy
+
+
+@register_jitable
+def take_output(v):
+    """(address, strides in bytes, memory) of what the kernels can write: the output, or new memory in its place."""
+    n = v[NDIM]
+    strides = v[Y + 1 : Y + 1 + n]
+    if fits(v[Y], strides, v[Y_BYTES]):
+        return v[Y], strides, np.empty(0, np.uint8)
+    shape, width = v[OUT : OUT + n], v[Y_BYTES] * (1 + v[COMPLEX_Y])
+    copy = fresh(count_of(shape) * width)
+    return np.int64(copy.ctypes.data), dense_strides(shape, width), copy
+
+
+@register_jitable
+def give_output(v, copy):
+    """Copy what was written to new memory to the output."""
+    if copy.size != 0:
+        n, width = v[NDIM], v[Y_BYTES] * (1 + v[COMPLEX_Y])
+        shape = v[OUT : OUT + n]
+        copy_cells(width, shape, copy.ctypes.data, dense_strides(shape, width), v[Y], v[Y + 1 : Y + 1 + n])
+
+
+@register_jitable
 def slide(v, rank, columns, rows):
     """As :func:`numbaconv.filtering.slide`: compute a window problem; rank 1 has the factors of the taps."""
     if v[NDIM] == 1:
         bring_forward(v)
     n = v[NDIM]
     width, x_width, y_width = v[SUMS_BYTES], v[X_BYTES], v[Y_BYTES]
-    x_shape, y_shape, kernel = v[IN : IN + n], v[OUT : OUT + n], v[KERNEL : KERNEL + n]
+    y_shape, kernel = v[OUT : OUT + n], v[KERNEL : KERNEL + n]
+    x_copy = take_input(v)
     x, x_bytes = v[X], v[X + 1 : X + 1 + n]
-    x_copy = y_copy = np.empty(0, np.uint8)
-    if not fits(x, x_bytes, x_width):
-        whole = x_width * (1 + v[COMPLEX_X])
-        x_copy = fresh(count_of(x_shape) * whole)
-        dense = dense_strides(x_shape, whole)
-        copy_cells(whole, x_shape, x, x_bytes, x_copy.ctypes.data, dense)
-        x, x_bytes = x_copy.ctypes.data, dense
-    y, y_bytes = v[Y], v[Y + 1 : Y + 1 + n]
-    apart = not fits(y, y_bytes, y_width)
-    if apart:
-        whole = y_width * (1 + v[COMPLEX_Y])
-        y_copy = fresh(count_of(y_shape) * whole)
-        y, y_bytes = y_copy.ctypes.data, dense_strides(y_shape, whole)
+    y, y_bytes, y_copy = take_output(v)
     y_strides = y_bytes // y_width
     order = order_of_axes(v, n, y_strides, v[FUSED] == 0)
     taps = count_of(kernel)
@@ -239,11 +267,12 @@ def slide(v, rank, columns, rows):
             length += 1
     geometry[at.X_BYTES], geometry[at.OUT_BYTES] = x_width, y_width
     image.block(geometry, width)
+    spectrum = cut_into_tiles(v, geometry) if v[TILED] != 0 else 0
     products = count_of(y_shape) * taps * filters * each
     threads = thread_count() if products >= SERIAL_PRODUCTS and geometry[at.TASKS] > 1 else 1
     planes = 3 if complex_x and complex_taps else 2 if complex_taps else 1
     factors = rank * (v[KERNEL + row] + v[KERNEL + column])
-    weights = -(-(planes * taps + factors) // LINE) * LINE
+    weights = -(-(planes * taps + factors) // LINE) * LINE + spectrum
     buffer = fresh((weights + LINE + threads * geometry[at.SCRATCH]) * width)
     first = buffer.ctypes.data
     copy_taps(v, n, order, first)
@@ -271,15 +300,37 @@ def slide(v, rank, columns, rows):
     addresses[4], addresses[5], addresses[6] = margins.ctypes.data, terms.ctypes.data, geometry.ctypes.data
     addresses[7], addresses[8], addresses[9] = x, y, functions[BLOCK_FUNCTION]
     addresses[10], addresses[11] = functions[LOAD_FUNCTION], functions[STORE_FUNCTION]
+    if spectrum != 0:
+        for i in range(2):
+            put(v, fills + (2 + i) * width, load(v[LEAST + i :].ctypes.data, np.float64(0)))
+        transforms = vector_at(v[TILES], TILES_LENGTH)
+        addresses[0] = transforms[SPECTRUM_FUNCTION]
+        call_kernel(functions[RUN_SERIAL], (0, 1, addresses))
+        addresses[0] = transforms[TILES_FUNCTION]
     if threads == 1:
         call_kernel(functions[RUN_SERIAL], (0, 1, addresses))
     else:
         call_kernel(functions[RUN_PARALLEL], (threads, addresses))
-    if apart:
-        whole = y_width * (1 + v[COMPLEX_Y])
-        copy_cells(whole, y_shape, y, y_bytes, v[Y], v[Y + 1 : Y + 1 + n])
+    give_output(v, y_copy)
     # All that was passed on by its address lives until here.
     return x_copy.size + y_copy.size + buffer.size + margins.size + terms.size + geometry.size
+
+
+@register_jitable
+def cut_into_tiles(v, geometry):
+    """As :func:`numbaconv.algorithms.tiles.lay_out`; the elements of the kernel's spectrum."""
+    transforms = vector_at(v[TILES], TILES_LENGTH)
+    _, height, width = tiles.best(geometry[at.OUT_H], geometry[at.OUT_W], geometry[at.KERNEL_H], geometry[at.KERNEL_W])
+    for i in range(len(tiles.LENGTHS)):
+        radices, factors = transforms[TILE_LENGTHS + 2 * i], transforms[TILE_LENGTHS + 2 * i + 1]
+        if tiles.LENGTHS[i] == height:
+            geometry[at.FFT_H], geometry[at.RADICES_H], geometry[at.FACTORS_H] = height, radices, factors
+        if tiles.LENGTHS[i] == width:
+            geometry[at.FFT_W], geometry[at.RADICES_W], geometry[at.FACTORS_W] = width, radices, factors
+    geometry[at.LINES] = transforms[LINES_FUNCTION]
+    geometry[at.ROUNDED] = int(v[Y_FLOAT] == 0)
+    tiles.block(geometry)
+    return tiles.spectrum_elements(geometry)
 
 
 @register_jitable
@@ -323,128 +374,6 @@ def put_integer(v, place, value):
         store(place, np.int32(value))
     else:
         store(place, np.int64(value))
-
-
-# ------------------------------------------------------------------------------------------------------------- choice
-
-
-@register_jitable
-def product_ns(width, floats):
-    """As :data:`numbaconv.choosing.PRODUCT_NS`."""
-    if floats != 0:
-        return PRODUCT_F4 if width == 4 else PRODUCT_F8
-    return PRODUCT_I2 if width == 2 else PRODUCT_I4 if width == 4 else PRODUCT_I8
-
-
-@register_jitable
-def direct_cost(v, parts):
-    """As :func:`numbaconv.choosing.direct_cost`."""
-    n = v[NDIM]
-    ones = 0
-    for axis in range(n):
-        ones += v[KERNEL + axis] == 1
-    products = float(product(v, OUT, 0, n)) * product(v, KERNEL, 0, n)
-    factor = ROW_FACTOR if ones >= n - 1 else 1.0
-    return products * parts * factor * product_ns(v[SUMS_BYTES], v[SUMS_FLOAT])
-
-
-@register_jitable
-def tap_at(v, i, j):
-    """A tap of the window's kernel in float64."""
-    place = i * v[KERNEL + 1] + j
-    if v[FLIPPED] != 0:
-        place = v[KERNEL] * v[KERNEL + 1] - 1 - place
-    return load(v[EXACT] + 8 * place, np.float64(0))
-
-
-@register_jitable
-def factors(v, single, columns, rows):
-    """As :func:`numbaconv.algorithms.separable.factors` for one term: whether it fits; fill columns and rows.
-
-    ``single``: the factors are rounded to float32.
-    """
-    epsilon = load(v[EPSILON:].ctypes.data, np.float64(0))
-    height, width = v[KERNEL], v[KERNEL + 1]
-    largest, row, column, total = -1.0, 0, 0, 0.0
-    for i in range(height):
-        for j in range(width):
-            size = abs(tap_at(v, i, j))
-            total += size
-            if size > largest:
-                largest, row, column = size, i, j
-    pivot = tap_at(v, row, column)
-    if not np.isfinite(total) or pivot == 0:
-        return False
-    for i in range(height):
-        columns[i] = tap_at(v, i, column)
-        if single:
-            columns[i] = np.float64(np.float32(columns[i]))
-    for j in range(width):
-        rows[j] = tap_at(v, row, j) / pivot
-        if single:
-            rows[j] = np.float64(np.float32(rows[j]))
-    for i in range(height):
-        for j in range(width):
-            tap = tap_at(v, i, j)
-            if not abs(columns[i] * rows[j] - tap) <= TOLERANCE * epsilon * abs(tap):
-                return False
-    return True
-
-
-@register_jitable
-def choose(v, columns, rows):
-    """How to compute a window problem: 0 as it is, 1 by an outer product, 2 by one in float64."""
-    parts = (1 + v[COMPLEX_X]) * (1 + v[COMPLEX_TAPS])
-    direct = direct_cost(v, parts)
-    if direct <= SEARCH_NS or v[NDIM] != 2 or v[EXACT] == 0 or parts > 1:
-        return 0
-    height, width = v[KERNEL], v[KERNEL + 1]
-    if min(height, width) < 2:
-        return 0
-    size, sides = height * width, height + width
-    least = direct * (sides + PASS_PRODUCTS) / size
-    if direct - least < SEARCH_NS:
-        return 0
-    way = 0
-    if factors(v, v[SUMS_BYTES] == 4, columns, rows):
-        way = 1
-    elif v[SUMS_BYTES] == 4 and v[WIDE] != 0 and direct - 4 * least > SEARCH_NS + 30 * size * min(height, width):
-        way = 2 if factors(v, False, columns, rows) else 0
-    if way == 0:
-        return 0
-    pixels = float(product(v, OUT, 0, 2))
-    cost = pixels * (sides + PASS_PRODUCTS) * ROW_FACTOR * product_ns(4 if v[SUMS_BYTES] == 4 and way == 1 else 8, 1)
-    return way if cost < direct else 0
-
-
-@register_jitable
-def compute(v):
-    """Compute a window problem in the way that is expected to be fastest."""
-    size = v[KERNEL] + (v[KERNEL + 1] if v[NDIM] > 1 else 0)
-    columns, rows = np.empty(size, np.float64), np.empty(size, np.float64)
-    way = choose(v, columns, rows)
-    if way == 0:
-        return slide(v, 0, columns, rows)
-    columns, rows = columns[: v[KERNEL]], rows[: v[KERNEL + 1]]
-    wide = np.empty(0, np.float64)
-    if way == 2:
-        v[SUMS_BYTES], v[FUNCTIONS], v[FUSED] = 8, v[WIDE], 1
-        v[TAPS] = v[EXACT]
-    elif v[FUSED] == 0:
-        v[FUSED] = 1
-        v[FUNCTIONS] = v[WIDE]
-    # The kernels' order of axes may exchange rows and columns.
-    strides = v[Y + 1 : Y + 3] // v[Y_BYTES]
-    order = order_of_axes(v, 2, strides, False)
-    if order[0] == 0:
-        return slide(v, 1, columns, rows) + wide.size
-    return slide(v, 1, rows, columns) + wide.size
-
-
-@host
-def window(place):
-    """:func:`compute`, compiled once."""
-    compute(vector_at(place, WINDOW))
 
 
 @host
