@@ -68,8 +68,13 @@ SUMS_BYTES = 2**19
 #: filter by filter. Panel by panel, input gradients of 256 channels at 14x14 took 1.15 times as long, and of 512 at 7x7
 #: 1.2; with half as many bytes, the latter 1.1 (Zen 5).
 UNPACKED_BYTES = 2**20
-#: Elements of transformed tiles that all threads may share.
+#: Elements of transformed tiles that all threads may share; and bytes of them from which they do only where there are
+#: fewer than FEWEST_BLOCKS blocks, since each panel of filters reads them all, from the L3 cache. Of 3 to 7 blocks a
+#: task each, 5x5 taps over 64x56x56, 48x35x35, 64x27x27 in 2 groups and 48x28x28 took 0.45 to 0.75 of the time, 3x3
+#: over 64x56x56 (2 MB) 0.58, with dilation 2 0.67 (Emerald Rapids, 2 threads); two blocks as long as before.
 SHARED_ELEMENTS = 2**22
+SHARED_BYTES = 2**20
+FEWEST_BLOCKS = 3
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -163,7 +168,10 @@ def _shared(geometry: MutableSequence[int], itemsize: int) -> bool:
     """Whether all tasks share the transformed tiles: where there are few blocks for the threads."""
     nr = _columns(geometry, itemsize)
     blocks = geometry[at.GROUPS] * ceil_div(_tiles(geometry), nr)
-    return blocks < FEWEST_TASKS and blocks * _points(geometry) * _depth(geometry) * nr <= SHARED_ELEMENTS
+    elements = blocks * _points(geometry) * _depth(geometry) * nr
+    if blocks >= FEWEST_TASKS or elements > SHARED_ELEMENTS:
+        return False
+    return blocks < FEWEST_BLOCKS or elements * itemsize <= SHARED_BYTES
 
 
 def _shuffles(m: int) -> int:
