@@ -17,8 +17,12 @@ from .windows import Window, margin
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: Rows of a task. 16 to 64 are equally fast; a band's halo is copied or read twice.
+#: Rows of a task; 16 to 64 are equally fast, and a band's halo is copied or read twice. They are halved, down to
+#: LEAST_BAND, where two threads' bands would take more than a tenth of the input and the output together: their rows of
+#: input and of sums, BANDS times, are as many bytes as a column of both.
 BAND: Final = 32
+LEAST_BAND: Final = 4
+BANDS: Final = 22
 #: Bytes of input under a task: a quarter of a 1 MiB L2, so that the output and the next task's input have room, too.
 BLOCK_BYTES: Final = 256 * 1024
 #: Columns of a task at most: a sequence is cut into this many outputs for each task.
@@ -53,7 +57,11 @@ def block(geometry: Array, itemsize: int) -> None:
     out_h, out_w = int(geometry[at.OUT_H]), int(geometry[at.OUT_W])
     separable = geometry[at.RANK] > 0
     # Separable: the horizontal pass computes the lines between two bands twice.
-    band = min(out_h, max(BAND, 2 * kernel_h) if separable else BAND)
+    rows = BAND
+    column = out_h * (int(geometry[at.X_BYTES]) + int(geometry[at.OUT_BYTES]))
+    while rows > LEAST_BAND and BANDS * (2 * rows + kernel_h - 1) * itemsize > column:
+        rows //= 2
+    band = min(out_h, max(rows, 2 * kernel_h) if separable else rows)
     band = ceil_div(out_h, ceil_div(out_h, band))
     fitting = BLOCK_BYTES // (itemsize * (band + kernel_h - 1)) - kernel_w + 1
     columns = min(BLOCK_COLUMNS, max(LEAST_COLUMNS, fitting))
