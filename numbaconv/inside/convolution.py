@@ -151,8 +151,9 @@ def choose(p, geometry):
         else:
             packing = direct_pixels.pack_cost(geometry, itemsize)
             running = direct_pixels.cost(geometry, itemsize, prices)
-        if running + packing < least:
-            chosen, least, cost = candidate, running + packing, running
+        total = running + packing
+        if total < least:
+            chosen, least, cost = candidate, total, total - packing
     if chosen == WINOGRAD:
         winograd.block(geometry, itemsize)
         winograd.pack_in_tasks(geometry, itemsize)
