@@ -40,6 +40,7 @@ MICROKERNELS = {
 #: Those of other widths than their tile's; (rows, vectors).
 MICROKERNELS[TILE_ROWS, 1] = compiled(simd.gemm_microkernel_narrow)
 MICROKERNELS[TILE_ROWS, 3] = compiled(simd.gemm_microkernel_wide)
+beside = compiled(simd.gemm_microkernel_beside)
 copy_lanes, copy_every_other = compiled(simd.copy_lanes), compiled(simd.copy_every_other)
 finish_lanes = compiled(simd.finish_lanes)
 
@@ -88,6 +89,37 @@ def test_gemm_microkernel(tile, dtype, spare):
         )
         np.testing.assert_array_equal(target, expected)
         np.testing.assert_array_equal(out if spare else scratch, untouched)
+
+
+@every_dtype
+def test_gemm_microkernel_beside(dtype):
+    """Three vectors of columns and one more, exactly; NaN surrounds all that may be read and written."""
+    random = np.random.default_rng(2)
+    lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
+    stride = 3 * lanes + 3
+    for depth, accumulate in np.ndindex(9, 2):
+        a, b = filled(random, (TILE_ROWS, depth), dtype), filled(random, (depth, 3 * lanes), dtype)
+        more, before = filled(random, depth, dtype), filled(random, (2, TILE_ROWS, 3 * lanes), dtype)
+        packed = np.concatenate([[np.nan], a.T.ravel(), [np.nan]]).astype(dtype)
+        table = random.permutation(depth) * (3 * lanes + 2)
+        scratch = np.full(2 + depth * (3 * lanes + 2) + 2 * TILE_ROWS * stride, np.nan, dtype)
+        for start, row, cell in zip(table, b, more, strict=True):
+            scratch[1 + start : 1 + start + 3 * lanes] = row
+            scratch[2 + start + 3 * lanes] = cell
+        first, second = scratch[-2 * TILE_ROWS * stride :].reshape(2, TILE_ROWS, stride)
+        if accumulate:
+            first[:, : 3 * lanes], second[:, 0] = before[0], before[1, :, 0]
+        expected = scratch.copy()
+        sums, column = expected[-2 * TILE_ROWS * stride :].reshape(2, TILE_ROWS, stride)
+        sums[:, : 3 * lanes] = a @ b + before[0] * accumulate
+        column[:, :lanes] = 0
+        column[:, 0] = a @ more + before[1, :, 0] * accumulate
+        start = scratch.size - 2 * TILE_ROWS * stride
+        beside(
+            packed, 1, scratch, 1, table, depth, packed, start, stride, 1, accumulate, 0, 0,
+            2 + 3 * lanes, start + TILE_ROWS * stride,
+        )  # fmt: skip
+        np.testing.assert_array_equal(scratch, expected)
 
 
 @every_dtype

@@ -69,6 +69,27 @@ def test_every_tile_at_every_tail(tile, shape):
             assert (np.abs(spoiled - out)[kept] <= 2 * bound[kept]).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("filters", [8, 41])
+@pytest.mark.parametrize("images", [1, 3])
+def test_deep_sums(dtype, filters, images):
+    """More channels than are summed at a time, by several panels and by one; a tile behind three vectors; NaN."""
+    across = {4: 7, 8: 5}[np.dtype(dtype).itemsize]  # 49 tiles of 3 * 16 and one, 25 of 3 * 8 and one
+    random = np.random.default_rng(filters)
+    x = random.normal(size=(images, 2 * 128 + 9, 4 * across, 4 * across)).astype(dtype)
+    w = random.normal(size=(filters, x.shape[1], 3, 3)).astype(dtype)
+    x[0, 7, 0, 0] = x[0, 200, -1, -1] = np.nan
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), (2, 3))
+    expected = np.moveaxis(np.tensordot(windows.astype(np.float64), w, ((1, 4, 5), (1, 2, 3))), 3, 1)
+    kept = ~np.isnan(expected)
+    arguments = {"padding": 1, "stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros", "data_format": "NCHW"}
+    bound = winograd_bound(np.nan_to_num(x), w, None, dtype, arguments, "standard")
+    layer = nc.Conv2d.from_weight(w, padding=1, algorithm="winograd")
+    for out in (layer(x), nc.conv2d(x, w, padding=1, algorithm="winograd")):
+        np.testing.assert_array_equal(np.isnan(out), ~kept)
+        assert (np.abs(out - expected)[kept] <= bound[kept]).all()
+
+
 def test_tasks_transform_the_weights_of_plain_calls():
     """Where no two of them need the same ones: there are few blocks of tiles."""
     for shape, packed, expected in (

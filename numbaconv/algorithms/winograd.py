@@ -60,8 +60,9 @@ SLOWDOWN = 1.07
 #: Panels that are multiplied by a place's tiles at a time, and bytes of sums up to which several blocks of tiles are
 #: multiplied by them, from LEAST_DEPTH products on and of more than one block. With 1 panel and 1 block, 256 channels
 #: at 56x56 and 28x28 took 1.05 to 1.1 times as long, 512 at 28x28 1.02; 64 at 56x56 takes 1.05 times as long with
-#: more, since the sums go to L2 (Zen 5). A single block is left to one panel: its weights are read as they lie.
-TOGETHER = 2
+#: more, since the sums go to L2 (Zen 5). A single block is left to one panel: its weights are read as they lie. With 2
+#: panels 512 channels at 28x28 took 1.2 times as long, with 8 as long (Emerald Rapids).
+TOGETHER = 4
 LEAST_DEPTH = 192
 SUMS_BYTES = 2**19
 #: Bytes of untransformed weights that a task lays out at a time, at most, where it transforms them and they do not lie
@@ -154,6 +155,13 @@ def _columns(geometry: MutableSequence[int], itemsize: int) -> int:
     return 3 * lanes if three else 2 * lanes
 
 
+def _beside(geometry: MutableSequence[int], itemsize: int) -> bool:
+    """Whether the only tile of the second block is multiplied beside the three vectors of the first one."""
+    nr = _columns(geometry, itemsize)
+    three = nr * itemsize == 3 * VECTOR_BYTES
+    return three and _tiles(geometry) == nr + 1 and _shared(geometry, itemsize)
+
+
 def _depth(geometry: MutableSequence[int]) -> int:
     """Products that are summed at each place: one for each channel and piece of the kernel."""
     return geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
@@ -192,7 +200,8 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) ->
     panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
     rest = tiles - (blocks - 1) * nr
     if VECTOR_BYTES == 64:
-        width = (blocks - 1) * nr / lanes + ceil_div(2 * rest, lanes) / 2
+        last = 1 / TILE_ROWS if _beside(geometry, itemsize) else ceil_div(2 * rest, lanes) / 2
+        width = (blocks - 1) * nr / lanes + last
     else:
         width = float(ceil_div(tiles, lanes))
     products = width * depth * TILE_ROWS * prices[price.WINOGRAD] + blocks * prices[price.WINOGRAD_PRODUCT]
@@ -288,8 +297,9 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     transformed = points * geometry[at.INPUT_STEP]
     split = min(geometry[at.PANELS], ceil_div(FEWEST_SHARED, geometry[at.GROUPS])) if shared else 1
     in_task = ceil_div(geometry[at.PANELS], split)
-    several = depth >= LEAST_DEPTH and _tiles(geometry) > nr
-    geometry[at.TOGETHER] = min(TOGETHER, in_task) if several else 1
+    deep = depth >= LEAST_DEPTH and _tiles(geometry) > nr
+    several = deep or _beside(geometry, itemsize)
+    geometry[at.TOGETHER] = min(TOGETHER, in_task) if deep else 1
     abreast = SUMS_BYTES // (geometry[at.TOGETHER] * points * TILE_ROWS * nr * itemsize)
     blocks_of_task = ceil_div(_tiles(geometry), nr) if shared else 1
     geometry[at.ABREAST] = max(1, min(blocks_of_task, abreast)) if several else 1

@@ -63,6 +63,13 @@ class Vectors:
             first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
         )
 
+    def together(self, scalars: list[ir.Value]) -> ir.Value:
+        """A vector of the scalars; its other lanes are 0."""
+        value = self.zero
+        for lane, scalar in enumerate(scalars):
+            value = self.builder.insert_element(value, scalar, ir.Constant(ir.IntType(32), lane))
+        return value
+
     def constant(self, value: float) -> ir.Constant:
         """A vector of one number that is known now."""
         return ir.Constant(self.type, [ir.Constant(self.element, value)] * self.lanes)

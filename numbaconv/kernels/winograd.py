@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES
+from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
 from .packing import zero_run
 from .simd import (
     copy_lanes,
     gemm_microkernel,
+    gemm_microkernel_beside,
     gemm_microkernel_half,
     gemm_microkernel_narrow,
     gemm_microkernel_wide,
@@ -42,26 +43,26 @@ HALVES = VECTOR_BYTES == 64
 
 
 @kernel
-def multiply_place(weight, a, scratch, b, c, tiles, rows, depth, nr, out):
+def multiply_place(weight, a, scratch, b, c, tiles, rows, depth, nr, out, more):
     """scratch[c + m * nr + t] = sum over k < depth of weight[a + k * MR + m] * scratch[b + rows[k] + t], t < ``tiles``.
 
-    All microkernels sum in the same order: what a tile becomes does not depend on where it lies in a block. More sums
-    than wanted are written.
+    Where ``more`` is not 0, the sums are added to what is there. All microkernels sum in the same order: what a tile
+    becomes does not depend on where it lies in a block. More sums than wanted are written.
     """
     lanes = VECTOR_BYTES // scratch.itemsize
     if tiles > 2 * lanes:
-        gemm_microkernel_wide(weight, a, scratch, b, rows, depth, out, c, nr, 1, 0, 0, at.FINISH_NOTHING)
+        gemm_microkernel_wide(weight, a, scratch, b, rows, depth, out, c, nr, 1, more, 0, at.FINISH_NOTHING)
         return
     if tiles > lanes and (not HALVES or tiles > lanes + lanes // 2):
-        gemm_microkernel(weight, a, scratch, b, rows, depth, out, c, nr, 1, 0, 0, at.FINISH_NOTHING)
+        gemm_microkernel(weight, a, scratch, b, rows, depth, out, c, nr, 1, more, 0, at.FINISH_NOTHING)
         return
     if tiles > lanes // 2 or not HALVES:
-        gemm_microkernel_narrow(weight, a, scratch, b, rows, depth, out, c, nr, 1, 0, 0, at.FINISH_NOTHING)
+        gemm_microkernel_narrow(weight, a, scratch, b, rows, depth, out, c, nr, 1, more, 0, at.FINISH_NOTHING)
         tiles -= lanes
         b += lanes
         c += lanes
     if tiles > 0:
-        gemm_microkernel_half(weight, a, scratch, b, rows, depth, out, c, nr, 1, 0, 0, at.FINISH_NOTHING)
+        gemm_microkernel_half(weight, a, scratch, b, rows, depth, out, c, nr, 1, more, 0, at.FINISH_NOTHING)
         for m in range(TILE_ROWS):  # see winograd_tiles.clear_beyond
             zero_lanes(scratch, c + m * nr + lanes // 2, lanes // 2)
 
@@ -73,18 +74,33 @@ def winograd_multiply(weight, matrices, panels, scratch, block, tiles, sums, row
     scratch[sums + ((q * panels + p) * points + u) * MR * NR + m * NR + t] = sum over k of U[p, u, m, k] * V[q, u, k, t]
     The matrices U start at ``weight[matrices]``, a block's V at ``scratch[block]``, and there are ``tiles`` tiles in as
     many blocks as it takes. One place after the other: so each matrix comes from memory, or from a distant cache, once
-    for all that it is multiplied with. More sums than wanted are written.
+    for all that it is multiplied with. A single tile behind blocks of three vectors is multiplied beside the last of
+    these. More sums than wanted are written.
     """
     nr = geometry[at.NR]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
     places = points(geometry)
+    step = WINOGRAD_DEPTH if geometry[at.TOGETHER] > 1 else depth
+    beside = HALVES and nr * scratch.itemsize == 3 * VECTOR_BYTES and tiles > nr and tiles % nr == 1
+    count = (tiles + nr - 1) // nr - int(beside)
+    whole = count - int(beside)
     for u in range(places):
-        for q in range((tiles + nr - 1) // nr):
+        for q in range(count):
             b = block + (q * places + u) * geometry[at.INPUT_STEP]
-            for p in range(panels):
-                a = matrices + (p * places + u) * geometry[at.WEIGHT_STEP]
-                c = sums + ((q * panels + p) * places + u) * TILE_ROWS * nr
-                multiply_place(weight, a, scratch, b, c, min(nr, tiles - q * nr), rows, depth, nr, out)
+            for k in range(0, depth, step):
+                some = min(step, depth - k)
+                for p in range(panels):
+                    a = matrices + (p * places + u) * geometry[at.WEIGHT_STEP] + k * TILE_ROWS
+                    c = sums + ((q * panels + p) * places + u) * TILE_ROWS * nr
+                    if q < whole:
+                        multiply_place(
+                            weight, a, scratch, b + k * nr, c, min(nr, tiles - q * nr), rows, some, nr, out, k
+                        )
+                    else:
+                        gemm_microkernel_beside(
+                            weight, a, scratch, b + k * nr, rows, some, out, c, nr, 1, k, 0, at.FINISH_NOTHING,
+                            b + k * nr + places * geometry[at.INPUT_STEP], c + panels * places * TILE_ROWS * nr,
+                        )  # fmt: skip
 
 
 @kernel
