@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -19,6 +22,10 @@ COMPUTED: Final = frozenset(
     ["bool", "float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
     + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 )
+#: Bytes of a cache line.
+LINE_BYTES: Final = 64
+#: Bytes from which new arrays start on a cache line: smaller ones would gain less than it takes, 2 us.
+ALIGNED_BYTES: Final = 2**16
 LISTED: Final = "bool, integers, float16, bfloat16, float32, float64, complex64 and complex128"
 
 
@@ -41,6 +48,43 @@ def as_array(name: str, value: Any) -> Array:
             raise ValueError(f"{name} is not an array: {error}") from None
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     raise TypeError(f"{name} must be a NumPy array; got {kind}; convert it with numpy.asarray({name})")
+
+
+def address_of(array: Array) -> int:
+    """Where an array's first element lies in memory."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+class _ArrayObject(ctypes.Structure):
+    """The beginning of NumPy's PyArrayObject, which is part of its C interface."""
+
+    _fields_ = (("head", ctypes.c_char * object.__basicsize__), ("data", ctypes.c_ssize_t))
+
+
+def _address_in_object(array: Array) -> int:
+    """As :func:`address_of`, in 0.1 instead of 0.85 us (AMD EPYC, Zen 5): of three of them, half a small call."""
+    address: int = _array_object(id(array)).data
+    return address
+
+
+_array_object = _ArrayObject.from_address
+if sys.implementation.name == "cpython" and _address_in_object(sample := np.empty(1)) == address_of(sample):
+    address_of = _address_in_object
+
+
+def new_array(shape: Sequence[int], dtype: np.dtype[Any], least: int = ALIGNED_BYTES) -> Array:
+    """An uninitialised array which, from ``least`` bytes on, starts on a cache line.
+
+    NumPy's begin 16, 32 or 48 bytes into one, so that each vector stored lies in two: kernels that store from registers
+    took 1.4 to 1.5 times as long (1x1 layers, direct_pixels), depthwise layers 1.2, first layers 1.1 (Emerald Rapids).
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size < least or dtype.hasobject:
+        return np.empty(shape, dtype)
+    memory = np.empty(size + LINE_BYTES, np.uint8)
+    result: Array = np.ndarray(shape, dtype, memory, -address_of(memory) % LINE_BYTES)
+    return result
 
 
 def check_numbers(name: str, array: Array) -> None:
@@ -180,7 +224,7 @@ def result_array(
 ) -> Array:
     """``out``, checked, or a new array. Of unbatched inputs ``out`` lacks the first dimension of ``shape``."""
     if out is None:
-        return np.empty(shape, dtype)
+        return new_array(shape, dtype)
     if not unbatched:
         return check_out(out, shape, dtype, inputs)
     checked: Array = check_out(out, shape[1:], dtype, inputs)[None]

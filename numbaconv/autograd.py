@@ -15,7 +15,7 @@ import torch
 
 from . import execute
 from .adjoint import forward_problem, transposed_of
-from .arrays import Array, result_dtype
+from .arrays import Array, new_array, result_dtype
 from .execute import How, Options
 from .forks import load_module
 from .input_adjoint import input_adjoint
@@ -46,10 +46,10 @@ class Form:
         # The adjoints take conjugates, a form does not.
         a = a.conj() if a.dtype.kind == "c" else a
         if slot == "x":
-            out = np.empty(problem.input_shape, problem.dtype)
+            out = new_array(problem.input_shape, problem.dtype)
             input_adjoint(problem, a, b, None, how, out)
         else:
-            out = np.empty(problem.weight_shape, problem.dtype)
+            out = new_array(problem.weight_shape, problem.dtype)
             weight_adjoint(problem, a, b, how, out)
         return out
 

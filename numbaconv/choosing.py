@@ -11,7 +11,7 @@ import numpy as np
 from . import runtime
 from .algorithms import fft, separable, tiles
 from .algorithms.windows import Window
-from .arrays import Array
+from .arrays import Array, new_array
 from .filtering import Layout, layout_of, slide, sum_dtype
 from .filtering import run as run_layout
 
@@ -276,7 +276,7 @@ def compute(
     strict: bool = True,
 ) -> Array:  # fmt: skip
     """The result of a window problem, in a new array; every size is positive."""
-    out = np.empty(window.output_shape, dtype)
+    out = new_array(window.output_shape, dtype)
     sums = sum_dtype(dtype)
     if method == "auto":
         parts = (1 + (x.dtype.kind == "c")) * (1 + (taps.dtype.kind == "c"))
@@ -331,7 +331,7 @@ def convolve(
     if call is not None and fill == 0 and first.flags.aligned and first.dtype.kind != "c" != second.dtype.kind:
         sums = sum_dtype(dtype)
         if direct_cost(window, sums, 1) <= SEARCH_NS:
-            layout = layout_of(window, first, taps, np.empty(window.output_shape, dtype), sums)
+            layout = layout_of(window, first, taps, new_array(window.output_shape, dtype), sums)
             if len(_calls) >= WINDOWS_KEPT:
                 _calls.clear()
             _calls[call] = window.output_shape, dtype, layout, correlated
@@ -354,7 +354,7 @@ def again(name: str, in1: Any, in2: Any, mode: Any, variant: Any, fill: Any) -> 
     if known is None or not in1.flags.aligned:
         return None, key
     shape, dtype, layout, correlated = known
-    out = np.empty(shape, dtype)
+    out = new_array(shape, dtype)
     run_layout(layout, in1, in2 if correlated else in2[(_BACKWARDS,) * in2.ndim], out, 0)
     return out, key
 
@@ -403,7 +403,7 @@ def convolve_by_transforms(first: Array, second: Array, mode: str, axes: list[in
     whole = all(second.shape[axis] == 1 for axis in others)
     if axes and whole and all(first.shape[axis] >= second.shape[axis] for axis in axes):
         window = convolution_window(first.shape, second.shape, mode)
-        out = np.empty(window.output_shape, dtype)
+        out = new_array(window.output_shape, dtype)
         single = dtype.char in "fF"
         fft.run(first, np.flip(second), window, 0, out, runtime.thread_count(), single)
         return out

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from . import runtime
-from .arrays import Array, element_strides, flat, flat_start, prepared
+from .arrays import Array, element_strides, flat, flat_start, new_array, prepared
 from .execute import How, Options, convolve, describe, fill
 from .forks import load_module
 from .interleaving import side_by_side, woven
@@ -80,7 +80,7 @@ def input_adjoint(
         recorder.give_up()
         groups, axis = problem.groups, -1 if problem.channels_last else 1
         inner = lower.problem(problem)
-        computed = np.empty(inner.input_shape, inner.dtype)
+        computed = new_array(inner.input_shape, inner.dtype)
         input_adjoint(
             inner, lower.weight(weight, groups), lower.channels(y, groups, axis),
             None if bias is None else lower.channels(bias, groups, 0),

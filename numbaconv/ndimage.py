@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from . import choosing
-from .arrays import Array
+from .arrays import Array, new_array
 
 __all__ = ["convolve", "convolve1d", "correlate", "correlate1d"]
 
@@ -270,7 +270,7 @@ def _correlated(image: Array, taps: Array, target: Array, mode: Any, cval: Any, 
     result = target.reshape(image.shape)
     separate = np.may_share_memory(image, target)
     if separate:
-        result = np.empty(image.shape, target.dtype)
+        result = new_array(image.shape, target.dtype)
     if image.dtype.kind == "b":
         image = image.view(np.uint8)
     pad = tuple(int(size // 2 + value) for size, value in zip(taps.shape, origins or [0], strict=True))
@@ -307,20 +307,20 @@ def _output(output: Any, image: Array, is_complex: bool) -> Array:
     """The array that the result is written to, by SciPy's rules."""
     if output is None:
         dtype = np.promote_types(image.dtype, np.complex64) if is_complex else image.dtype.newbyteorder("=")
-        return np.zeros(image.shape, dtype)
+        return new_array(image.shape, dtype)
     if isinstance(output, (type, np.dtype)):
         dtype = np.dtype(output)
         if is_complex and dtype.kind != "c":
             warnings.warn("promoting specified output dtype to complex", stacklevel=4)
             dtype = np.promote_types(dtype, np.complex64)
-        return np.zeros(image.shape, dtype)
+        return new_array(image.shape, dtype)
     if isinstance(output, str):
         dtype = np.dtype(output)
         if is_complex and dtype.kind != "c":
             raise RuntimeError("output must have complex dtype")
         if not issubclass(dtype.type, np.number):
             raise RuntimeError(f"output must have numeric dtype; got {dtype}")
-        return np.zeros(image.shape, dtype)
+        return new_array(image.shape, dtype)
     array = np.asarray(output)
     if array.shape != image.shape:
         raise RuntimeError(f"output shape not correct; got {array.shape} for an input of shape {image.shape}")

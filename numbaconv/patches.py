@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, check_numbers, wide_dtype
+from .arrays import Array, as_array, check_numbers, new_array, wide_dtype
 from .foreign import through
 from .problem import AXES, conv_problem, per_dimension
 from .windows import gather, scatter
@@ -73,7 +73,7 @@ def _unfold(input: Any, kernel_size: Any, dilation: Any, padding: Any, stride: A
         2, images.shape, (1, images.shape[1], *kernel), stride=stride, padding=padding, dilation=dilation
     )
     dtype = x.dtype.newbyteorder("=")
-    columns = np.empty((problem.batch, problem.channels, *kernel, *problem.output_size), dtype)
+    columns = new_array((problem.batch, problem.channels, *kernel, *problem.output_size), dtype)
     gather(problem, images, columns)
     matrices = columns.reshape(problem.batch, problem.channels * problem.taps, problem.pixels)
     result: Array = matrices if x.ndim == 4 else matrices[0]

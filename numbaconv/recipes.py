@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from . import runtime
-from .arrays import Array, flat
+from .arrays import Array, address_of, flat, new_array
 from .execute import Executable
 from .kernels import geometry as at
 
@@ -102,7 +102,7 @@ class Recipe(NamedTuple):
         written: list[Any] = [None, None, None, flat(result, writeable=True)]
         read.append(None)
         for count in self.own:
-            array = np.empty(count, self.dtype)
+            array = new_array((count,), self.dtype)
             written.append(array)
             read.append(flat(array[:]))
         for step in self.steps:
@@ -182,7 +182,7 @@ class Recorder:
         return self._place(part).start
 
     def _place(self, part: Array, new: bool = False) -> Place:
-        address = _address(part)
+        address = address_of(part)
         for number, array in enumerate(self._known):
             if array is not None:
                 low, high = _bounds(array)
@@ -202,14 +202,8 @@ class Recorder:
         return Recipe(shape, dtype, tuple(self._steps), tuple(own))
 
 
-def _address(array: Array) -> int:
-    """Of the first element."""
-    place: int = array.__array_interface__["data"][0]
-    return place
-
-
 def _bounds(array: Array) -> tuple[int, int]:
     """The address of the lowest element, and that behind the highest one."""
     reaches = [(size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True)]
-    first = _address(array)
+    first = address_of(array)
     return first + sum(min(0, reach) for reach in reaches), first + sum(max(0, reach) for reach in reaches) + 1

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from . import store
+from .arrays import new_array
 from .execute import executable, forget_plans
 from .planner import CANDIDATES, Plan, choose
 from .problem import ConvProblem
@@ -23,9 +24,8 @@ HOPELESS: Final = 4.0
 def operands(problem: ConvProblem) -> tuple[Array, Array, Array]:
     """An input, weights and an output to measure with."""
     random = np.random.default_rng(0)
-    x, weight, out = (
-        np.empty(shape, problem.dtype) for shape in (problem.input_shape, problem.weight_shape, problem.output_shape)
-    )
+    x, weight = (np.empty(shape, problem.dtype) for shape in (problem.input_shape, problem.weight_shape))
+    out = new_array(problem.output_shape, problem.dtype)
     for array in (x, weight):
         array[...] = random.standard_normal(array.shape) if problem.dtype.kind == "f" else 1
     return x, weight, out

@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from .arrays import Array, prepared
+from .arrays import Array, new_array, prepared
 from .execute import How, Options, convolve
 from .lowering import lowering
 from .problem import DATA_FORMATS, ConvProblem
@@ -47,7 +47,7 @@ def weight_adjoint(
         recorder.give_up()
         groups, axis = problem.groups, -1 if problem.channels_last else 1
         inner = lower.problem(problem)
-        computed = np.empty(inner.weight_shape, inner.dtype)
+        computed = new_array(inner.weight_shape, inner.dtype)
         weight_adjoint(inner, lower.channels(x, groups, axis), lower.channels(y, groups, axis), how, computed)
         lower.store_weight(computed, out, groups)
         return

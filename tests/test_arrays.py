@@ -180,6 +180,22 @@ def test_unbatched_input(ndim, last):
 # ------------------------------------------------------------------------------- what counts as an array
 
 
+def test_large_results_begin_on_a_cache_line():
+    """NumPy's own arrays hardly ever do: kernels then store every vector in two lines."""
+    image, kernel = np.ones((200, 200), np.float32), np.ones((3, 3), np.float32)
+    kept = []  # so that each result gets memory of its own
+    for _ in range(8):
+        kept += [
+            nc.conv2d(image[None, None], kernel[None, None]),
+            nc.grad.conv2d_input((1, 1, 200, 200), kernel[None, None], np.ones((1, 1, 198, 198), np.float32)),
+            nc.signal.convolve2d(image, kernel),
+            nc.ndimage.convolve(image, kernel),
+            nc.conv2d(image[None, None].astype(np.float16), kernel[None, None].astype(np.float16)),
+        ]
+    assert [result.ctypes.data % 64 for result in kept] == [0] * len(kept)
+    assert all(result.flags.writeable and result.flags.c_contiguous for result in kept)
+
+
 def test_nested_sequences():
     out = nc.conv1d([[1.0, 2.0, 4.0]], (([-1.0, 1.0],),), [0.5], stride=[1])
     assert_same_bits(out, np.array([[1.5, 2.5]]))

@@ -473,6 +473,13 @@ def described(problem, algorithm, kernels):
     return p
 
 
+def test_results_begin_on_a_cache_line():
+    x, w = np.ones((1, 1, 9, 9), np.float32), np.ones((1, 1, 3, 3), np.float32)
+    call = njit(lambda x, w: (nc.conv2d(x, w), nc.signal.convolve2d(x[0, 0], w[0, 0])))
+    kept = [result for _ in range(8) for result in call(x, w)]
+    assert [result.ctypes.data % 64 for result in kept] == [0] * len(kept)
+
+
 def test_out_and_dtype():
     @njit
     def inside(x, w, out):

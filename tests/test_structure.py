@@ -81,7 +81,7 @@ ARROWS = {
         "weight_adjoint",
     },
     "store": {"algorithms.prices", "forks", "planner", "problem", "runtime"},
-    "tuning": {"execute", "planner", "problem", "store"},
+    "tuning": {"arrays", "execute", "planner", "problem", "store"},
     "calibration": {"algorithms.prices", "execute", "planner", "problem", "runtime", "store", "tuning"},
     "environment": {"__init__", "choosing", "execute", "planner", "problem", "runtime", "store"},
     "execute": {

@@ -123,7 +123,8 @@ def signal(name: str, kinds: Kinds) -> Body:
             filters.SETTINGS,
         ),
     )  # fmt: skip
-    body.line("computed = np.empty(shape(place), dtype)", dtype=dtype, shape=shape_at(filters.SHAPE, kinds["in1"].ndim))
+    shape = shape_at(filters.SHAPE, kinds["in1"].ndim)
+    body.line("computed = new_array(shape(place), dtype)", dtype=dtype, shape=shape)
     body.line("if swapped(place):", swapped=number_at(filters.SWAPPED))
     body.names.update(first_planes=_planes(dtypes[0], sums, False), second_planes=_planes(dtypes[1], sums, False))
     if wide:
@@ -198,7 +199,7 @@ def ndimage(name: str, kinds: Kinds) -> Body:
     if output == "array":
         body.line("if output.shape != input.shape:")
         body.line('    raise RuntimeError("output shape not correct")')
-    body.line("computed = np.empty(input.shape, dtype)", dtype=np.dtype(np.uint8) if dtype.kind == "b" else dtype)
+    body.line("computed = new_array(input.shape, dtype)", dtype=np.dtype(np.uint8) if dtype.kind == "b" else dtype)
     body.line(
         "end(place, (planes, (left_out, int(finite)), computed, input, weights))",
         end=finish(

@@ -91,7 +91,7 @@ def _body(
         body.line("computed = out")
     else:
         shape = shape_at(places.shape, places.result_ndim)
-        body.line("computed = np.empty(shape(place), passed)", shape=shape, passed=computed.passed)
+        body.line("computed = new_array(shape(place), passed)", shape=shape, passed=computed.passed)
     body.line(
         f"end(place, (computed, {', '.join(names.values())}))",
         end=finish(second.details[0], (second, *needs), places.result),

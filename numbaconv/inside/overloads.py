@@ -19,6 +19,7 @@ from ..lowering import lowering
 from . import slots
 from .library import kernels_symbol
 from .linking import Need, need
+from .passing import new_array
 
 Kinds = dict[str, Any]
 #: What arrays hold: Numba compiles nothing for floats of 16 bits.
@@ -31,7 +32,7 @@ class Body:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.names: dict[str, Any] = {"np": np}
+        self.names: dict[str, Any] = {"np": np, "new_array": new_array}
 
     def line(self, text: str, **names: Any) -> None:
         """Append a line, which may use some names."""

@@ -10,8 +10,11 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.imputils import impl_ret_new_ref
 from numba.extending import intrinsic
+from numba.np import arrayobj
 
+from ..arrays import LINE_BYTES
 from . import slots
 from .library import host_symbol
 from .linking import WORD, Need, invoke, symbol
@@ -179,3 +182,29 @@ def shape_at(word: int, ndim: int) -> Any:
         return shape(types.intp), generate
 
     return shape_at
+
+
+class _OnLines:
+    """A target whose new arrays start on a cache line; Numba's start 32 bytes into one as often as not."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def get_preferred_array_alignment(self, _kind: Any) -> int:
+        return LINE_BYTES
+
+
+@intrinsic
+def new_array(typing_context, shape, dtype):
+    """``np.empty(shape, dtype)`` that starts on a cache line: see ``arrays.new_array``."""
+    result = types.Array(dtype.dtype, len(shape), "C")
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sizes = cgutils.unpack_tuple(builder, arguments[0])
+        array = arrayobj._empty_nd_impl(_OnLines(context), builder, signature.return_type, sizes)
+        return impl_ret_new_ref(context, builder, signature.return_type, array._getvalue())
+
+    return result(shape, dtype), generate
