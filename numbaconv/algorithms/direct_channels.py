@@ -210,7 +210,7 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     mr = _tile(geometry, itemsize)
     panels = ceil_div(geometry[at.FILTERS], mr)
     vectors = panels * mr // lanes
-    passes = ceil_div(geometry[at.CHANNELS] * taps(geometry), CHANNEL_DEPTH)
+    passes = ceil_div(geometry[at.CHANNELS] * taps(geometry), _most_summed(geometry, itemsize))
     starts = panels * passes * (pixels // CHANNEL_TILE_PIXELS) * prices[price.CHANNELS_TILE]
     row = prices[price.CHANNELS_ROW] + page(geometry, itemsize, geometry[at.CHANNELS], prices)
     in_place = _in_place(geometry, itemsize)
