@@ -12,78 +12,78 @@ from typing import Final
 Prices = Sequence[float]
 
 #: The prices by name: geometric means of those fitted to Zen 4 and to Intel's Emerald Rapids, changed as little as
-#: makes the choices right for 500 random layers of the latter (95% within 10% of the best algorithm, and of the best of
-#: Winograd's tiles; 93% of 400 others, with results that begin on cache lines, as they had not); one core, float32.
+#: makes the choices right for 700 random layers of the latter (94% within 10% of the best algorithm, and of the best of
+#: Winograd's tiles; 96.5% of 200 others); one core, float32.
 DEFAULTS: Final = {
     # Multiply-adds of a vector: of GEMM tiles of 8 filters, and of fewer; where pixels are broadcast, of panels of two
     # vectors, and of one; of lanes that belong to several groups; of Winograd's tiles, by several vectors of them, by
     # one, and by half of one, which a core that multiplies 64 bytes at once does no faster.
     "gemm": 1.0,
-    "few": 0.73,
-    "channels": 0.9,
-    "narrow": 1.1,
-    "lanes": 0.57,
-    "winograd": 0.94,
-    "winograd narrow": 1.0,
+    "few": 0.75,
+    "channels": 0.85,
+    "narrow": 1.0,
+    "lanes": 0.61,
+    "winograd": 0.82,
+    "winograd narrow": 0.88,
     "winograd half": 1.7,
     # To copy a vector of the input, of every other element or farther apart; where a run of pixels of one channel is
     # copied, around its vectors, for each algorithm; to copy one of im2col's vectors.
-    "copied vector": 9.3,
-    "strided vector": 13.0,
-    "channels row": 16.0,
-    "pixels row": 23.0,
-    "im2col run": 22.0,
-    "im2col vector": 6.0,
+    "copied vector": 12.0,
+    "strided vector": 12.0,
+    "channels row": 15.0,
+    "pixels row": 16.0,
+    "im2col run": 18.0,
+    "im2col vector": 8.2,
     # To read a run of pixels of one channel where those of a block lie in more pages than a core has addresses at hand,
     # and the pixels of a tile in place.
-    "page": 23.0,
-    "page in place": 1.6,
+    "page": 11.0,
+    "page in place": 1.4,
     # What all channels of a block share: for each row of a strip; for one column of taps, and for each row of it.
-    "pixels strip row": 100.0,
-    "im2col call": 260.0,
-    "im2col row": 13.0,
+    "pixels strip row": 140.0,
+    "im2col call": 430.0,
+    "im2col row": 10.0,
     # Around the GEMM microkernel: to start a task, to start a tile of one panel, to store one of its vectors, or one of
     # a tile that is cut off; a run of one filter's pixels more where those of a task's filters lie in too many pages.
-    "gemm task": 180.0,
-    "gemm tile": 13.0,
-    "stored vector": 2.3,
-    "cut vector": 53.0,
-    "stored page": 22.0,
+    "gemm task": 200.0,
+    "gemm tile": 12.0,
+    "stored vector": 2.2,
+    "cut vector": 43.0,
+    "stored page": 18.0,
     # Filters in the lanes: to start a task, and a tile; to transpose and store a square of lanes x lanes sums; the same
     # where the output's planes lie whole pages apart (3x224x224 to 64: 150 cycles, Zen 5).
-    "channels task": 100.0,
-    "channels tile": 15.0,
-    "stored square": 220.0,
-    "paged square": 430.0,
+    "channels task": 86.0,
+    "channels tile": 12.0,
+    "stored square": 170.0,
+    "paged square": 420.0,
     # Lanes of several groups: to transpose a square of the input, and to store one of the sums; to start a tile, for
     # each length of its runs of taps; to spread a vector.
     "lanes square": 200.0,
-    "stored lanes": 180.0,
-    "lanes tile": 55.0,
-    "spread vector": 2.9,
+    "stored lanes": 96.0,
+    "lanes tile": 33.0,
+    "spread vector": 2.6,
     # Winograd: to gather the input, and to transform it, in shares of what the driver counts; a transformed vector more
     # where the tiles of a run do not fill whole ones (56x56 took 1.4 times as long as 64x64, Intel Emerald Rapids); to
     # transform the output; to start a product, and a run.
-    "gathered": 1.6,
-    "transformed": 1.0,
-    "straddled": 2.4,
-    "transformed back": 1.5,
-    "winograd product": 55.0,
-    "winograd run": 360.0,
+    "gathered": 1.3,
+    "transformed": 1.2,
+    "straddled": 1.4,
+    "transformed back": 1.4,
+    "winograd product": 59.0,
+    "winograd run": 710.0,
     # What lies beyond a core's own cache and, further, beyond the last: to read a vector of the input, and what that
     # costs more in place; to read a vector of weights, and of what a task has written; to store a run of one filter's
     # pixels, and a longer one where filters are in the lanes.
-    "near vector": 2.1,
-    "far vector": 5.1,
-    "near in place": 3.1,
-    "far in place": 1.2,
-    "near weights": 1.8,
-    "far weights": 7.0,
-    "near block": 6.9,
-    "near run": 9.4,
-    "far run": 30.0,
-    "near burst": 10.0,
-    "far burst": 21.0,
+    "near vector": 1.9,
+    "far vector": 3.9,
+    "near in place": 2.4,
+    "far in place": 0.92,
+    "near weights": 1.4,
+    "far weights": 6.2,
+    "near block": 5.9,
+    "near run": 5.3,
+    "far run": 38.0,
+    "near burst": 9.2,
+    "far burst": 12.0,
 }
 (
     GEMM, FEW, CHANNELS, NARROW, LANES, WINOGRAD, WINOGRAD_NARROW, WINOGRAD_HALF, COPIED_VECTOR, STRIDED_VECTOR,
