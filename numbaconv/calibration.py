@@ -23,11 +23,13 @@ FIRST: Final = 1_000_000
 SECONDS: Final = 0.2
 #: Operations of a layer: less is call overhead, more takes too long.
 LEAST, MOST = 1e6, 1e9
-#: A candidate that takes twice as long as the fastest counts half as much.
-DECAY: Final = 1.0
+#: A candidate that takes twice as long as the fastest counts a quarter as much.
+DECAY: Final = 2.0
 #: How much a price that is e times the usual one weighs, beside an error of a layer by as much; how much errors weigh
-#: that all candidates of a layer share: they change no choice.
-TRUST: Final = 0.01
+#: that all candidates of a layer share: they change no choice. With 0.01, and half for the above, 91.0% of layers that
+#: were not fitted were within 10% of the best, instead of 94.3; where all prices had been off by 35% 92.3 and 93.8, of
+#: 87.0 before (Emerald Rapids).
+TRUST: Final = 1.0
 SHARED: Final = 0.05
 #: Errors beyond this (logarithms) count linearly: a layer that was interrupted spoils no price.
 OUTLIER: Final = 0.5

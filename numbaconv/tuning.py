@@ -15,18 +15,25 @@ from .execute import executable, forget_plans
 from .planner import CANDIDATES, Plan, choose
 from .problem import ConvProblem
 
+Array = np.ndarray[Any, np.dtype[Any]]
+
 #: Candidates that take so many times as long as the fastest are measured once.
 HOPELESS: Final = 4.0
 
 
-def runner(plan: Plan, packed: bool) -> Callable[[], None]:
-    """A call that does what a plan says, on arrays of its own; the weights are laid out before where ``packed``."""
-    problem = plan.problem
+def operands(problem: ConvProblem) -> tuple[Array, Array, Array]:
+    """An input, weights and an output to measure with."""
     random = np.random.default_rng(0)
     x, weight = (np.empty(shape, problem.dtype) for shape in (problem.input_shape, problem.weight_shape))
     out = new_array(problem.output_shape, problem.dtype)
     for array in (x, weight):
         array[...] = random.standard_normal(array.shape) if problem.dtype.kind == "f" else 1
+    return x, weight, out
+
+
+def runner(plan: Plan, packed: bool, arrays: tuple[Array, Array, Array]) -> Callable[[], None]:
+    """A call that does what a plan says, on :func:`operands`; the weights are laid out before where ``packed``."""
+    x, weight, out = arrays
     ready = executable(plan, x, weight, out)
     if packed:
         laid_out = ready.pack_weights(weight, None)
@@ -43,7 +50,10 @@ def measure(problem: ConvProblem, precision: str, packed: bool, budget: float) -
     names = [name for name in CANDIDATES if rejected.get(name, "expected").startswith("expected")]
     # The plans are those of "auto": asked for by name, Winograd takes other tiles, too.
     plans = {name: choose(problem, "auto", precision, packed, measured={name: 1.0}) for name in names}
-    calls = {name: runner(plan, packed) for name, plan in plans.items()}
+    # The same arrays for all: which pages memory gave, large or small, made one candidate take up to 8 times as long
+    # (1x1 taps over 64x56x56 to 512 in 8 groups, Emerald Rapids).
+    arrays = operands(problem)
+    calls = {name: runner(plan, packed, arrays) for name, plan in plans.items()}
     for call in calls.values():
         call()
     best = dict.fromkeys(names, math.inf)

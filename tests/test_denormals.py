@@ -13,7 +13,7 @@ import numbaconv as nc
 from numbaconv import execute
 from numbaconv.planner import CANDIDATES, choose
 from numbaconv.problem import conv_problem
-from numbaconv.tuning import runner
+from numbaconv.tuning import operands, runner
 
 pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads MXCSR")
 #: The flag of MXCSR that says that an instruction met a denormal number.
@@ -85,7 +85,7 @@ def test_kernels_compute_with_nothing_that_they_did_not_write(candidate, dtype, 
         except ValueError:
             continue
         with nc.threads(1):
-            call = runner(plan, True)
+            call = runner(plan, True, operands(plan.problem))
             call()
             keep(register.ctypes.data)
             register[0] &= ~np.uint32(DENORMAL)

@@ -31,7 +31,7 @@ from .sharing import (
     page,
     reading,
     reading_weights,
-    storing_run,
+    storing_burst,
     taps,
     use_tile,
 )
@@ -190,7 +190,7 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     depth = geometry[at.CHANNELS] * taps(geometry) * _seen(geometry)
     copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * depths * _strip_rows(geometry, lines)
     squares = ceil_div(depths * lines * columns, lanes)
-    runs = ceil_div(depths * lines * columns, CHUNK_TILES * CHANNEL_TILE_PIXELS) * storing_run(
+    runs = ceil_div(depths * lines * columns, CHUNK_TILES * CHANNEL_TILE_PIXELS) * storing_burst(
         geometry, itemsize, prices
     )
     if _lanewise(geometry, itemsize):
@@ -210,7 +210,7 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     mr = _tile(geometry, itemsize)
     panels = ceil_div(geometry[at.FILTERS], mr)
     vectors = panels * mr // lanes
-    passes = ceil_div(geometry[at.CHANNELS] * taps(geometry), CHANNEL_DEPTH)
+    passes = ceil_div(geometry[at.CHANNELS] * taps(geometry), _most_summed(geometry, itemsize))
     starts = panels * passes * (pixels // CHANNEL_TILE_PIXELS) * prices[price.CHANNELS_TILE]
     row = prices[price.CHANNELS_ROW] + page(geometry, itemsize, geometry[at.CHANNELS], prices)
     in_place = _in_place(geometry, itemsize)

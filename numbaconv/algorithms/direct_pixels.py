@@ -85,14 +85,27 @@ def _channels(geometry: MutableSequence[int]) -> int:
 
 def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, the copies into strips and the stores of tiles that are cut off."""
-    mr, nr = tile_for(geometry[at.FILTERS], itemsize)
-    vectors = nr * itemsize // VECTOR_BYTES
+    _, nr = tile_for(geometry[at.FILTERS], itemsize)
     lines = _lines(geometry, itemsize, nr, _channels(geometry))
     columns = _columns(geometry, nr)
-    pitch = columns + _halo(geometry, 2)
-    blocks = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D] * ceil_div(geometry[at.OUT_H], lines)
-    blocks *= ceil_div(geometry[at.OUT_W], columns)
-    anew = _row_tiles(geometry, nr, lines)
+    down, across = ceil_div(geometry[at.OUT_H], lines), ceil_div(geometry[at.OUT_W], columns)
+    total = 0.0
+    for rows_of_blocks, height in ((down - 1, lines), (1, geometry[at.OUT_H] - (down - 1) * lines)):
+        for number, width in ((across - 1, columns), (1, geometry[at.OUT_W] - (across - 1) * columns)):
+            if rows_of_blocks > 0 and number > 0:
+                total += rows_of_blocks * number * _block_cost(geometry, itemsize, height, width, prices)
+    return reading(geometry, itemsize, prices) + geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D] * total
+
+
+def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, columns: int, prices: Prices) -> float:
+    """:func:`cost` of a block of outputs."""
+    mr, nr = tile_for(geometry[at.FILTERS], itemsize)
+    vectors = nr * itemsize // VECTOR_BYTES
+    whole = _lines(geometry, itemsize, nr, _channels(geometry))
+    pitch = _columns(geometry, nr) + _halo(geometry, 2)
+    blocks = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D] * ceil_div(geometry[at.OUT_H], whole)
+    blocks *= ceil_div(geometry[at.OUT_W], _columns(geometry, nr))
+    anew = _row_tiles(geometry, nr, whole)
     tiles = lines * ceil_div(columns, nr) if anew else ceil_div((lines - 1) * pitch + columns, nr)
     panels = ceil_div(geometry[at.FILTERS], mr)
     depth = geometry[at.CHANNELS] * taps(geometry)
@@ -101,16 +114,16 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     vector = prices[price.COPIED_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
     passes = ceil_div(geometry[at.CHANNELS], _channels(geometry))
     height = lines + _halo(geometry, 1)
+    width = (columns + _halo(geometry, 2)) * itemsize
     row = prices[price.PIXELS_ROW] + page(geometry, itemsize, _channels(geometry), prices)
-    copies = copied * height * (row + vector * ceil_div(pitch * itemsize, VECTOR_BYTES))
+    copies = copied * height * (row + vector * ceil_div(width, VECTOR_BYTES))
     copies += copied // geometry[at.CHANNELS] * height * prices[price.PIXELS_STRIP_ROW] * passes
     cut = lines * int(columns % nr != 0) if anew else 1 if pitch == columns else tiles
     stores = storing(geometry, itemsize, mr, nr, tiles, cut, blocks, prices)
     weights = reading_weights(float(panels * mr * depth * itemsize), prices)
-    strip = copied // geometry[at.CHANNELS] * _channels(geometry) * height * pitch * itemsize
+    strip = copied // geometry[at.CHANNELS] * _channels(geometry) * height * width
     copies += reading_block(float(strip), passes * 2.0, prices)
-    each = products + copies + stores * passes + prices[price.GEMM_TASK] + weights
-    return reading(geometry, itemsize, prices) + blocks * each
+    return products + copies + stores * passes + prices[price.GEMM_TASK] + weights
 
 
 def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:

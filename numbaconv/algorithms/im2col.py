@@ -46,7 +46,7 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     vectors = nr * itemsize // VECTOR_BYTES
     panels = ceil_div(geometry[at.FILTERS], mr)
     products = prices[price.GEMM if mr == TILE_ROWS else price.FEW] * tiles * depth * panels * mr * vectors
-    each = prices[price.COPIED_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
+    each = prices[price.IM2COL_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
     copies = runs * (prices[price.IM2COL_RUN] + page(geometry, itemsize, _channels(geometry), prices)) + vectors * each
     calls = runs * geometry[at.KERNEL_D] * geometry[at.KERNEL_W] * passes
     calls *= prices[price.IM2COL_CALL] + geometry[at.KERNEL_H] * prices[price.IM2COL_ROW]

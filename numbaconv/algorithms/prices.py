@@ -11,79 +11,86 @@ from typing import Final
 #: A price for each slot below.
 Prices = Sequence[float]
 
-#: The prices by name: geometric means of those fitted to Zen 4 (347 layers; new ones guessed) and to Intel's
-#: Emerald Rapids (500 random layers, where they keep 90% within 10% of the best algorithm); one core, float32.
+#: The prices by name: geometric means of those fitted to Zen 4 and to Intel's Emerald Rapids, changed as little as
+#: makes the choices right for 700 random layers of the latter (94% within 10% of the best algorithm, and of the best of
+#: Winograd's tiles; 96.5% of 200 others); one core, float32.
 DEFAULTS: Final = {
     # Multiply-adds of a vector: of GEMM tiles of 8 filters, and of fewer; where pixels are broadcast, of panels of two
-    # vectors, and of one; of lanes that belong to several groups; of Winograd's tiles.
+    # vectors, and of one; of lanes that belong to several groups; of Winograd's tiles, by several vectors of them, by
+    # one, and by half of one, which a core that multiplies 64 bytes at once does no faster.
     "gemm": 1.0,
-    "few": 1.0,
-    "channels": 0.99,
-    "narrow": 1.3,
-    "lanes": 0.81,
-    "winograd": 1.1,
+    "few": 0.75,
+    "channels": 0.85,
+    "narrow": 1.0,
+    "lanes": 0.61,
+    "winograd": 0.82,
+    "winograd narrow": 0.88,
+    "winograd half": 1.7,
     # To copy a vector of the input, of every other element or farther apart; where a run of pixels of one channel is
-    # copied, around its vectors, for each algorithm.
-    "copied vector": 11.0,
-    "strided vector": 15.0,
+    # copied, around its vectors, for each algorithm; to copy one of im2col's vectors.
+    "copied vector": 12.0,
+    "strided vector": 12.0,
     "channels row": 15.0,
-    "pixels row": 30.0,
-    "im2col run": 15.0,
+    "pixels row": 16.0,
+    "im2col run": 18.0,
+    "im2col vector": 8.2,
     # To read a run of pixels of one channel where those of a block lie in more pages than a core has addresses at hand,
     # and the pixels of a tile in place.
-    "page": 34.0,
-    "page in place": 2.5,
+    "page": 11.0,
+    "page in place": 1.4,
     # What all channels of a block share: for each row of a strip; for one column of taps, and for each row of it.
-    "pixels strip row": 64.0,
-    "im2col call": 270.0,
-    "im2col row": 15.0,
+    "pixels strip row": 140.0,
+    "im2col call": 430.0,
+    "im2col row": 10.0,
     # Around the GEMM microkernel: to start a task, to start a tile of one panel, to store one of its vectors, or one of
     # a tile that is cut off; a run of one filter's pixels more where those of a task's filters lie in too many pages.
-    "gemm task": 240.0,
-    "gemm tile": 19.0,
-    "stored vector": 4.7,
-    "cut vector": 64.0,
-    "stored page": 13.0,
+    "gemm task": 200.0,
+    "gemm tile": 12.0,
+    "stored vector": 2.2,
+    "cut vector": 43.0,
+    "stored page": 18.0,
     # Filters in the lanes: to start a task, and a tile; to transpose and store a square of lanes x lanes sums; the same
     # where the output's planes lie whole pages apart (3x224x224 to 64: 150 cycles, Zen 5).
-    "channels task": 110.0,
-    "channels tile": 17.0,
-    "stored square": 240.0,
-    "paged square": 460.0,
+    "channels task": 86.0,
+    "channels tile": 12.0,
+    "stored square": 170.0,
+    "paged square": 420.0,
     # Lanes of several groups: to transpose a square of the input, and to store one of the sums; to start a tile, for
     # each length of its runs of taps; to spread a vector.
-    "lanes square": 190.0,
-    "stored lanes": 140.0,
-    "lanes tile": 48.0,
-    "spread vector": 3.1,
+    "lanes square": 200.0,
+    "stored lanes": 96.0,
+    "lanes tile": 33.0,
+    "spread vector": 2.6,
     # Winograd: to gather the input, and to transform it, in shares of what the driver counts; a transformed vector more
     # where the tiles of a run do not fill whole ones (56x56 took 1.4 times as long as 64x64, Intel Emerald Rapids); to
     # transform the output; to start a product, and a run.
-    "gathered": 1.6,
-    "transformed": 0.59,
-    "straddled": 4.5,
-    "transformed back": 1.5,
-    "winograd product": 47.0,
-    "winograd run": 260.0,
+    "gathered": 1.3,
+    "transformed": 1.2,
+    "straddled": 1.4,
+    "transformed back": 1.4,
+    "winograd product": 59.0,
+    "winograd run": 710.0,
     # What lies beyond a core's own cache and, further, beyond the last: to read a vector of the input, and what that
     # costs more in place; to read a vector of weights, and of what a task has written; to store a run of one filter's
-    # pixels.
-    "near vector": 2.4,
-    "far vector": 6.6,
-    "near in place": 4.2,
-    "far in place": 1.6,
-    "near weights": 2.1,
-    "far weights": 6.5,
-    "near block": 3.7,
-    "near run": 12.0,
-    "far run": 26.0,
+    # pixels, and a longer one where filters are in the lanes.
+    "near vector": 1.9,
+    "far vector": 3.9,
+    "near in place": 2.4,
+    "far in place": 0.92,
+    "near weights": 1.4,
+    "far weights": 6.2,
+    "near block": 5.9,
+    "near run": 5.3,
+    "far run": 38.0,
+    "near burst": 9.2,
+    "far burst": 12.0,
 }
 (
-    GEMM, FEW, CHANNELS, NARROW, LANES, WINOGRAD, COPIED_VECTOR, STRIDED_VECTOR, CHANNELS_ROW, PIXELS_ROW, IM2COL_RUN,
-    PAGE, PAGE_IN_PLACE, PIXELS_STRIP_ROW, IM2COL_CALL, IM2COL_ROW, GEMM_TASK, GEMM_TILE, STORED_VECTOR, CUT_VECTOR,
-    STORED_PAGE,
-    CHANNELS_TASK, CHANNELS_TILE, STORED_SQUARE, PAGED_SQUARE, LANES_SQUARE, STORED_LANES, LANES_TILE, SPREAD_VECTOR,
-    GATHERED, TRANSFORMED, STRADDLED, TRANSFORMED_BACK, WINOGRAD_PRODUCT, WINOGRAD_RUN, NEAR_VECTOR,
-    FAR_VECTOR, NEAR_IN_PLACE, FAR_IN_PLACE, NEAR_WEIGHTS, FAR_WEIGHTS, NEAR_BLOCK, NEAR_RUN, FAR_RUN,
+    GEMM, FEW, CHANNELS, NARROW, LANES, WINOGRAD, WINOGRAD_NARROW, WINOGRAD_HALF, COPIED_VECTOR, STRIDED_VECTOR,
+    CHANNELS_ROW, PIXELS_ROW, IM2COL_RUN, IM2COL_VECTOR, PAGE, PAGE_IN_PLACE, PIXELS_STRIP_ROW, IM2COL_CALL, IM2COL_ROW,
+    GEMM_TASK, GEMM_TILE, STORED_VECTOR, CUT_VECTOR, STORED_PAGE, CHANNELS_TASK, CHANNELS_TILE, STORED_SQUARE,
+    PAGED_SQUARE, LANES_SQUARE, STORED_LANES, LANES_TILE, SPREAD_VECTOR, GATHERED, TRANSFORMED, STRADDLED,
+    TRANSFORMED_BACK, WINOGRAD_PRODUCT, WINOGRAD_RUN, NEAR_VECTOR, FAR_VECTOR, NEAR_IN_PLACE, FAR_IN_PLACE,
+    NEAR_WEIGHTS, FAR_WEIGHTS, NEAR_BLOCK, NEAR_RUN, FAR_RUN, NEAR_BURST, FAR_BURST,
 ) = range(len(DEFAULTS))  # fmt: skip
 USUAL: Final[Prices] = tuple(DEFAULTS.values())

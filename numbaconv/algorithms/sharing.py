@@ -75,6 +75,11 @@ def storing_run(geometry: MutableSequence[int], itemsize: int, prices: Prices) -
     return _beyond(_bytes(geometry, itemsize), prices[price.NEAR_RUN], prices[price.FAR_RUN])
 
 
+def storing_burst(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
+    """:func:`storing_run` of longer runs, those of a whole panel one after the other."""
+    return _beyond(_bytes(geometry, itemsize), prices[price.NEAR_BURST], prices[price.FAR_BURST])
+
+
 def reading(geometry: MutableSequence[int], itemsize: int, prices: Prices, in_place: bool = False) -> float:
     """Cost of reading the whole input from beyond a cache."""
     cells = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * geometry[at.CHANNELS]

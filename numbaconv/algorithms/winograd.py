@@ -191,6 +191,25 @@ def _shuffles(m: int) -> int:
     return shuffles + m - 1
 
 
+def _vectors(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int, int]:
+    """Vectors of tiles that microkernels multiply: several at a time, one, and half of one."""
+    lanes = VECTOR_BYTES // itemsize
+    nr = _columns(geometry, itemsize)
+    whole = ceil_div(_tiles(geometry), nr) - 1
+    rest = _tiles(geometry) - whole * nr
+    wide, narrow, half = whole * nr // lanes, 0, 0
+    if nr == lanes:
+        wide, narrow = 0, wide
+    if rest > (lanes + lanes // 2 if VECTOR_BYTES == 64 else lanes):
+        wide += 3 if rest > 2 * lanes else 2
+    elif rest > lanes // 2 or VECTOR_BYTES < 64:
+        narrow += 1
+        half = int(rest > lanes)
+    else:
+        half = 1
+    return wide, narrow, half
+
+
 def _tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """:func:`cost` with the tile that has been set."""
     lanes = VECTOR_BYTES // itemsize
@@ -198,13 +217,12 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) ->
     tiles, points, depth = _tiles(geometry), _points(geometry), _depth(geometry)
     blocks = ceil_div(tiles, nr)
     panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
-    rest = tiles - (blocks - 1) * nr
-    if VECTOR_BYTES == 64:
-        last = 1 / TILE_ROWS if _beside(geometry, itemsize) else ceil_div(2 * rest, lanes) / 2
-        width = (blocks - 1) * nr / lanes + last
-    else:
-        width = float(ceil_div(tiles, lanes))
-    products = width * depth * TILE_ROWS * prices[price.WINOGRAD] + blocks * prices[price.WINOGRAD_PRODUCT]
+    wide, narrow, half = _vectors(geometry, itemsize)
+    width = wide + narrow + half / 2
+    products = wide * prices[price.WINOGRAD] + narrow * prices[price.WINOGRAD_NARROW]
+    single = prices[price.WINOGRAD] / TILE_ROWS if _beside(geometry, itemsize) else prices[price.WINOGRAD_HALF]
+    products = depth * TILE_ROWS * (products + half * single)
+    products += blocks * prices[price.WINOGRAD_PRODUCT]
     products *= points * panels
     runs = ceil_div(tiles, geometry[at.ACROSS])
     group = lanes // geometry[at.RUN_GROUPS]
