@@ -28,9 +28,12 @@ LEAST_APART: Final = 4096
 APART_BYTES: Final = 2**22
 LARGEST_APART: Final = 2**25
 #: Pixels for each channel of the input up to which windows are made and added up instead, where there are several
-#: phases; or filters. Adding takes two cycles for each of their cells, laying out the phases' weights as much for each
-#: weight. 4x4 kernels of stride 2 took 0.70 times as long with 0.1 pixels, 0.9 with 0.5, 1.0 with 1 and 1.5 with 2.
+#: phases; the same where all images' windows fit APART_BYTES, and are made at once; or filters. One product reads the
+#: input, and the weights as they lie, once for all phases. 4x4 kernels of stride 2 took 0.50 of the time with 2 pixels
+#: (128x16x16 to 64), 5x5 ones 0.62, 3x3 ones 0.67 and 0.92 with 6; 1.2 times as long with 8, and 1.4 with 4 where 16
+#: images took two turns (Emerald Rapids, 2 threads).
 PIXELS_FOLDED: Final = 1
+MOST_PIXELS_FOLDED: Final = 7
 FILTERS_FOLDED: Final = 4
 #: Windows from which the product takes the kernel whose panels of weights are rows of memory as they lie: the planner
 #: counts the packing of others as if each filter's weights lay together. 256 -> 128, 8x8: 0.87 times the time (Zen 5).
@@ -131,10 +134,14 @@ def _folding_pays(problem: ConvProblem, y: Array) -> bool:
     if problem.kernel_size == problem.stride:  # the windows do not overlap
         return False
     pixels = math.prod(y.shape[2:])
-    few = max(problem.stride) > 1 and problem.batch * pixels <= PIXELS_FOLDED * problem.filters
-    few = few or problem.taps == 1  # every other cell, or more, is the bias: all are written at once
-    few = few or problem.channels <= FILTERS_FOLDED
-    return few and problem.channels * problem.taps * pixels <= APART_BYTES // y.itemsize
+    windows = problem.channels * problem.taps * pixels * y.itemsize
+    if windows > APART_BYTES:
+        return False
+    # With one tap, every other cell, or more, is the bias: all are written at once.
+    if problem.channels <= FILTERS_FOLDED or problem.taps == 1:
+        return True
+    most = MOST_PIXELS_FOLDED if problem.batch * windows <= APART_BYTES else PIXELS_FOLDED
+    return max(problem.stride) > 1 and problem.batch * pixels <= most * problem.filters
 
 
 def _fold(

@@ -16,6 +16,7 @@ from strategies import ALGORITHMS, DTYPES
 import numbaconv as nc
 from numbaconv import execute, input_adjoint, interleaving
 from numbaconv.algorithms import direct_channels, winograd
+from numbaconv.kernels import arrange
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0  # Python's mmap has no name for it
@@ -181,6 +182,46 @@ def family():
                 out[...] = 77
                 call(*inputs, out=out)
                 np.testing.assert_array_equal(out, expected)
+
+
+def folds():
+    """Windows of all sizes that are added up: the kernel alone, since its windows and sums are arrays of its own."""
+    guarded = [Guarded(pages=1024) for _ in range(4)]
+    random = np.random.default_rng(3)
+    for number in range(CALLS):
+        dtype = (np.float32, np.int32, np.float64, np.int64)[number % 4]
+        taps, cells, strides, dilations = (random.integers(1, most, 3) for most in (5, 5, 4, 3))
+        taps[0], cells[0], cells[2] = 1 + number % 2, 1 + number % 3, 1 + number % 40
+        pads = random.integers(0, 3, 3)
+        size = np.maximum(1, (cells - 1) * strides + dilations * (taps - 1) + 1 - 2 * pads + random.integers(0, 2, 3))
+        batch, filters = 1 + number % 2, 1 + number % 11
+        windows = random.integers(-8, 9, (batch, filters, *taps, *cells)).astype(dtype)
+        bias = random.integers(-8, 9, filters if number % 3 else 0).astype(dtype)
+        expected = np.zeros((batch, filters, *size), dtype)
+        expected += bias[:, None, None, None] if bias.size else 0
+        for index in np.ndindex(*taps, *cells):
+            cell = np.array(index[3:]) * strides + np.array(index[:3]) * dilations - pads
+            if np.all((cell >= 0) & (cell < size)):
+                expected[(..., *cell)] += windows[(slice(None), slice(None), *index)]
+        relu = number % 2
+        print(dtype.__name__, taps, cells, strides, dilations, pads, size, relu, flush=True)
+        steps = np.array(expected.strides) // expected.itemsize
+        table = np.stack([taps, cells, strides, dilations, pads, size, steps[2:]], 1).astype(np.int64)
+        planes = (batch, filters, 0, int(steps[0]), int(steps[1]), relu)
+        for at_end in (False, True):
+            sums = np.zeros(arrange.fold_cells(table), dtype)
+            placed = [
+                memory.place(array, at_end)
+                for memory, array in zip(guarded, (windows.ravel(), bias, expected.ravel(), sums), strict=True)
+            ]
+            placed[2][...] = 77
+            arrange.fold_serial(0, 1, *placed[:3], planes, table, placed[3])
+            np.testing.assert_array_equal(placed[2], np.maximum(expected, 0 if relu else expected).ravel())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
+def test_guard_pages_of_folds(run_python):
+    assert len(run_python("import test_guard_pages; test_guard_pages.folds()").splitlines()) == CALLS
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from ..input_adjoint import APART_BYTES, FILTERS_FOLDED, LEAST_WINDOWS, PIXELS_FOLDED
+from ..input_adjoint import APART_BYTES, FILTERS_FOLDED, LEAST_WINDOWS, MOST_PIXELS_FOLDED, PIXELS_FOLDED
 from ..interleaving import LEAST_LANES
 from ..kernels.arrange import fold_cells
 from ..planner import ALGORITHMS, PARALLEL_PACKING
@@ -34,8 +34,13 @@ def folding_pays(p):
     for axis in range(3):
         overlapping = overlapping or p[slots.KERNEL + axis] != p[slots.STEP + axis]
         phases = phases or p[slots.STEP + axis] > 1
-    few = (phases and pixels <= PIXELS_FOLDED * filters) or channels <= FILTERS_FOLDED or taps == 1
-    return overlapping and few and channels * taps * given <= APART_BYTES // p[slots.BYTES]
+    windows = channels * taps * given * p[slots.BYTES]
+    if not overlapping or windows > APART_BYTES:
+        return False
+    if channels <= FILTERS_FOLDED or taps == 1:
+        return True
+    most = MOST_PIXELS_FOLDED if p[slots.BATCH] * windows <= APART_BYTES else PIXELS_FOLDED
+    return phases and pixels <= most * filters
 
 
 @register_jitable

@@ -8,7 +8,13 @@ from numba.extending import register_jitable
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import LINE, VECTOR_BYTES
-from .simd import copy_lanes, finish_lanes, store_pairs
+from .simd import add_runs, copy_lanes, finish_lanes, store_pairs
+
+#: Planes whose rows are added up in turn: where the taps of a row lie is worked out once for all of them, and what is
+#: summed for the first one has reached the cache when it is stored.
+FOLDED = 8
+#: No cell lies beyond this.
+ANYWHERE = 2**60
 
 
 @kernel
@@ -63,60 +69,75 @@ def fold_serial(slot, slots, columns, bias, out, planes, table, sums):
       the output, stride of out in elements).
     - sums: room for :func:`fold_cells` sums of each thread.
 
-    Cells of a row that lie a stride apart are summed side by side, as lanes of a vector: 4x4 windows 2 apart took 20
-    cycles for each addition one by one (Zen 5).
+    Cells of a row that lie a stride apart are lanes of a vector, and each vector of sums stays in a register until all
+    windows are added: read from memory and written back for each of them, rows of 4 cells took 75 cycles an addition,
+    since what masked stores wrote is not forwarded to loads (Emerald Rapids).
     """
     batch, filters, start, out_batch, out_filter, relu = planes
-    (kernel_d, in_d, stride_d, dilation_d, pad_d, out_d, step_d) = table[0]
-    (kernel_h, in_h, stride_h, dilation_h, pad_h, out_h, step_h) = table[1]
-    (kernel_w, in_w, stride_w, dilation_w, pad_w, out_w, step_w) = table[2]
-    every = batch * filters
-    length = (out_w - 1) // stride_w + 1
-    row = min(stride_w, out_w) * length
-    count = out_d * out_h * row
-    own = sums.size // slots * slot
+    _, in_d, _, _, _, out_d, step_d = table[0]
+    kernel_h, in_h, _, _, _, out_h, step_h = table[1]
+    kernel_w, in_w, stride, _, _, width, step = table[2]
     lanes = VECTOR_BYTES // out.itemsize
-    for number in range(every * slot // slots, every * (slot + 1) // slots):
-        n, f = divmod(number, filters)
-        value = bias[f] if bias.size > 0 else 0
-        for j in range(own, own + count):
-            sums[j] = value
-        x = number * kernel_d * kernel_h * kernel_w * in_d * in_h * in_w
-        for kd in range(kernel_d):
-            for kh in range(kernel_h):
-                for kw in range(kernel_w):
-                    cell, phase = divmod(kw * dilation_w - pad_w, stride_w)
-                    cells = (out_w - 1 - phase) // stride_w + 1  # of this phase
-                    first, last = max(0, -cell), min(in_w, cells - cell)
-                    for d in range(in_d):
-                        target_d = d * stride_d + kd * dilation_d - pad_d
-                        for h in range(in_h):
-                            target_h = h * stride_h + kh * dilation_h - pad_h
-                            if 0 <= target_d < out_d and 0 <= target_h < out_h:
-                                y = own + (target_d * out_h + target_h) * row + phase * length + cell
-                                for w in range(first, last, lanes):
-                                    finish_lanes(
-                                        columns, x + w, sums, y + w, last - w, 1, sums[own], at.FINISH_NOTHING
-                                    )  # fmt: skip
-                            x += in_w
-        if relu != 0:
-            for j in range(own, own + count):
-                if sums[j] < 0:
-                    sums[j] = 0
-        plane = start + n * out_batch + f * out_filter
+    cells = in_d * in_h * in_w
+    every = batch * filters
+    length = (width - 1) // stride + 1
+    phases = min(stride, width)
+    between = (length + LINE - 1) // LINE * LINE
+    own = sums.size // slots * slot
+    begin, end = every * slot // slots, every * (slot + 1) // slots
+    for first in range(begin, end, FOLDED):
+        some = min(FOLDED, end - first)
         for d in range(out_d):
+            d_taps, kd, i, kd_step, i_step = taps_of(table, 0, d, 0, in_d)
+            d_step = kd_step * kernel_h * kernel_w * cells + i_step * in_h * in_w
             for h in range(out_h):
-                store_row(
-                    sums, own + (d * out_h + h) * row, length, stride_w, out, plane + d * step_d + h * step_h, out_w,
-                    step_w,
-                )  # fmt: skip
+                h_taps, kh, j, kh_step, j_step = taps_of(table, 1, h, 0, in_h)
+                h_step = kh_step * kernel_w * cells + j_step * in_w
+                for phase in range(phases):
+                    w_taps, kw, cell, kw_step, cell_step = taps_of(table, 2, phase, -ANYWHERE, ANYWHERE)
+                    tap = (kd * kernel_h + kh) * kernel_w + kw
+                    for p in range(some):
+                        x = (first + p) * table[0, 0] * kernel_h * kernel_w * cells
+                        value = bias[(first + p) % filters] if bias.size > 0 else 0
+                        add_runs(
+                            columns, x + tap * cells + (i * in_h + j) * in_w, (d_taps, h_taps, w_taps),
+                            (d_step, h_step, kw_step * cells), (cell, cell_step, in_w), value, sums,
+                            own + (p * phases + phase) * between, length,
+                        )  # fmt: skip
+                for p in range(some):
+                    row = own + p * phases * between
+                    if relu != 0:
+                        for k in range(row, row + phases * between, lanes):
+                            finish_lanes(sums, k, sums, k, lanes, 0, 0, at.FINISH_BIAS_RELU)
+                    n, f = divmod(first + p, filters)
+                    y = start + n * out_batch + f * out_filter + d * step_d + h * step_h
+                    store_row(sums, row, between, stride, out, y, width, step)
+
+
+@kernel
+def taps_of(table, axis, cell, least, behind):
+    """Return (how many taps k reach an output cell, the first one, the input cell i from which, steps of k and of i).
+
+    Those with i * stride + k * dilation - padding = cell and least <= i < behind, in ascending order.
+    """
+    taps, _, stride, dilation, pad, _, _ = table[axis]
+    count, tap, source, tap_step, source_step = 0, 0, 0, 0, 0
+    for k in range(taps):
+        i, rest = divmod(cell + pad - k * dilation, stride)
+        if rest == 0 and least <= i < behind:
+            if count == 0:
+                tap, source = k, i
+            elif count == 1:
+                tap_step, source_step = k - tap, i - source
+            count += 1
+    return count, tap, source, tap_step, source_step
 
 
 @register_jitable
 def fold_cells(table):
-    """How many sums a plane takes, a row of whole cache lines; ``table`` as in :func:`fold_serial`."""
+    """How many sums a thread keeps: rows of FOLDED planes, whole cache lines for each phase of the stride."""
     width, stride = table[2, 5], table[2, 2]
-    return (table[0, 5] * table[1, 5] * min(stride, width) * ((width - 1) // stride + 1) + LINE - 1) // LINE * LINE
+    return FOLDED * min(stride, width) * (((width - 1) // stride + LINE) // LINE * LINE)
 
 
 @kernel

@@ -266,11 +266,17 @@ def pack_taps(weight, x, rows, geometry, filters, some, y, start):
     """As :func:`pack_panels` for weights that lie anyhow: all filters of a tap, one tap after the other.
 
     ``weight[x]`` is the first weight of the panels' first filter; ``filters`` from there on exist.
+
+    Of each channel a piece is read, and those of the second next one are asked for ahead: the pieces lie too far apart
+    for a CPU's own prefetcher. Plain calls with 4 to 9 MB of weights took 1.04 to 1.2 times as long without (Emerald
+    Rapids, 2 threads).
     """
     mr = geometry[at.MR]
     step = geometry[at.WEIGHT_FILTER]
     order = geometry[at.ORDER_START]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    lanes = VECTOR_BYTES // y.itemsize
+    ahead = 2 * geometry[at.WEIGHT_CHANNEL]
     k = 0
     for c in range(geometry[at.CHANNELS]):
         for d in range(geometry[at.KERNEL_D]):
@@ -281,7 +287,10 @@ def pack_taps(weight, x, rows, geometry, filters, some, y, start):
                     for p in range(some):
                         first = source + p * mr * step
                         count = min(mr, filters - p * mr)
-                        if step == 1:
+                        if step == 1 and count == mr and mr % lanes == 0:
+                            for m in range(0, mr, lanes):
+                                copy_vector(weight, first + m, y, target + m, ahead)
+                        elif step == 1:
                             copy_run(weight, first, y, target, count)
                         else:
                             for m in range(count):

@@ -11,6 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .blocking import TILE_ROWS, TILES, VECTOR_BYTES
@@ -340,6 +341,43 @@ def copy_every_other(typing_context, x, x_start, y, y_start, count):
         value = vectors.shuffle(low, high, [2 * lane for lane in range(vectors.lanes)])
         mask = vectors.first_lanes(count)
         vectors.store_masked(value, element(context, builder, signature.args[2], y, y_start), mask)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def add_runs(typing_context, x, start, counts, steps, run, value, y, y_start, length):
+    """y[y_start + j] = value + sum of x[start + a * A + b * B + c * C + i], i = first + c * step + j, for j < length.
+
+    The sum is over a, b and c < ``counts``, in this order, as far as 0 <= i < width; steps = (A, B, C) and run =
+    (first, step, width). Of x, nothing else is read; of y, whole vectors are written.
+    """
+    index, triple = types.intp, types.UniTuple(types.intp, 3)
+    signature = types.void(x, index, triple, triple, triple, x.dtype, y, index, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, start, counts, steps, run, value, y, y_start, length = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        source = element(context, builder, signature.args[0], x, start)
+        target = element(context, builder, signature.args[6], y, y_start)
+        first, step, width = (builder.extract_value(run, axis) for axis in range(3))
+        limits = [builder.extract_value(counts, axis) for axis in range(3)]
+        jumps = [builder.extract_value(steps, axis) for axis in range(3)]
+        total = cgutils.alloca_once(builder, vectors.type)
+        begun = vectors.splat(value)
+        with cgutils.for_range_slice(builder, constant(0), length, constant(vectors.lanes), INDEX) as (j, _):
+            builder.store(begun, total)
+            with cgutils.for_range(builder, limits[0]) as a, cgutils.for_range(builder, limits[1]) as b:
+                row = builder.gep(source, [builder.mul(a.index, jumps[0])])
+                row = builder.gep(row, [builder.mul(b.index, jumps[1])])
+                with cgutils.for_range(builder, limits[2]) as c:
+                    i = builder.add(builder.add(first, builder.mul(c.index, step)), j)
+                    inside = vectors.first_lanes(builder.sub(width, i))
+                    mask = builder.and_(inside, builder.not_(vectors.first_lanes(builder.neg(i))))
+                    place = builder.gep(row, [builder.add(builder.mul(c.index, jumps[2]), i)])
+                    builder.store(vectors.add(builder.load(total), vectors.load_masked(place, mask)), total)
+            vectors.store(builder.load(total), builder.gep(target, [j]))
         return context.get_dummy_value()
 
     return signature, generate
