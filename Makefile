@@ -23,7 +23,7 @@ help:
 	@echo "performance  docs/performance.md from new measurements, 12 minutes"
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist worksteal
 
 torch:
 	$(PYTHON) -m pytest tests/test_torch.py -s

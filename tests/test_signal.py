@@ -16,6 +16,7 @@ from strategies import LAYOUTS
 
 import numbaconv as nc
 from numbaconv import choosing, signal
+from numbaconv.algorithms import fft
 
 MODES = ("full", "same", "valid")
 SCIPY_MODES = ("reflect", "constant", "nearest", "mirror", "wrap", "grid-mirror", "grid-constant", "grid-wrap")
@@ -282,6 +283,28 @@ def test_threads_change_nothing(kind, dtype):
     finally:
         numba.set_num_threads(before)
     np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c8"])
+def test_threads_change_nothing_in_a_sequence(dtype):
+    """Threads take its blocks as they come; some of a silent one's results are summed again."""
+    sequence = np.random.default_rng(3).normal(size=200_000).astype(dtype)
+    sequence[90_000:150_000:7] = 0
+    sequence[100_000:104_000] = 1e-12
+    taps = np.random.default_rng(4).normal(size=1001).astype(dtype)
+    results = []
+    for threads in (1, 2):
+        with nc.threads(threads):
+            results.append(signal.convolve(sequence, taps))
+    np.testing.assert_array_equal(*results)
+
+
+def test_threads_of_a_sequence_are_as_their_caller():
+    """What fails in one of them fails, and NumPy's errors are the caller's."""
+    with np.errstate(over="raise"):
+        assert fft._each(lambda _: np.geterr()["over"], range(20), 3) == ["raise"] * 20
+    with pytest.raises(ZeroDivisionError):
+        fft._each(lambda item: 1 // (item - 7), range(20), 3)
 
 
 def beyond(image, taps):

@@ -6,10 +6,13 @@ along which the kernel has one tap are not transformed, rows that hold nothing b
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import functools
 import itertools
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -24,8 +27,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 #: Transforms up to this length take an axis in one piece, if there are several axes: 1188 x 2025 for 1080 x 1920 pixels
 #: and 101 x 101 taps took 33 ms on the design's machine, blocks of 512 x 512 and of 256 x 256 42 and 62 ms.
 LONGEST: Final = 2500
-#: Frames of a sequence that are transformed at a time: few enough to stay in the cache.
-FRAME_ELEMENTS: Final = 1 << 17
+#: Frames of a sequence that a thread transforms at a time: few enough to stay in the cache; half and twice as many take
+#: 1.1 times and as long (2-core Intel Xeon, Emerald Rapids).
+FRAME_ELEMENTS: Final = 1 << 16
 #: Nanoseconds of one core for each element of a real transform and each doubling of its length; measured there.
 ELEMENT_NS: Final = 0.55
 #: SciPy stops its threads for the time of a fork; another thread that asks for them meanwhile gets a RuntimeError.
@@ -49,8 +53,14 @@ def _threads(workers: int) -> AbstractContextManager[Any]:
 UNITS: Final = 4 * 7
 
 
+@functools.cache
+def _transforms() -> Any:
+    """``scipy.fft``; once it is there, without the lock of imports, for which threads of one call could wait."""
+    return load_module("scipy.fft")
+
+
 def _fast_length(length: int, real: bool) -> int:
-    return int(load_module("scipy.fft").next_fast_len(length, real))
+    return int(_transforms().next_fast_len(length, real))
 
 
 def block_lengths(window: Window) -> tuple[int, ...]:
@@ -186,7 +196,7 @@ def _assign(out: Array, result: Array) -> None:
 
 
 def _forward(block: Array, lengths: Sequence[int], axes: list[int], is_complex: bool, workers: int) -> Array:
-    transforms = load_module("scipy.fft")
+    transforms = _transforms()
     *others, last = axes
     transform = transforms.fft if is_complex else transforms.rfft
     with _threads(workers):
@@ -200,7 +210,7 @@ def _inverse(
     spectrum: Array, lengths: Sequence[int], axes: list[int], is_complex: bool, workers: int,
     taps: Sequence[int], sizes: Sequence[int],
 ) -> Array:  # fmt: skip
-    transforms = load_module("scipy.fft")
+    transforms = _transforms()
     *others, last = axes
     transform = transforms.ifft if is_complex else transforms.irfft
     with _threads(workers):
@@ -219,13 +229,17 @@ def _frames(
     x: Array, spectrum: Array, window: Window, fill: Any, out: Array, length: int, workers: int, dtype: Any,
     least: float,
 ) -> Array:  # fmt: skip
-    """A sequence: several blocks, side by side, in one transform."""
+    """A sequence: several blocks, side by side, in one transform; threads take turns to fetch some.
+
+    SciPy's threads share transforms only, and what is between them is as long as these: 1e6 x 1001 took 1.5 times as
+    long (2-core Intel Xeon, Emerald Rapids).
+    """
     (taps,), (size,), (pad,) = window.kernel_shape, window.output_shape, window.pad
     step = length - taps + 1
     count = max(1, FRAME_ELEMENTS // length)
     is_complex = dtype.kind == "c"
-    spoilt: list[Array] = [np.empty((0, 1), np.intp)]
-    for start in range(0, size, count * step):
+
+    def transform(start: int) -> Array:
         results = min(count * step, size - start)
         frames = math.ceil(results / step)
         cells = gathered(x, [start - pad], [results + taps - 1], window, fill, dtype)
@@ -234,21 +248,52 @@ def _frames(
         view = np.lib.stride_tricks.as_strided(
             padded, (frames, length), (step * padded.itemsize, padded.itemsize), writeable=False
         )
-        product = _forward(view, [0, length], [1], is_complex, workers)
+        product = _forward(view, [0, length], [1], is_complex, 1)
         product *= spectrum
-        result = _inverse(product, [0, length], [1], is_complex, workers, (1, taps), (frames, step))
+        result = _inverse(product, [0, length], [1], is_complex, 1, (1, taps), (frames, step))
         _assign(out[start : start + results], result.reshape(-1)[:results])
-        if least > 0:
-            bounds = least * np.sqrt(np.einsum("ij,ij->i", view, view.conj()).real)[:, None]
-            places = _smaller(result, bounds)
-            numbers = places[:, :1] * step + places[:, 1:] + start
-            spoilt.append(numbers[numbers[:, 0] < start + results])
-    return np.concatenate(spoilt)
+        if least <= 0:
+            return np.empty((0, 1), np.intp)
+        bounds = least * np.sqrt(np.einsum("ij,ij->i", view, view.conj()).real)[:, None]
+        places = _smaller(result, bounds)
+        numbers = places[:, :1] * step + places[:, 1:] + start
+        return numbers[numbers[:, 0] < start + results]
+
+    return np.concatenate([np.empty((0, 1), np.intp), *_each(transform, range(0, size, count * step), workers)])
+
+
+def _each(work: Callable[[int], Array], items: Sequence[int], threads: int) -> list[Array]:
+    """[work(item) for item in items], by several threads of Python's: nearly all of it goes on without the GIL."""
+    results: dict[int, Array] = {}
+    failed: list[BaseException] = []
+    left, state = iter(items), np.geterr()
+
+    def share() -> None:
+        try:
+            with np.errstate(**state):  # the caller's, which a thread does not have
+                for item in left:
+                    results[item] = work(item)
+        except BaseException as error:
+            failed.append(error)
+            collections.deque(left, 0)  # nothing is left for the others
+
+    helpers: list[threading.Thread] = []
+    with contextlib.suppress(RuntimeError):  # where the interpreter ends, no thread may begin
+        for _ in range(min(threads, len(items)) - 1):
+            helper = threading.Thread(target=share)
+            helper.start()
+            helpers.append(helper)
+    share()
+    for helper in helpers:
+        helper.join()
+    if failed:
+        raise failed[0]
+    return [results[item] for item in items]
 
 
 def broadcast(first: Array, second: Array, mode: str, axes: list[int], workers: int) -> Array:
     """Convolve along ``axes`` in one transform, and multiply along the others, where the arrays are broadcast."""
-    transforms = load_module("scipy.fft")
+    transforms = _transforms()
     is_complex = "c" in (first.dtype.kind, second.dtype.kind)
     sizes = {axis: first.shape[axis] + second.shape[axis] - 1 for axis in axes}
     if not axes:

@@ -56,7 +56,9 @@ def block(geometry: Array, itemsize: int) -> None:
     kernel_h, kernel_w = int(geometry[at.KERNEL_H]), int(geometry[at.KERNEL_W])
     out_h, out_w = int(geometry[at.OUT_H]), int(geometry[at.OUT_W])
     separable = geometry[at.RANK] > 0
-    # Separable: the horizontal pass computes the lines between two bands twice.
+    # Separable: the horizontal pass computes the lines between two bands twice. With 512x512 pixels, 15 or 31 taps it
+    # takes 23 to 76% beyond input and output; blocks of 128 columns would take 7 to 22%, and 1.0 to 1.1 times as long
+    # (2-core Intel Xeon, Emerald Rapids).
     rows = BAND
     column = out_h * (int(geometry[at.X_BYTES]) + int(geometry[at.OUT_BYTES]))
     while rows > LEAST_BAND and BANDS * (2 * rows + kernel_h - 1) * itemsize > column:
