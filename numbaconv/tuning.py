@@ -10,12 +10,10 @@ from typing import Any, Final
 import numpy as np
 
 from . import store
-from .arrays import new_array
+from .arrays import Array, new_array
 from .execute import executable, forget_plans
 from .planner import CANDIDATES, Plan, choose
 from .problem import ConvProblem
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Candidates that take so many times as long as the fastest are measured once.
 HOPELESS: Final = 4.0
