@@ -230,7 +230,12 @@ def multiply_block(
     padded = lines <= geometry[at.OUT_H] and (all_begin > 0 or all_end < height)
     for first in range(0, pixels, step):
         last = min(pixels, first + step)
+        # The first tile fetches a block of weights, the others ask for the next one, each for its share. 3x3 layers of
+        # ResNet-50 with 256 and 512 channels took 1.1 to 1.2 times as long without (Emerald Rapids).
+        others = max(1, (last - first - 1) // CHANNEL_TILE_PIXELS)
+        share = (mr + others - 1) // others
         for k in range(0, depth, block):
+            upcoming = start + min(k + block, depth) * mr if k + block < depth or last == pixels else start
             for p in range(first, last, CHANNEL_TILE_PIXELS):
                 begin, end = 0, depth
                 if padded:
@@ -240,15 +245,18 @@ def multiply_block(
                 low, high = max(begin, k), min(end, k + block)
                 if low >= high:
                     continue
+                ask = upcoming + max(0, (p - first) // CHANNEL_TILE_PIXELS - 1) * share * block
                 y, w, table = sums + (p - first) * mr, start + low * mr, geometry[at.PIXELS_START] + p
                 if mr * weight.itemsize == VECTOR_BYTES:
                     channels_microkernel_1(
-                        x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin
-                    )
+                        x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin,
+                        ask, share,
+                    )  # fmt: skip
                 else:
                     channels_microkernel_2(
-                        x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin
-                    )
+                        x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin,
+                        ask, share,
+                    )  # fmt: skip
         store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last)
 
 
