@@ -251,11 +251,11 @@ def test_sum_of_zeros(dtype):
 def _share(scratch, geometry, taken, seen, threads):
     simd.reset_counters(scratch)
     for slot in numba.prange(threads):
-        part = tasks.next_part(scratch)
+        part = tasks.own_part(slot, threads, scratch)
         while part < tasks.PARTS:
             taken[part] += 1
             tasks.part_done(scratch)
-            part = tasks.next_part(scratch)
+            part = tasks.own_part(slot, threads, scratch)
         seen[slot] = taken.sum()
         task = tasks.next_task(scratch)
         while task < taken.size - tasks.PARTS:

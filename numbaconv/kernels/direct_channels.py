@@ -38,7 +38,7 @@ from .simd_channels import (
     transpose_square,
 )
 from .strips import block_position, pack_panel_strip, pack_shared, pack_strip, strip_planes
-from .tasks import PARTS, next_part, own_start, own_task, part_done, shared_start
+from .tasks import PARTS, own_part, own_start, own_task, part_done, shared_start
 from .woven import store_woven_pixels
 
 
@@ -261,13 +261,13 @@ def multiply_block(
 
 
 @kernel
-def pack_all_strips(x, geometry, scratch):
-    """Copy all blocks' strips, together with the other threads."""
-    part = next_part(scratch)
+def pack_all_strips(slot, slots, x, geometry, scratch):
+    """Copy all blocks' strips, on thread ``slot`` of ``slots``, together with the others."""
+    part = own_part(slot, slots, scratch)
     while part < PARTS:
         pack_shared(part, x, geometry, scratch)
         part_done(scratch)
-        part = next_part(scratch)
+        part = own_part(slot, slots, scratch)
 
 
 @kernel
@@ -293,7 +293,7 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     if geometry[at.WHOLE] != 0 and geometry[at.SHARED] == 0:
         zero_run(scratch, own, geometry[at.STRIP])
     if geometry[at.SHARED] != 0:
-        pack_all_strips(x, geometry, scratch)
+        pack_all_strips(slot, slots, x, geometry, scratch)
     mr = geometry[at.MR]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     task = own_task(slot, slots, geometry, scratch)
@@ -338,7 +338,7 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     packed = own + geometry[at.PANEL_START]
     spare = packed + geometry[at.UNPACKED] * size
     blocks = geometry[at.SHARED] // geometry[at.STRIP] // (images * groups)
-    pack_all_strips(x, geometry, scratch)
+    pack_all_strips(slot, slots, x, geometry, scratch)
     task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         group, part = divmod(task, split)

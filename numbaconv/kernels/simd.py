@@ -164,11 +164,11 @@ def _counter(context: Any, builder: ir.IRBuilder, kind: Any, scratch: ir.Value, 
 
 @intrinsic
 def reset_counters(typing_context, scratch):
-    """Set the counters that threads share, in the first 7 * 8 bytes of scratch, to 0."""
+    """Set the counters that threads share, in the first 8 * 8 bytes of scratch, to 0."""
     signature = types.void(scratch)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        for number in range(7):
+        for number in range(8):
             counter = _counter(context, builder, signature.args[0], arguments[0], constant(number))
             builder.store(constant(0), counter)
         return context.get_dummy_value()

@@ -241,12 +241,16 @@ def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
 
 @kernel
 def pack_shared(part, x, geometry, scratch):
-    """Where tasks of different filters share a strip: copy part ``part`` of PARTS of all strips.
+    """Where tasks of different filters share a strip: copy part ``part`` of PARTS of all strips, in the tasks' order.
 
     Block b's strip starts at ``scratch[shared_start + b * STRIP]``.
     """
     every = strip_planes(geometry)
-    first, last = every * part // PARTS, every * (part + 1) // PARTS
-    for number in range(geometry[at.SHARED] // geometry[at.STRIP]):
+    total = geometry[at.SHARED] // geometry[at.STRIP] * every
+    first, last = total * part // PARTS, total * (part + 1) // PARTS
+    while first < last:
+        number, plane = divmod(first, every)
+        count = min(every - plane, last - first)
         strip = shared_start(scratch) + number * geometry[at.STRIP]
-        pack_strip(x, geometry, scratch, strip, number, first, last - first, 0)
+        pack_strip(x, geometry, scratch, strip, number, plane, count, 0)
+        first += count

@@ -29,7 +29,7 @@ from .simd import (
     gemm_microkernel_wide,
     zero_lanes,
 )
-from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_start
+from .tasks import PARTS, own_part, next_task, own_start, part_done, shared_start
 from .winograd_direct import mend_block
 from .winograd_simd import address_of, call_function, integer_at, put_integer
 from .winograd_tiles import points, tabulate_runs, tile_count, winograd_pack, winograd_shared
@@ -191,11 +191,11 @@ def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     # Transforms read whole vectors of what is gathered: see winograd_tiles.clear_beyond.
     zero_run(scratch, own + geometry[at.GATHERED_START], BUFFERED * geometry[at.GATHERED_STEP])
     if shared:
-        part = next_part(scratch)
+        part = own_part(slot, slots, scratch)
         while part < PARTS:
             winograd_shared(part, x, rows, geometry, scratch, own)
             part_done(scratch)
-            part = next_part(scratch)
+            part = own_part(slot, slots, scratch)
     masks = address_of(scratch, own + geometry[at.MASKS_START])
     task = next_task(scratch)
     while task < geometry[at.TASKS]:
