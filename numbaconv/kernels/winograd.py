@@ -29,7 +29,7 @@ from .simd import (
     gemm_microkernel_wide,
     zero_lanes,
 )
-from .tasks import PARTS, own_part, next_task, own_start, part_done, shared_start
+from .tasks import PARTS, next_task, own_part, own_start, part_done, shared_start
 from .winograd_direct import mend_block
 from .winograd_simd import address_of, call_function, integer_at, put_integer
 from .winograd_tiles import points, tabulate_runs, tile_count, winograd_pack, winograd_shared
