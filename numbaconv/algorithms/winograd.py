@@ -344,6 +344,9 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     if shared:
         lay_out(geometry, geometry[at.GROUPS], own, weights, FEWEST_SHARED)
         geometry[at.SHARED] = blocks * transformed
+        if _beside(geometry, itemsize) and geometry[at.ABREAST] > 1:
+            geometry[at.BESIDE] = geometry[at.SHARED]
+            geometry[at.SHARED] += geometry[at.GROUPS] * ceil_div(points * (depth + LINE), LINE) * LINE
         geometry[at.TILE_START] = own
     else:
         lay_out(geometry, blocks, own + transformed, weights, 1)
