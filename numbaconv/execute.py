@@ -172,7 +172,7 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
 
 def functions(candidate: str, geometry: Sequence[int], dtype: str) -> tuple[int, int]:
     """The addresses of the functions that lay out the weights and that do the tasks, compiled for a dtype."""
-    signature = ("intp", "intp", *[f"{dtype}[]"] * 3, "int64[]", "int64[]", f"{dtype}[]")
+    signature = ("intp", "intp", *[f"{dtype}*"] * 3, "int64*", "int64*", f"{dtype}*")
     pack, tasks = driver(candidate).kernels(geometry)
     return runtime.native(pack, signature), runtime.native(tasks, signature)
 

@@ -198,7 +198,7 @@ def _compiling() -> Iterator[None]:
 
 
 #: Types of which operators know all there is to know: neither functions nor what is compiled for each use.
-_SIMPLE: Final = (types.Number, types.Boolean, types.Literal, types.Array)
+_SIMPLE: Final = (types.Number, types.Boolean, types.Literal, types.Array, types.CPointer)
 #: What :func:`_operators_remembered` has found.
 _operators: Final[dict[Any, Any]] = {}
 

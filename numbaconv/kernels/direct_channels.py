@@ -21,6 +21,7 @@ from . import geometry as at
 from .blocking import CHANNEL_TILE_PIXELS, PAGE_BYTES, VECTOR_BYTES
 from .gemm import finished
 from .packing import pack_panels, panels_together, zero_run
+from .simd import scratch_size
 from .simd_channels import (
     channels_microkernel_1,
     channels_microkernel_2,
@@ -324,7 +325,7 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     panels, split, mr = geometry[at.PANELS], geometry[at.PANEL_SPLIT], geometry[at.MR]
     groups, images = geometry[at.GROUPS], geometry[at.BATCH]
     size = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W] * mr
-    bias = scratch.size - groups * panels * mr
+    bias = scratch_size(scratch) - groups * panels * mr
     own = own_start(slot, geometry, scratch)
     zero_run(scratch, own, geometry[at.PANEL_START])  # the sums: see direct_channels_tasks
     packed = own + geometry[at.PANEL_START]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import PACK_SCRATCH, PIECE_BYTES, SPAN, TILE_ROWS, VECTOR_BYTES
-from .simd import copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
+from .simd import address_of, copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
 from .simd_channels import gather_channels, sum_of_zeros, transpose_lines
 from .tasks import shared_start
 
@@ -341,4 +341,4 @@ def pack_bias(bias, packed, geometry):
     for group in range(geometry[at.GROUPS]):
         y = geometry[at.BIAS_START] + group * padded
         for row in range(padded):
-            packed[y + row] = bias[group * filters + row] if row < filters and bias.size > 0 else 0
+            packed[y + row] = bias[group * filters + row] if row < filters and address_of(bias, 0) != 0 else 0

@@ -21,6 +21,7 @@ from . import geometry as at
 from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
 from .packing import zero_run
 from .simd import (
+    address_of,
     copy_lanes,
     gemm_microkernel,
     gemm_microkernel_beside,
@@ -31,7 +32,7 @@ from .simd import (
 )
 from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_start
 from .winograd_direct import mend_block
-from .winograd_simd import address_of, call_function, integer_at, put_integer
+from .winograd_simd import call_function, integer_at, put_integer
 from .winograd_tiles import points, tabulate_runs, tile_count, winograd_pack, winograd_shared
 from .winograd_weights import bias_start, pack_own, raw_size, transform_panel
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import TILE_ROWS, VECTOR_BYTES
-from .simd import gemm_microkernel, gemm_microkernel_narrow
-from .winograd_simd import address_of, integer_at
+from .simd import address_of, gemm_microkernel, gemm_microkernel_narrow, pointer_to
+from .winograd_simd import integer_at
 from .winograd_tiles import tabulate_runs, tile_count, winograd_gather
 from .winograd_weights import bias_start, pack_own, raw_size
 
@@ -48,7 +48,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
     depth = planes * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     a, bias = places
     table = address_of(scratch, own + geometry[at.TABLE_START])
-    taps = rows[planes * geometry[at.PIECES_H] * geometry[at.PIECES_W] :]
+    taps = pointer_to(rows, planes * geometry[at.PIECES_H] * geometry[at.PIECES_W])
     spare = own + geometry[at.TILE_START]
     filters = min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)
     channel = (group * geometry[at.FILTERS] + panel * TILE_ROWS) * geometry[at.OUT_CHANNEL]

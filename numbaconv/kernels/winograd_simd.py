@@ -369,16 +369,6 @@ def call_function(typing_context, function, arguments):
 
 
 @intrinsic
-def address_of(typing_context, array, start):
-    """The address of ``array[start]``."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        return builder.ptrtoint(element(context, builder, signature.args[0], *arguments), INDEX)
-
-    return types.intp(array, types.intp), generate
-
-
-@intrinsic
 def integer_at(typing_context, address, number):
     """The integer ``number`` of those at an address."""
 

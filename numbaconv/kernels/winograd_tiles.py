@@ -10,9 +10,9 @@ from ..runtime import kernel
 from . import geometry as at
 from .blocking import BUFFERED, VECTOR_BYTES
 from .packing import NO_PLANE, copy_block, depth_start
-from .simd import copy_between, zero_lanes
+from .simd import address_of, copy_between, zero_lanes
 from .tasks import PARTS, shared_start
-from .winograd_simd import address_of, call_function, integer_at, put_integer
+from .winograd_simd import call_function, integer_at, put_integer
 
 #: Where the transform's address lies among those in the table of rows.
 INPUT = 0

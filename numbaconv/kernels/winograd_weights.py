@@ -6,8 +6,9 @@ from ..runtime import kernel
 from . import geometry as at
 from .blocking import PACK_SCRATCH, TILE_ROWS
 from .packing import pack_bias, pack_panels, panels_together
+from .simd import address_of, scratch_size
 from .tasks import shared_start
-from .winograd_simd import address_of, call_function
+from .winograd_simd import call_function
 from .winograd_tiles import points
 
 #: Where the transform's address lies among those in the table of rows.
@@ -75,7 +76,7 @@ def bias_start(geometry, scratch, group, panel):
     """Where the bias of a panel starts: among the packed weights or, where tasks pack these, at the scratch's end."""
     number = group * geometry[at.PANELS] + panel
     if geometry[at.UNPACKED] != 0:
-        return scratch.size + (number - geometry[at.GROUPS] * geometry[at.PANELS]) * TILE_ROWS
+        return scratch_size(scratch) + (number - geometry[at.GROUPS] * geometry[at.PANELS]) * TILE_ROWS
     return geometry[at.BIAS_START] + number * TILE_ROWS
 
 
