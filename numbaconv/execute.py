@@ -162,7 +162,7 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     sizes = tuple(plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.MR, at.TRANSFORM))
     layout = (plan.candidate, dtype, sizes, places)
     kernels = load_module(".kernels.tasks")
-    pack, tasks = functions(plan.candidate, plan.geometry, dtype.name)
+    pack, tasks = functions(plan.candidate, geometry, dtype.name)
     return Executable(
         plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * LINE, plan.parallel,
         plan.packed_elements, plan.parallel_packing, layout, flat(np.empty(0, dtype)),
@@ -174,7 +174,7 @@ def functions(candidate: str, geometry: Sequence[int], dtype: str) -> tuple[int,
     """The addresses of the functions that lay out the weights and that do the tasks, compiled for a dtype."""
     signature = ("intp", "intp", *[f"{dtype}*"] * 3, "int64*", "int64*", f"{dtype}*")
     pack, tasks = driver(candidate).kernels(geometry)
-    return runtime.native(pack, signature), runtime.native(tasks, signature)
+    return 0 if pack is None else runtime.native(pack, signature), runtime.native(tasks, signature)
 
 
 def _spatial(array: Array, problem: ConvProblem) -> list[int]:

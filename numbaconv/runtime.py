@@ -22,6 +22,8 @@ from typing import Any, ClassVar, Final, NamedTuple
 import llvmlite.binding as llvm
 import numba
 from numba.core import caching, codegen, compiler, config, registry, targetconfig
+from numba.core.datamodel import models
+from numba.core.imputils import lower_constant
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as numba_threads
 
@@ -288,7 +290,36 @@ class _Fragment(codegen.JITCodeLibrary):
         """Numba's codegen would look for a variable in the machine code, of which there is none."""
 
 
-class _FragmentCompiler(compiler.Compiler):
+class _Whole(codegen.JITCodeLibrary):
+    """The code of a kernel with all that it takes in."""
+
+    def _optimize_functions(self, module: Any) -> None:
+        module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        manager, builder = self._codegen._module_pass_manager()
+        manager.run(self._final_module, builder)
+
+
+_SKIPPED = set(os.environ.get("SKIP", "with_lifting inline_closure_likes rewrite_dynamic_raises make_function_op_code_to_jit_function inline_inlinables find_literally literal_unroll LiteralPropagation inline_overloads nopython_supported_feature_validation dump_parfor_diagnostics ir_processing").split())
+_ALL = []
+
+class _KernelCompiler(compiler.Compiler):
+    def define_pipelines(self):
+        if "nossa" in _SKIPPED: self.state.flags.enable_ssa = False
+        [manager] = super().define_pipelines()
+        lean = compiler.PassManager(manager.pipeline_name)
+        lean.passes = [item for item in manager.passes if item[0]._name not in _SKIPPED]
+        lean.finalize()
+        if self.state.library is None:
+            self.state.library = self._new(_Whole, self.state.func_id.func_qualname)
+            self.state.library.enable_object_caching()
+        return [lean]
+    def _new(self, kind, name):
+        return kind(self.state.targetctx.codegen(), name)
+
+
+class _FragmentCompiler(_KernelCompiler):
     def __init__(self, typing_context: Any, target_context: Any, _library: Any, *rest: Any) -> None:
         library = _Fragment(target_context.codegen(), "fragment")
         super().__init__(typing_context, target_context, library, *rest)
@@ -298,6 +329,18 @@ class _FragmentDispatcher(registry.CPUDispatcher):
     def get_call_template(self, arguments: Any, keywords: Any) -> Any:
         # Whether an index is a literal, or what prange counts with, is no reason to compile a function again.
         return super().get_call_template(tuple(map(_plain, arguments)), keywords)
+
+
+class _FragmentType(types.Dispatcher):  # type: ignore[misc]
+    """A fragment that is given to another one as an argument, which calls it: nothing is passed when that runs."""
+
+
+models.register_default(_FragmentType)(models.OpaqueModel)
+
+
+@lower_constant(_FragmentType)
+def _nothing(context: Any, _builder: Any, _kind: Any, _function: Any) -> Any:
+    return context.get_dummy_value()
 
 
 def _plain(kind: Any) -> Any:
@@ -323,7 +366,7 @@ class _Kernel(registry.CPUDispatcher):
 
     @property
     def _numba_type_(self) -> Any:
-        return types.Dispatcher(self.fragment)
+        return _FragmentType(self.fragment)
 
     def _compilation_chain_init_hook(self) -> None:
         """Numba would import its extensions now, for types that they add; it does when it compiles, with the lock."""
@@ -380,7 +423,8 @@ def native(function: Any, arguments: tuple[str, ...]) -> int:
     kinds = [_argument_type(name) for name in arguments]
     kinds += [types.intp] * (function.__code__.co_argcount - len(kinds))
     compiled: Any = load_module("numba.core.ccallback").CFunc(
-        function, (tuple(kinds), types.void), {}, {"error_model": "numpy", **_KERNEL_OPTIONS}
+        function, (tuple(kinds), types.void), {}, {"error_model": "numpy", **_KERNEL_OPTIONS},
+        pipeline_class=_KernelCompiler,
     )
     if cache_directory() is not None:
         compiled._cache = _KernelCache(function)

@@ -34,7 +34,7 @@ from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_sta
 from .winograd_direct import mend_block
 from .winograd_simd import call_function, integer_at, put_integer
 from .winograd_tiles import points, tabulate_runs, tile_count, winograd_pack, winograd_shared
-from .winograd_weights import bias_start, pack_own, raw_size, transform_panel
+from .winograd_weights import bias_start, pack_none, pack_own, raw_size, transform_panel
 
 #: Where the output transform's address lies among those in the table of rows.
 OUTPUT = 2
@@ -165,6 +165,18 @@ def winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, mask
 
 @kernel
 def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """Compute tasks as long as there are any, on thread ``slot``; ``winograd_weights`` has packed the weights."""
+    compute_tasks(pack_none, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def winograd_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`winograd_tasks` where UNPACKED is not 0."""
+    compute_tasks(pack_own, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def compute_tasks(pack, slot, slots, x, weight, out, rows, geometry, scratch):
     """Compute tasks as long as there are any, on thread ``slot``.
 
     A task is one block of tiles and all filters or, where the blocks are transformed for all tasks together, some
@@ -222,7 +234,7 @@ def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                 matrices = own + geometry[at.MATRICES_START]
                 if panel == packed:
                     raw = own + geometry[at.PANEL_START]
-                    packed += pack_own(weight, rows, geometry, scratch, raw, group, panel, some, behind)
+                    packed += pack(weight, rows, geometry, scratch, raw, group, panel, some, behind)
                 for p in range(some):
                     transform_panel(scratch, rows, geometry, raw, matrices + p * step)
                     raw += raw_size(geometry)
@@ -247,6 +259,6 @@ def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
             if (spoiled >> (number - first)) & 1:
                 mask = masks + 8 * (number - first) * mask_step
                 mend_block(
-                    x, weight, out, rows, geometry, scratch, own, mask, group, begin, behind, number
+                    pack, x, weight, out, rows, geometry, scratch, own, mask, group, begin, behind, number
                 )  # fmt: skip
         task = next_task(scratch)

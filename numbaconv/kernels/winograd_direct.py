@@ -12,7 +12,7 @@ from .blocking import TILE_ROWS, VECTOR_BYTES
 from .simd import address_of, gemm_microkernel, gemm_microkernel_narrow, pointer_to
 from .winograd_simd import integer_at
 from .winograd_tiles import tabulate_runs, tile_count, winograd_gather
-from .winograd_weights import bias_start, pack_own, raw_size
+from .winograd_weights import bias_start, raw_size
 
 
 @kernel
@@ -89,7 +89,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
 
 
 @kernel
-def mend_block(x, weight, out, rows, geometry, scratch, own, masks, group, begin, end, number):
+def mend_block(pack, x, weight, out, rows, geometry, scratch, own, masks, group, begin, end, number):
     """Sum the spoiled tiles of block ``number`` directly, in the panels begin <= p < end of a group.
 
     ``masks`` + (p - begin) * MR says which ones they are, as in ``winograd_outputs``. What tiles read is gathered
@@ -108,7 +108,7 @@ def mend_block(x, weight, out, rows, geometry, scratch, own, masks, group, begin
             continue
         if geometry[at.UNPACKED] != 0:
             raw = own + geometry[at.PANEL_START]
-            pack_own(weight, rows, geometry, scratch, raw, group, panel, 1, panel + 1)
+            pack(weight, rows, geometry, scratch, raw, group, panel, 1, panel + 1)
         else:
             raw = geometry[at.RAW_START] + (group * geometry[at.PANELS] + panel) * raw_size(geometry)
         sum_directly(

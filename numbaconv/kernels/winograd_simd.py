@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 from ..runtime import native
 from .blocking import TILE_ROWS, WINOGRAD_POINTS
 from .cook_toom import Matrix, matrices
-from .vectors import INDEX, Vectors, constant, element, emit_call
+from .vectors import INDEX, Vectors, constant, emit_call
 
 
 class Tile(NamedTuple):
