@@ -22,9 +22,9 @@ from typing import Any, ClassVar, Final, NamedTuple
 import llvmlite.binding as llvm
 import numba
 from numba.core import caching, codegen, compiler, config, registry, targetconfig
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.datamodel import models
 from numba.core.imputils import lower_constant
-from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as numba_threads
 
 from . import forks
@@ -291,7 +291,10 @@ class _Fragment(codegen.JITCodeLibrary):
 
 
 class _Whole(codegen.JITCodeLibrary):
-    """The code of a kernel with all that it takes in."""
+    """The code of a kernel with all that it takes in, which is optimised once.
+
+    Numba would do so three times: each function alone, then cheaply, so that reference counts can be removed.
+    """
 
     def _optimize_functions(self, module: Any) -> None:
         module.data_layout = self._codegen._data_layout
@@ -301,22 +304,29 @@ class _Whole(codegen.JITCodeLibrary):
         manager.run(self._final_module, builder)
 
 
-_SKIPPED = set(os.environ.get("SKIP", "with_lifting inline_closure_likes rewrite_dynamic_raises make_function_op_code_to_jit_function inline_inlinables find_literally literal_unroll LiteralPropagation inline_overloads nopython_supported_feature_validation dump_parfor_diagnostics ir_processing").split())
-_ALL = []
+#: Numba's passes for what kernels have none of: closures, literals to specialise for, functions to be inlined as they
+#: are written, exceptions. They took a twentieth of a first call.
+_SKIPPED: Final = {
+    "ir_processing", "with_lifting", "inline_closure_likes", "make_function_op_code_to_jit_function",
+    "inline_inlinables", "find_literally", "literal_unroll", "LiteralPropagation", "inline_overloads",
+    "nopython_supported_feature_validation", "dump_parfor_diagnostics",
+}  # fmt: skip
+
 
 class _KernelCompiler(compiler.Compiler):
-    def define_pipelines(self):
-        if "nossa" in _SKIPPED: self.state.flags.enable_ssa = False
-        [manager] = super().define_pipelines()
-        lean = compiler.PassManager(manager.pipeline_name)
-        lean.passes = [item for item in manager.passes if item[0]._name not in _SKIPPED]
-        lean.finalize()
+    """Compiles a serial kernel in the fewest steps, and other functions as Numba does."""
+
+    def define_pipelines(self) -> list[Any]:
+        if not self.state.flags.no_rewrites:
+            return list(super().define_pipelines())
         if self.state.library is None:
-            self.state.library = self._new(_Whole, self.state.func_id.func_qualname)
+            self.state.library = _Whole(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
             self.state.library.enable_object_caching()
-        return [lean]
-    def _new(self, kind, name):
-        return kind(self.state.targetctx.codegen(), name)
+        [every] = super().define_pipelines()
+        needed = compiler.PassManager(every.pipeline_name)
+        needed.passes = [item for item in every.passes if item[0]._name not in _SKIPPED]
+        needed.finalize()
+        return [needed]
 
 
 class _FragmentCompiler(_KernelCompiler):
@@ -355,7 +365,7 @@ class _Kernel(registry.CPUDispatcher):
     """A compiled function for Python's calls; kernels take its fragment in."""
 
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
-        super().__init__(function, targetoptions={**_OPTIONS, **options})
+        super().__init__(function, targetoptions={**_OPTIONS, **options}, pipeline_class=_KernelCompiler)
         self.fragment = _FragmentDispatcher(
             function,
             targetoptions={**_OPTIONS, **options, "no_cpython_wrapper": True, "no_cfunc_wrapper": True},
@@ -423,8 +433,7 @@ def native(function: Any, arguments: tuple[str, ...]) -> int:
     kinds = [_argument_type(name) for name in arguments]
     kinds += [types.intp] * (function.__code__.co_argcount - len(kinds))
     compiled: Any = load_module("numba.core.ccallback").CFunc(
-        function, (tuple(kinds), types.void), {}, {"error_model": "numpy", **_KERNEL_OPTIONS},
-        pipeline_class=_KernelCompiler,
+        function, (tuple(kinds), types.void), {}, {"error_model": "numpy", **_KERNEL_OPTIONS}, _KernelCompiler
     )
     if cache_directory() is not None:
         compiled._cache = _KernelCache(function)

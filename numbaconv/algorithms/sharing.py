@@ -136,7 +136,9 @@ def packing(geometry: Sequence[int]) -> Any:
     if geometry[at.UNPACKED] != 0:
         return None
     kernels = load_module(".kernels.packing")
-    return kernels.pack_dense_weights if geometry[at.WEIGHT_DENSE] != 0 else kernels.pack_weights
+    if geometry[at.WEIGHT_DENSE] == 0:
+        return kernels.pack_weights
+    return kernels.pack_dense_weights if geometry[at.ORDER_START] == 0 else kernels.pack_ordered_weights
 
 
 def use_tile(geometry: MutableSequence[int], mr: int, nr: int) -> None:
