@@ -427,4 +427,8 @@ def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
         return packing(geometry), direct_channels.direct_lanes_tasks
     if geometry[at.UNPACKED] != 0:
         return packing(geometry), direct_channels.direct_unpacked_tasks
-    return packing(geometry), direct_channels.direct_channels_tasks
+    if geometry[at.OUT_STRIDE_W] != 1 or geometry[at.WEAVE_WIDTH] != 0:
+        return packing(geometry), direct_channels.direct_channels_tasks
+    if geometry[at.IN_PLACE] != 0:
+        return packing(geometry), direct_channels.direct_in_place_tasks
+    return packing(geometry), direct_channels.direct_planes_tasks
