@@ -22,7 +22,7 @@ def plain_lines(geometry):
 
 
 @kernel
-def gather_plain(x, geometry, scratch, own, group, tile, last):
+def gather_plain(copy, x, geometry, scratch, own, group, tile, last):
     """Copy what is under the tiles from ``tile`` to ``last``, in all channels and taps of depth, for direct summation.
 
     scratch[PLAIN_START + (kd * channels + c) * PLAIN_STEP + ...] as in :func:`winograd_gather`.
@@ -32,7 +32,9 @@ def gather_plain(x, geometry, scratch, own, group, tile, last):
     step = geometry[at.PLAIN_STEP]
     steps = (step, plain_lines(geometry) * geometry[at.PLAIN_PITCH], geometry[at.PLAIN_PITCH])
     for kd in range(geometry[at.KERNEL_D]):
-        winograd_gather(x, geometry, scratch, plain + kd * channels * step, steps, group, tile, last, 0, channels, kd)
+        winograd_gather(
+            copy, x, geometry, scratch, plain + kd * channels * step, steps, group, tile, last, 0, channels, kd
+        )
 
 
 @kernel
@@ -89,7 +91,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
 
 
 @kernel
-def mend_block(pack, x, weight, out, rows, geometry, scratch, own, masks, group, begin, end, number):
+def mend_block(copy, pack, x, weight, out, rows, geometry, scratch, own, masks, group, begin, end, number):
     """Sum the spoiled tiles of block ``number`` directly, in the panels begin <= p < end of a group.
 
     ``masks`` + (p - begin) * MR says which ones they are, as in ``winograd_outputs``. What tiles read is gathered
@@ -97,7 +99,7 @@ def mend_block(pack, x, weight, out, rows, geometry, scratch, own, masks, group,
     """
     nr = geometry[at.NR]
     tile, last = number * nr, min(tile_count(geometry), (number + 1) * nr)
-    gather_plain(x, geometry, scratch, own, group, tile, last)
+    gather_plain(copy, x, geometry, scratch, own, group, tile, last)
     runs = tabulate_runs(geometry, address_of(scratch, own + geometry[at.TABLE_START]), tile, last)
     for panel in range(begin, end):
         mask = masks + 8 * (panel - begin) * TILE_ROWS
