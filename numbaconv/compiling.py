@@ -174,7 +174,7 @@ class FragmentType(types.Dispatcher):  # type: ignore[misc]
 models.register_default(FragmentType)(models.OpaqueModel)
 
 
-@lower_constant(FragmentType)
+@lower_constant(FragmentType)  # type: ignore[untyped-decorator]
 def _nothing(context: Any, _builder: Any, _kind: Any, _function: Any) -> Any:
     return context.get_dummy_value()
 

@@ -170,7 +170,7 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     )  # fmt: skip
 
 
-def functions(candidate: str, geometry: Sequence[int], dtype: str) -> tuple[int, int]:
+def functions(candidate: str, geometry: Sequence[int] | Array, dtype: str) -> tuple[int, int]:
     """The addresses of the functions that lay out the weights and that do the tasks, compiled for a dtype."""
     signature = ("intp", "intp", *[f"{dtype}*"] * 3, "int64*", "int64*", f"{dtype}*")
     pack, tasks = driver(candidate).kernels(geometry)

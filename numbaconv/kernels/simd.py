@@ -207,7 +207,7 @@ def scratch_size(typing_context, scratch):
     """Elements of scratch, as :func:`reset_counters` has noted them."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        return builder.load(_counter(context, builder, signature.args[0], *arguments, constant(SIZE)))
+        return builder.load(_counter(context, builder, signature.args[0], arguments[0], constant(SIZE)))
 
     return types.intp(scratch), generate
 

@@ -138,7 +138,7 @@ def element(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Valu
 
 
 @infer_getattr
-class _PointerAttributes(AttributeTemplate):
+class _PointerAttributes(AttributeTemplate):  # type: ignore[misc]
     """``pointer.itemsize``, as arrays have it, so that kernels need not know which they are given."""
 
     key = types.CPointer
