@@ -154,15 +154,16 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     geometry[at.OUT_DENSE] = _dense(geometry)
     _place_weight(geometry, weight)
     geometry.flags.writeable = False
-    table = rows(plan, geometry)
-    table.flags.writeable = False
     dtype = plan.problem.dtype
+    with runtime.compiling():
+        table = rows(plan, geometry)
+        pack, tasks = functions(plan.candidate, geometry, dtype.name)
+    table.flags.writeable = False
     order = plan.geometry[at.ORDER_START]
     places = table[order : order + plan.problem.depth].tobytes() if order else b""
     sizes = tuple(plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.MR, at.TRANSFORM))
     layout = (plan.candidate, dtype, sizes, places)
     kernels = load_module(".kernels.tasks")
-    pack, tasks = functions(plan.candidate, geometry, dtype.name)
     return Executable(
         plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * LINE, plan.parallel,
         plan.packed_elements, plan.parallel_packing, layout, flat(np.empty(0, dtype)),

@@ -427,7 +427,7 @@ def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
         return packing(geometry), direct_channels.direct_lanes_tasks
     if geometry[at.UNPACKED] != 0:
         return packing(geometry), direct_channels.direct_unpacked_tasks
-    if geometry[at.OUT_STRIDE_W] != 1 or geometry[at.WEAVE_WIDTH] != 0:
+    if geometry[at.OUT_STRIDE_W] != 1 or geometry[at.WEAVE_WIDTH] != 0 or geometry[at.CHANNELS_LAST] != 0:
         return packing(geometry), direct_channels.direct_channels_tasks
     if geometry[at.IN_PLACE] != 0:
         return packing(geometry), direct_channels.direct_in_place_tasks

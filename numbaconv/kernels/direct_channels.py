@@ -38,7 +38,7 @@ from .simd_channels import (
     sum_of_zeros,
     transpose_square,
 )
-from .strips import block_position, pack_panel_strip, pack_shared, pack_strip, strip_planes
+from .strips import block_position, pack_panel_strip, pack_plane_strip, pack_shared, pack_strip, strip_planes
 from .tasks import PARTS, next_part, own_start, own_task, part_done, shared_start
 from .woven import store_woven_pixels
 
@@ -286,11 +286,11 @@ def multiply_block(
 
 
 @kernel
-def pack_all_strips(x, geometry, scratch):
+def pack_all_strips(pack, x, geometry, scratch):
     """Copy all blocks' strips, together with the other threads."""
     part = next_part(scratch)
     while part < PARTS:
-        pack_shared(part, x, geometry, scratch)
+        pack_shared(pack, part, x, geometry, scratch)
         part_done(scratch)
         part = next_part(scratch)
 
@@ -303,8 +303,10 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
 
 @kernel
 def direct_planes_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
-    """:func:`compute_tasks` whose outputs are planes, where the pixels of a row lie one behind the other."""
-    compute_tasks(pack_all_strips, pack_strip, store_plane_pixels, slot, slots, x, weight, out, rows, geometry, scratch)
+    """:func:`compute_tasks` whose channels are planes, of outputs where a row's pixels lie one behind the other."""
+    compute_tasks(
+        pack_all_strips, pack_plane_strip, store_plane_pixels, slot, slots, x, weight, out, rows, geometry, scratch
+    )
 
 
 @kernel
@@ -314,7 +316,7 @@ def direct_in_place_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
 
 
 @kernel
-def no_strips(x, geometry, scratch):
+def no_strips(pack, x, geometry, scratch):
     """``pack_all_strips`` where there are none."""
 
 
@@ -349,7 +351,7 @@ def compute_tasks(pack_all, pack, store, slot, slots, x, weight, out, rows, geom
     if geometry[at.WHOLE] != 0 and geometry[at.SHARED] == 0:
         zero_run(scratch, own, geometry[at.STRIP])
     if geometry[at.SHARED] != 0:
-        pack_all(x, geometry, scratch)
+        pack_all(pack, x, geometry, scratch)
     mr = geometry[at.MR]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     task = own_task(slot, slots, geometry, scratch)
@@ -394,7 +396,7 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     packed = own + geometry[at.PANEL_START]
     spare = packed + geometry[at.UNPACKED] * size
     blocks = geometry[at.SHARED] // geometry[at.STRIP] // (images * groups)
-    pack_all_strips(x, geometry, scratch)
+    pack_all_strips(pack_strip, x, geometry, scratch)
     task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         group, part = divmod(task, split)
