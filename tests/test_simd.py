@@ -105,10 +105,11 @@ def test_gemm_microkernel_beside(dtype):
         more, before = filled(random, depth, dtype), filled(random, (2, TILE_ROWS, 3 * lanes), dtype)
         packed = np.concatenate([[np.nan], a.T.ravel(), [np.nan]]).astype(dtype)
         table = random.permutation(depth) * (3 * lanes + 2)
-        scratch = np.full(2 + depth * (3 * lanes + 2) + 2 * TILE_ROWS * stride, np.nan, dtype)
-        for start, row, cell in zip(table, b, more, strict=True):
+        scratch = np.full(3 + depth * (3 * lanes + 3) + 2 * TILE_ROWS * stride, np.nan, dtype)
+        beside_start = 2 + depth * (3 * lanes + 2)
+        scratch[beside_start : beside_start + depth] = more
+        for start, row in zip(table, b, strict=True):
             scratch[1 + start : 1 + start + 3 * lanes] = row
-            scratch[2 + start + 3 * lanes] = cell
         first, second = scratch[-2 * TILE_ROWS * stride :].reshape(2, TILE_ROWS, stride)
         if accumulate:
             first[:, : 3 * lanes], second[:, 0] = before[0], before[1, :, 0]
@@ -120,7 +121,7 @@ def test_gemm_microkernel_beside(dtype):
         start = scratch.size - 2 * TILE_ROWS * stride
         beside(
             packed, 1, scratch, 1, table, depth, packed, start, stride, 1, accumulate, 0, 0,
-            2 + 3 * lanes, start + TILE_ROWS * stride,
+            beside_start, start + TILE_ROWS * stride,
         )  # fmt: skip
         np.testing.assert_array_equal(scratch, expected)
 

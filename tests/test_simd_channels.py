@@ -84,11 +84,11 @@ def test_channels_microkernel(vectors, dtype):
         if accumulate:
             sums[1:-1] = before.ravel()
         expected, both = x[1 + cells] @ w + accumulate * before, np.concatenate([sums, x])
-        BROADCAST[vectors](x, 1, 1, rows, 1, depth + 2, valid, depth, weight, 1, sums, 1, accumulate)
+        BROADCAST[vectors](x, 1, 1, rows, 1, depth + 2, valid, depth, weight, 1, sums, 1, accumulate, 10**12, 7)
         np.testing.assert_array_equal(sums[1:-1].reshape(before.shape), expected)
         assert np.isnan(sums[[0, -1]]).all()
         none, start = np.full(1, np.nan, dtype), 1 + sums.size
-        BROADCAST[vectors](none, 0, start, rows, 1, depth + 2, valid, depth, weight, 1, both, 1, accumulate)
+        BROADCAST[vectors](none, 0, start, rows, 1, depth + 2, valid, depth, weight, 1, both, 1, accumulate, -1, 0)
         np.testing.assert_array_equal(both, np.concatenate([sums, x]))
 
 
@@ -251,11 +251,11 @@ def test_sum_of_zeros(dtype):
 def _share(scratch, geometry, taken, seen, threads):
     simd.reset_counters(scratch)
     for slot in numba.prange(threads):
-        part = tasks.next_part(scratch)
+        part = tasks.own_part(slot, threads, scratch)
         while part < tasks.PARTS:
             taken[part] += 1
             tasks.part_done(scratch)
-            part = tasks.next_part(scratch)
+            part = tasks.own_part(slot, threads, scratch)
         seen[slot] = taken.sum()
         task = tasks.next_task(scratch)
         while task < taken.size - tasks.PARTS:

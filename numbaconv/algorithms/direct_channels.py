@@ -25,6 +25,7 @@ from .prices import Prices
 from .sharing import (
     FEWEST_SHARED,
     FEWEST_TASKS,
+    NEAR_BYTES,
     PAGES,
     ceil_div,
     lay_out,
@@ -39,9 +40,14 @@ from .sharing import (
 
 #: Tiles that are summed before they are stored: 7 * 16 pixels fill whole vectors, and their sums half of the L1 cache.
 CHUNK_TILES = 16
-#: How many times BLOCK_BYTES of the input a task works on where it is not copied: with 1 and 4 ResNet-50's 1x1 layers
-#: took 1.00 to 1.04 and 1.0 to 1.2 times as long (Zen 5, 2 threads).
-IN_PLACE_BLOCKS = 2
+#: How many times BLOCK_BYTES of the input a task works on: each block of pixels reads all weights. With 1 and 4
+#: ResNet-50's 1x1 layers took 1.00 to 1.04 and 1.0 to 1.2 times as long (Zen 5, 2 threads), its 3x3 ones with stride 2
+#: 1.02 to 1.2 and 1.0 times (Emerald Rapids).
+STRIP_BLOCKS = 2
+#: Panels from which pixels that lie apart in the rows of an input beyond NEAR_BYTES are copied side by side:
+#: 256x56x56 to 512 and 512x28x28 to 1024 took 1.2 and 1.4 times as long in place, 256x56x56 to 128 0.95 and
+#: 256x14x14 to 512 0.8 to 0.97 times (Emerald Rapids).
+MANY_PANELS = 8
 #: Channels up to which the input is read in place although they lie whole pages apart: the ways of an L1 cache.
 FEW_CHANNELS = 8
 #: Ways of the L1 cache that cells of channels read in place may take (an L1 has 8 or 12), and the fewest products that
@@ -88,7 +94,7 @@ def _in_place(geometry: MutableSequence[int], itemsize: int) -> bool:
     """Whether the input is read where it is: no tap of any output lies in the padding.
 
     Copies took 5 to 20% of the time of a 1x1 layer (Zen 5). Where channels lie whole pages apart, all of a pixel share
-    a few lines of the caches, and copies pay.
+    a few lines of the caches, and copies pay; so they do where lines hold a few pixels only, and many panels read them.
     """
     if _lanewise(geometry, itemsize):
         return False
@@ -97,6 +103,10 @@ def _in_place(geometry: MutableSequence[int], itemsize: int) -> bool:
         if geometry[at.PAD_D + axis] != 0 or last >= geometry[at.IN_D + axis]:
             return False
     plane = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize
+    if geometry[at.CHANNELS_LAST] == 0 and _column_step(geometry, lanewise=False) < geometry[at.STRIDE_W]:
+        panels = ceil_div(geometry[at.FILTERS], _tile(geometry, itemsize))
+        if panels >= MANY_PANELS and geometry[at.CHANNELS] * plane > NEAR_BYTES:
+            return False
     apart = geometry[at.CHANNELS_LAST] != 0 or geometry[at.CHANNELS] <= FEW_CHANNELS or plane % PAGE_BYTES != 0
     return apart and geometry[at.OUT_D] == 1 and geometry[at.KERNEL_D] == 1
 
@@ -106,12 +116,17 @@ def _line_step(geometry: MutableSequence[int]) -> int:
     return min(geometry[at.STRIDE_H], _reach(geometry, 1) + 1)
 
 
+def _column_step(geometry: MutableSequence[int], lanewise: bool) -> int:
+    """Columns of a strip between two output columns: those that no tap of a kernel of one column reads are left out."""
+    return 1 if geometry[at.KERNEL_W] == 1 and not lanewise else geometry[at.STRIDE_W]
+
+
 def _strip_rows(geometry: MutableSequence[int], lines: int) -> int:
     return (lines - 1) * _line_step(geometry) + _reach(geometry, 1) + 1
 
 
-def _pitch(geometry: MutableSequence[int], columns: int) -> int:
-    return (columns - 1) * geometry[at.STRIDE_W] + _reach(geometry, 2) + 1
+def _pitch(geometry: MutableSequence[int], columns: int, lanewise: bool) -> int:
+    return (columns - 1) * _column_step(geometry, lanewise) + _reach(geometry, 2) + 1
 
 
 def _block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
@@ -119,11 +134,12 @@ def _block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
     lanewise = _lanewise(geometry, itemsize)
     width = VECTOR_BYTES if lanewise else itemsize
     cell = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * width
-    room = (IN_PLACE_BLOCKS if _in_place(geometry, itemsize) else 1) * BLOCK_BYTES // cell
+    room = (1 if lanewise else STRIP_BLOCKS) * BLOCK_BYTES // cell
     least = _reach(geometry, 1) + 1
     columns = geometry[at.OUT_W]
-    if least * _pitch(geometry, columns) > room:
-        across = max(CHANNEL_TILE_PIXELS, (room // least - _reach(geometry, 2) - 1) // geometry[at.STRIDE_W] + 1)
+    if least * _pitch(geometry, columns, lanewise) > room:
+        across = (room // least - _reach(geometry, 2) - 1) // _column_step(geometry, lanewise) + 1
+        across = max(CHANNEL_TILE_PIXELS, across)
         columns = ceil_div(columns, ceil_div(columns, min(columns, across)))
     blocks = geometry[at.BATCH] * geometry[at.OUT_D] * geometry[at.OUT_H]
     if lanewise:
@@ -134,7 +150,7 @@ def _block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
     columns = min(columns, max(4 * CHANNEL_TILE_PIXELS, ceil_div(geometry[at.OUT_W], ceil_div(FEWEST_TASKS, blocks))))
     if geometry[at.OUT_H] == 1:  # whole tiles, as rows of several lines make them together
         columns = min(geometry[at.OUT_W], ceil_div(columns, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS)
-    rows = max(least, room // _pitch(geometry, columns))
+    rows = max(least, room // _pitch(geometry, columns, lanewise))
     lines = min(geometry[at.OUT_H], (rows - least) // _line_step(geometry) + 1)
     others = blocks // geometry[at.OUT_H] * ceil_div(geometry[at.OUT_W], columns)
     wanted = ceil_div(geometry[at.OUT_H], ceil_div(FEWEST_TASKS, others))
@@ -155,7 +171,7 @@ def _depths(geometry: MutableSequence[int], itemsize: int, lines: int, columns: 
     inside = geometry[at.PAD_D] == 0 and (geometry[at.OUT_D] - 1) * geometry[at.STRIDE_D] < geometry[at.IN_D]
     if _lanewise(geometry, itemsize) or geometry[at.CHANNELS_LAST] != 0 or not inside:
         return 1
-    plane = geometry[at.CHANNELS] * _strip_rows(geometry, lines) * _pitch(geometry, columns) * itemsize
+    plane = geometry[at.CHANNELS] * _strip_rows(geometry, lines) * _pitch(geometry, columns, lanewise=False) * itemsize
     most = max(1, min(geometry[at.OUT_D], BLOCK_BYTES // plane))
     depths = ceil_div(geometry[at.OUT_D], ceil_div(geometry[at.OUT_D], most))
     return min(most, ceil_div(depths, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS)
@@ -196,7 +212,7 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     )
     if _lanewise(geometry, itemsize):
         panels = ceil_div(geometry[at.GROUPS] * geometry[at.FILTERS], lanes)
-        transposed = ceil_div(_pitch(geometry, columns), lanes)
+        transposed = ceil_div(_pitch(geometry, columns, lanewise=True), lanes)
         copies = copied * (prices[price.CHANNELS_ROW] + prices[price.LANES_SQUARE] * transposed)
         if _spread(geometry, itemsize):
             copies /= geometry[at.CHANNELS]
@@ -220,7 +236,9 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
         plane = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize
         if geometry[at.CHANNELS] > PAGES and plane >= PAGE_BYTES:
             starts += panels * (pixels // CHANNEL_TILE_PIXELS) * geometry[at.CHANNELS] * prices[price.PAGE_IN_PLACE]
-    copies = copied * (row + prices[price.COPIED_VECTOR] * ceil_div(_pitch(geometry, columns), lanes))
+    apart = geometry[at.KERNEL_W] == 1 and geometry[at.STRIDE_W] > 1
+    vector = prices[price.STRIDED_VECTOR] if apart else prices[price.COPIED_VECTOR]
+    copies = copied * (row + vector * ceil_div(_pitch(geometry, columns, lanewise=False), lanes))
     starts += runs * geometry[at.FILTERS] + panels * prices[price.CHANNELS_TASK]
     starts += reading_weights(float(panels * mr * geometry[at.CHANNELS] * taps(geometry) * itemsize), prices)
     each = pixels * depth * prices[price.NARROW if mr == lanes else price.CHANNELS]
@@ -276,10 +294,11 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.BLOCK_COLUMNS] = columns
     geometry[at.STRIP_ROWS] = _strip_rows(geometry, lines)
     geometry[at.LINE_STEP] = _line_step(geometry)
-    geometry[at.PITCH] = _pitch(geometry, columns)
+    geometry[at.PITCH] = _pitch(geometry, columns, lanewise)
     plane = geometry[at.STRIP_ROWS] * geometry[at.PITCH]
     one = geometry[at.IN_D] == geometry[at.KERNEL_D] == geometry[at.OUT_D] == 1 and geometry[at.PAD_D] == 0
     whole = one and geometry[at.PAD_MODE] == at.PAD_ZEROS and geometry[at.LINE_STEP] == geometry[at.STRIDE_H]
+    whole = whole and _column_step(geometry, lanewise) == geometry[at.STRIDE_W]
     whole = whole and lines == geometry[at.OUT_H] and columns == geometry[at.OUT_W]
     geometry[at.WHOLE] = int(whole and not in_place)
     if lanewise:
@@ -377,8 +396,10 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     else:
         cell = 1
     line, channel, between = geometry[at.PITCH] * cell, geometry[at.STRIP_CHANNEL], geometry[at.LINE_STEP]
+    beside = _column_step(geometry, geometry[at.LANE_FILTERS] != 0)
     if geometry[at.IN_PLACE] != 0:
         cell, line, channel, between = (geometry[slot] for slot in (at.X_W, at.X_H, at.X_CHANNEL, at.STRIDE_H))
+        beside = geometry[at.STRIDE_W]
     sizes = [geometry[slot] for slot in (at.KERNEL_H, at.CHANNELS, at.KERNEL_D)]
     steps = [geometry[at.DILATION_H] * line, channel, geometry[at.STRIP_DEPTH]]
     h, c, d = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
@@ -400,7 +421,7 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     runs = np.concatenate(starts)
     table[: runs.size] = runs
     down = np.arange(geometry[at.BLOCK_ROWS], dtype=np.int64) * (between * line)
-    across = np.arange(geometry[at.BLOCK_COLUMNS], dtype=np.int64) * (geometry[at.STRIDE_W] * cell)
+    across = np.arange(geometry[at.BLOCK_COLUMNS], dtype=np.int64) * (beside * cell)
     down = (np.arange(geometry[at.BLOCK_DEPTHS], dtype=np.int64)[:, None] * geometry[at.STRIP_DEPTH] + down).reshape(-1)
     pixels = np.pad((down[:, None] + across).reshape(-1), (0, CHANNEL_TILE_PIXELS), mode="edge")
     if geometry[at.LANE_FILTERS] == 0:

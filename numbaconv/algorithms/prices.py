@@ -56,11 +56,11 @@ DEFAULTS: Final = {
     "stored square": 170.0,
     "paged square": 420.0,
     # Lanes of several groups: to transpose a square of the input, and to store one of the sums; to start a tile, for
-    # each length of its runs of taps; to spread a vector.
+    # each length of its runs of taps; to spread a vector (5 groups of 8, 2 and 4 filters, Emerald Rapids).
     "lanes square": 200.0,
     "stored lanes": 96.0,
     "lanes tile": 33.0,
-    "spread vector": 2.6,
+    "spread vector": 9.5,
     # Winograd: to gather the input, and to transform it, in shares of what the driver counts; a transformed vector more
     # where the tiles of a run do not fill whole ones (56x56 took 1.4 times as long as 64x64, Intel Emerald Rapids); to
     # transform the output; to start a product, and a run.

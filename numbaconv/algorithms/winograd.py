@@ -167,6 +167,11 @@ def _depth(geometry: MutableSequence[int]) -> int:
     return geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
 
 
+def _deep(geometry: MutableSequence[int], nr: int) -> bool:
+    """Whether several panels are multiplied by a place's tiles at a time."""
+    return _depth(geometry) >= LEAST_DEPTH and _tiles(geometry) > nr
+
+
 def _runs(geometry: MutableSequence[int], nr: int) -> int:
     """Runs of neighbouring tiles that a block may have."""
     return min(nr, ceil_div(nr - 1, geometry[at.ACROSS]) + 1)
@@ -246,7 +251,8 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) ->
     total = geometry[at.GROUPS] * (total * SLOWDOWN + geometry[at.FILTERS] * stored)
     weights = float(panels * TILE_ROWS * depth * points * itemsize)
     block = float(points * depth * nr * itemsize)
-    total += geometry[at.GROUPS] * blocks * reading_block(block, panels + 1.0, prices)
+    times = ceil_div(panels, TOGETHER if _deep(geometry, nr) else 1)
+    total += geometry[at.GROUPS] * blocks * reading_block(block, times + 1.0, prices)
     times = 1 if _shared(geometry, itemsize) else blocks
     total += geometry[at.GROUPS] * times * reading_weights(weights, prices)
     return total + reading(geometry, itemsize, prices)
@@ -315,7 +321,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     transformed = points * geometry[at.INPUT_STEP]
     split = min(geometry[at.PANELS], ceil_div(FEWEST_SHARED, geometry[at.GROUPS])) if shared else 1
     in_task = ceil_div(geometry[at.PANELS], split)
-    deep = depth >= LEAST_DEPTH and _tiles(geometry) > nr
+    deep = _deep(geometry, nr)
     several = deep or _beside(geometry, itemsize)
     geometry[at.TOGETHER] = min(TOGETHER, in_task) if deep else 1
     abreast = SUMS_BYTES // (geometry[at.TOGETHER] * points * TILE_ROWS * nr * itemsize)
@@ -338,6 +344,9 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     if shared:
         lay_out(geometry, geometry[at.GROUPS], own, weights, FEWEST_SHARED)
         geometry[at.SHARED] = blocks * transformed
+        if _beside(geometry, itemsize) and geometry[at.ABREAST] > 1:
+            geometry[at.BESIDE] = geometry[at.SHARED]
+            geometry[at.SHARED] += geometry[at.GROUPS] * ceil_div(points * (depth + LINE), LINE) * LINE
         geometry[at.TILE_START] = own
     else:
         lay_out(geometry, blocks, own + transformed, weights, 1)

@@ -39,7 +39,7 @@ from .simd_channels import (
     transpose_square,
 )
 from .strips import block_position, pack_panel_strip, pack_plane_strip, pack_shared, pack_strip, strip_planes
-from .tasks import PARTS, next_part, own_start, own_task, part_done, shared_start
+from .tasks import PARTS, own_part, own_start, own_task, part_done, shared_start
 from .woven import store_woven_pixels
 
 
@@ -263,7 +263,12 @@ def multiply_block(
     padded = lines <= geometry[at.OUT_H] and (all_begin > 0 or all_end < height)
     for first in range(0, pixels, step):
         last = min(pixels, first + step)
+        # The first tile fetches a block of weights, the others ask for the next one, each for its share. 3x3 layers of
+        # ResNet-50 with 256 and 512 channels took 1.1 to 1.2 times as long without (Emerald Rapids).
+        others = max(1, (last - first - 1) // CHANNEL_TILE_PIXELS)
+        share = (mr + others - 1) // others
         for k in range(0, depth, block):
+            upcoming = start + min(k + block, depth) * mr if k + block < depth or last == pixels else start
             for p in range(first, last, CHANNEL_TILE_PIXELS):
                 begin, end = 0, depth
                 if padded:
@@ -273,26 +278,29 @@ def multiply_block(
                 low, high = max(begin, k), min(end, k + block)
                 if low >= high:
                     continue
+                ask = upcoming + max(0, (p - first) // CHANNEL_TILE_PIXELS - 1) * share * block
                 y, w, table = sums + (p - first) * mr, start + low * mr, geometry[at.PIXELS_START] + p
                 if mr * weight.itemsize == VECTOR_BYTES:
                     channels_microkernel_1(
-                        x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin
-                    )
+                        x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin,
+                        ask, share,
+                    )  # fmt: skip
                 else:
                     channels_microkernel_2(
-                        x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin
-                    )
+                        x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin,
+                        ask, share,
+                    )  # fmt: skip
         store(scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last)
 
 
 @kernel
-def pack_all_strips(pack, x, geometry, scratch):
-    """Copy all blocks' strips, together with the other threads."""
-    part = next_part(scratch)
+def pack_all_strips(pack, slot, slots, x, geometry, scratch):
+    """Copy all blocks' strips, on thread ``slot`` of ``slots``, together with the others."""
+    part = own_part(slot, slots, scratch)
     while part < PARTS:
         pack_shared(pack, part, x, geometry, scratch)
         part_done(scratch)
-        part = next_part(scratch)
+        part = own_part(slot, slots, scratch)
 
 
 @kernel
@@ -316,7 +324,7 @@ def direct_in_place_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
 
 
 @kernel
-def no_strips(pack, x, geometry, scratch):
+def no_strips(pack, slot, slots, x, geometry, scratch):
     """``pack_all_strips`` where there are none."""
 
 
@@ -351,7 +359,7 @@ def compute_tasks(pack_all, pack, store, slot, slots, x, weight, out, rows, geom
     if geometry[at.WHOLE] != 0 and geometry[at.SHARED] == 0:
         zero_run(scratch, own, geometry[at.STRIP])
     if geometry[at.SHARED] != 0:
-        pack_all(pack, x, geometry, scratch)
+        pack_all(pack, slot, slots, x, geometry, scratch)
     mr = geometry[at.MR]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     task = own_task(slot, slots, geometry, scratch)
@@ -396,7 +404,7 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     packed = own + geometry[at.PANEL_START]
     spare = packed + geometry[at.UNPACKED] * size
     blocks = geometry[at.SHARED] // geometry[at.STRIP] // (images * groups)
-    pack_all_strips(pack_strip, x, geometry, scratch)
+    pack_all_strips(pack_strip, slot, slots, x, geometry, scratch)
     task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         group, part = divmod(task, split)

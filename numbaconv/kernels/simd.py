@@ -49,7 +49,7 @@ def _microkernel(tile_rows: int, tile_vectors: int, parts: int = 1, ahead: int =
         typing_context, a, a_start, b, b_start, rows, depth, out, start, stride, spare, accumulate, bias_start, finish,
         b_beside, c_beside,
     ):  # fmt: skip
-        """:func:`gemm_microkernel`, and D[m] (+)= sum over k < depth of A[m, k] * ``b[b_beside + rows[k]]``.
+        """:func:`gemm_microkernel`, and D[m] (+)= sum over k < depth of A[m, k] * ``b[b_beside + k]``.
 
         D[m] is ``b[c_beside + m * stride]``; behind it, zeros fill a vector. No bias is added to D.
         """
@@ -95,7 +95,7 @@ def _microkernel(tile_rows: int, tile_vectors: int, parts: int = 1, ahead: int =
             vectors.multiply_add(a_splats[m], b_vectors[v], total) for (m, v), total in zip(tile, sums, strict=False)
         ]
         if beside:
-            cell = filters.splat(builder.load(builder.gep(extra[0], [b_place])))
+            cell = filters.splat(builder.load(builder.gep(extra[0], [k])))
             added.append(filters.multiply_add(cell, filters.load(a_column), sums[-1]))
         k_next = builder.add(k, constant(1))
         k.add_incoming(k_next, loop)

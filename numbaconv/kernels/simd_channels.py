@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .blocking import CHANNEL_TILE_PIXELS, RUNS
-from .vectors import INDEX, Vectors, changed_if, constant, element, prefetch, transposed
+from .vectors import INDEX, INTO_L1, Vectors, changed_if, constant, element, prefetch, transposed
 
 #: Elements behind a tile's first pixel that are asked for ahead. Where cells are read in place, each channel's lie in
 #: another page, which no CPU's prefetcher crosses: 256x56x56 to 64 and 128 by 1x1 took 1.1 to 1.2 times as long without
@@ -24,7 +24,7 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
 
     def channels_microkernel(
         typing_context, x, in_place, x_start, rows, first, pixels, valid, depth, weight, weight_start, sums, start,
-        accumulate,
+        accumulate, ask, step,
     ):  # fmt: skip
         """Sum ``depth`` products for a tile of pixels, filters in the lanes; float32 or float64.
 
@@ -34,16 +34,19 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
         - X[m, k] is ``x[x_start + rows[pixels + m] + rows[first + k]]``, the same for all lanes, or that element of
           ``sums`` where ``in_place`` is 0. For m >= ``valid`` >= 1 the last valid pixel is read, and nothing else.
         - The sums start from what ``sums`` holds where ``accumulate`` is not 0. ``depth`` is at least 1.
+        - ``weight[ask + k * step]`` is asked for ahead, with the k-th product; it may lie outside the array.
 
         Strides and starts are counted in elements. No alignment is assumed.
         """
         index = types.intp
-        signature = types.void(x, index, index, rows, index, index, index, index, weight, index, sums, index, index)
+        signature = types.void(
+            x, index, index, rows, index, index, index, index, weight, index, sums, index, index, index, index
+        )  # fmt: skip
         return signature, generate
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         x, in_place, x_start, rows, first, pixels, valid, depth, weight, weight_start, sums, start, *_ = arguments
-        accumulate = arguments[-1]
+        accumulate, ask, step = arguments[-3:]
         kinds = signature.args
         vectors = Vectors(context, builder, kinds[0].dtype)
         width = tile_vectors * vectors.lanes
@@ -54,6 +57,7 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
         pixel_table = element(context, builder, kinds[3], rows, pixels)
         row_table = element(context, builder, kinds[3], rows, first)
         weight_first = element(context, builder, kinds[8], weight, weight_start)
+        asked = element(context, builder, kinds[8], weight, ask)
         target = element(context, builder, kinds[10], sums, start)
         places = [constant(0)]
         for m in range(1, tile_pixels):
@@ -81,6 +85,7 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
         w_vectors = [vectors.load(builder.gep(w_row, [constant(v * vectors.lanes)])) for v in range(tile_vectors)]
         added: list[ir.Value] = []
         prefetch(vectors, builder.gep(cells[0], [builder.add(offset, constant(AHEAD))]))
+        prefetch(vectors, builder.gep(asked, [builder.mul(k, step)]), INTO_L1)
         for m in range(tile_pixels):
             cell = builder.gep(cells[m], [offset])
             value = vectors.splat(builder.load(cell))

@@ -36,6 +36,12 @@ def block_position(number, geometry):
 
 
 @kernel
+def column_skip(geometry):
+    """Columns of the input from one column of a strip to the next: those that no tap reads are left out."""
+    return geometry[at.STRIDE_W] if geometry[at.KERNEL_W] == 1 else 1
+
+
+@kernel
 def pack_planes(x, geometry, scratch, strip, start, h, column, lines, planes, step):
     """scratch[strip + c * step + r * PITCH + q] = padded input (plane c, row r, column q of the block).
 
@@ -45,19 +51,20 @@ def pack_planes(x, geometry, scratch, strip, start, h, column, lines, planes, st
     first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
     reach = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
     pitch = geometry[at.PITCH]
+    cells = (first, pitch, column_skip(geometry))
     first_row = h * geometry[at.STRIDE_H] - geometry[at.PAD_H]
     # What the next block needs: it lies to the right, or below.
     ahead = lines * geometry[at.STRIDE_H] * geometry[at.X_H]
     if geometry[at.BLOCK_COLUMNS] < geometry[at.OUT_W]:
         ahead = geometry[at.BLOCK_COLUMNS] * geometry[at.STRIDE_W] * geometry[at.X_W]
-    if geometry[at.LINE_STEP] == geometry[at.STRIDE_H]:
-        rows = (first_row, 1, (lines - 1) * geometry[at.STRIDE_H] + reach + 1)
-        copy_planes(x, start, planes, geometry, rows, (first, pitch, 1), scratch, (strip, pitch, step), ahead)
+    if geometry[at.LINE_STEP] == geometry[at.STRIDE_H] or reach == 0:
+        rows = (first_row, geometry[at.STRIDE_H] if reach == 0 else 1, (lines - 1) * geometry[at.LINE_STEP] + reach + 1)
+        copy_planes(x, start, planes, geometry, rows, cells, scratch, (strip, pitch, step), ahead)
         return
     for line in range(lines):  # rows that no tap reads lie between the outputs
         rows = (first_row + line * geometry[at.STRIDE_H], 1, reach + 1)
         target = (strip + line * (reach + 1) * pitch, pitch, step)
-        copy_planes(x, start, planes, geometry, rows, (first, pitch, 1), scratch, target, 0)
+        copy_planes(x, start, planes, geometry, rows, cells, scratch, target, 0)
 
 
 @kernel
@@ -70,6 +77,7 @@ def pack_cells(x, geometry, scratch, strip, start, h, column, lines, channels, l
     reach = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
     pitch = geometry[at.PITCH]
     step = geometry[at.LINE_STEP]
+    skip = column_skip(geometry)
     height, width = geometry[at.IN_H], geometry[at.IN_W]
     for r in range((lines - 1) * step + reach + 1):
         line = min(r // step, lines - 1)
@@ -77,7 +85,7 @@ def pack_cells(x, geometry, scratch, strip, start, h, column, lines, channels, l
         xh = source_index(row, height, geometry[at.PAD_MODE])
         y = strip + r * pitch * lanes
         for q in range(pitch):
-            xw = source_index(first + q, width, geometry[at.PAD_MODE])
+            xw = source_index(first + q * skip, width, geometry[at.PAD_MODE])
             if start == NO_PLANE or xh < 0 or xw < 0:
                 zero_run(scratch, y, channels)
             elif geometry[at.X_CHANNEL] == 1:
@@ -250,12 +258,16 @@ def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
 
 @kernel
 def pack_shared(pack, part, x, geometry, scratch):
-    """Where tasks of different filters share a strip: copy part ``part`` of PARTS of all strips by ``pack``.
+    """Where tasks of different filters share a strip: copy part ``part`` of PARTS of all strips, in the tasks' order, by ``pack``.
 
     Block b's strip starts at ``scratch[shared_start + b * STRIP]``.
     """
     every = strip_planes(geometry)
-    first, last = every * part // PARTS, every * (part + 1) // PARTS
-    for number in range(geometry[at.SHARED] // geometry[at.STRIP]):
+    total = geometry[at.SHARED] // geometry[at.STRIP] * every
+    first, last = total * part // PARTS, total * (part + 1) // PARTS
+    while first < last:
+        number, plane = divmod(first, every)
+        count = min(every - plane, last - first)
         strip = shared_start(scratch) + number * geometry[at.STRIP]
-        pack(x, geometry, scratch, strip, number, first, last - first, 0)
+        pack(x, geometry, scratch, strip, number, plane, count, 0)
+        first += count

@@ -18,6 +18,8 @@ from .. import runtime
 from .blocking import VECTOR_BYTES
 
 INDEX = ir.IntType(64)
+#: Where a cache line is asked for: as near as the L1 cache, or the L2.
+INTO_L1, INTO_L2 = 3, 2
 
 
 def constant(value: int) -> ir.Constant:
@@ -186,10 +188,10 @@ def emit_call(context: Any, builder: ir.IRBuilder, address: ir.Value, arguments:
     return context.get_dummy_value()
 
 
-def prefetch(vectors: Vectors, address: ir.Value) -> None:
+def prefetch(vectors: Vectors, address: ir.Value, into: int = INTO_L2) -> None:
     """Ask for a cache line. It may lie outside the array: a prefetch never faults."""
     hint = vectors.builder.bitcast(address, ir.IntType(8).as_pointer())
     flag = ir.IntType(32)
     function = vectors.function("llvm.prefetch.p0", ir.VoidType(), [hint.type, flag, flag, flag])
-    read, into_l2, data = (ir.Constant(flag, value) for value in (0, 2, 1))
-    vectors.builder.call(function, [hint, read, into_l2, data])
+    read, locality, data = (ir.Constant(flag, value) for value in (0, into, 1))
+    vectors.builder.call(function, [hint, read, locality, data])

@@ -30,10 +30,19 @@ from .simd import (
     gemm_microkernel_wide,
     zero_lanes,
 )
-from .tasks import PARTS, next_part, next_task, own_start, part_done, shared_start
+from .tasks import PARTS, next_task, own_part, own_start, part_done, shared_start
 from .winograd_direct import mend_block
 from .winograd_simd import call_function, integer_at, put_integer
-from .winograd_tiles import copy_any, copy_padded, points, tabulate_runs, tile_count, winograd_pack, winograd_shared
+from .winograd_tiles import (
+    beside_start,
+    copy_any,
+    copy_padded,
+    points,
+    tabulate_runs,
+    tile_count,
+    winograd_pack,
+    winograd_shared,
+)
 from .winograd_weights import bias_start, pack_none, pack_own, raw_size, transform_panel
 
 #: Where the output transform's address lies among those in the table of rows.
@@ -69,20 +78,20 @@ def multiply_place(weight, a, scratch, b, c, tiles, rows, depth, nr, out, more):
 
 
 @kernel
-def winograd_multiply(weight, matrices, panels, scratch, block, tiles, sums, rows, geometry, out):
+def winograd_multiply(weight, matrices, panels, scratch, block, tiles, group, sums, rows, geometry, out):
     """Multiply some panels by some blocks of tiles at each place u.
 
     scratch[sums + ((q * panels + p) * points + u) * MR * NR + m * NR + t] = sum over k of U[p, u, m, k] * V[q, u, k, t]
     The matrices U start at ``weight[matrices]``, a block's V at ``scratch[block]``, and there are ``tiles`` tiles in as
     many blocks as it takes. One place after the other: so each matrix comes from memory, or from a distant cache, once
-    for all that it is multiplied with. A single tile behind blocks of three vectors is multiplied beside the last of
-    these. More sums than wanted are written.
+    for all that it is multiplied with. The only tile of the last block of ``group`` is multiplied BESIDE those of the
+    one before, three vectors. More sums than wanted are written.
     """
     nr = geometry[at.NR]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
     places = points(geometry)
     step = WINOGRAD_DEPTH if geometry[at.TOGETHER] > 1 else depth
-    beside = HALVES and nr * scratch.itemsize == 3 * VECTOR_BYTES and tiles > nr and tiles % nr == 1
+    beside = geometry[at.BESIDE] != 0
     count = (tiles + nr - 1) // nr - int(beside)
     whole = count - int(beside)
     for u in range(places):
@@ -100,7 +109,7 @@ def winograd_multiply(weight, matrices, panels, scratch, block, tiles, sums, row
                     else:
                         gemm_microkernel_beside(
                             weight, a, scratch, b + k * nr, rows, some, out, c, nr, 1, k, 0, at.FINISH_NOTHING,
-                            b + k * nr + places * geometry[at.INPUT_STEP], c + panels * places * TILE_ROWS * nr,
+                            beside_start(geometry, scratch, group, u) + k, c + panels * places * TILE_ROWS * nr,
                         )  # fmt: skip
 
 
@@ -216,11 +225,11 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
     # Transforms read whole vectors of what is gathered: see winograd_tiles.clear_beyond.
     zero_run(scratch, own + geometry[at.GATHERED_START], BUFFERED * geometry[at.GATHERED_STEP])
     if shared:
-        part = next_part(scratch)
+        part = own_part(slot, slots, scratch)
         while part < PARTS:
             winograd_shared(copy, part, x, rows, geometry, scratch, own)
             part_done(scratch)
-            part = next_part(scratch)
+            part = own_part(slot, slots, scratch)
     masks = address_of(scratch, own + geometry[at.MASKS_START])
     task = next_task(scratch)
     while task < geometry[at.TASKS]:
@@ -255,7 +264,7 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
                     block = shared_start(scratch) + (group * blocks + number) * size
                 until = min(end, number + geometry[at.ABREAST])
                 several = min(tiles, until * nr) - number * nr
-                winograd_multiply(panels_of, matrices, some, scratch, block, several, own, rows, geometry, out)
+                winograd_multiply(panels_of, matrices, some, scratch, block, several, group, own, rows, geometry, out)
                 sums = own
                 for q in range(number, until):
                     for p in range(panel, panel + some):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import BUFFERED, VECTOR_BYTES
+from .blocking import BUFFERED, LINE, VECTOR_BYTES
 from .packing import NO_PLANE, copy_block, depth_start
 from .simd import address_of, copy_between, zero_lanes
 from .tasks import PARTS, shared_start
@@ -188,6 +188,17 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, tile, las
 
 
 @kernel
+def beside_start(geometry, scratch, group, place):
+    """Where the cells of the tile BESIDE lie one behind the other, in the order of k, at a place of a transformed tile.
+
+    In the block's rows each would lie in a cache line of its own: 128 and 512 channels at 28x28 took 1.15 to 1.3 times
+    as long (Emerald Rapids).
+    """
+    step = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W] + LINE
+    return shared_start(scratch) + geometry[at.BESIDE] + (group * points(geometry) + place) * step
+
+
+@kernel
 def winograd_shared(copy, part, x, rows, geometry, scratch, own):
     """Where all tasks share all blocks of tiles: transform part ``part`` of PARTS of the channels, of every block.
 
@@ -203,6 +214,12 @@ def winograd_shared(copy, part, x, rows, geometry, scratch, own):
         start = shared_start(scratch) + number * points(geometry) * geometry[at.INPUT_STEP]
         last = min(tiles, (block + 1) * nr)
         winograd_pack(copy, x, rows, geometry, scratch, start, own, group, block * nr, last, begin, end)
+        if geometry[at.BESIDE] != 0 and block == blocks - 1:
+            for u in range(points(geometry)):
+                cells = beside_start(geometry, scratch, group, u)
+                for piece in range(geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]):
+                    for k in range(piece * channels + begin, piece * channels + end):
+                        scratch[cells + k] = scratch[start + u * geometry[at.INPUT_STEP] + k * nr]
 
 
 @kernel
