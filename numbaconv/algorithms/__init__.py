@@ -12,7 +12,7 @@
     The table of row starts that the microkernel reads its packed block by.
 ``kernels(geometry)``
     The functions that lay out the weights (None where tasks do it) and that do the tasks, for ``runtime.native``;
-    imported only now. Where all slots of strides and layouts are 0, they serve every layout; else those of ``geometry``.
+    imported only now. They serve every layout where the slots of strides are 0, and else that of ``geometry``.
 
 ``cost`` and ``block`` index ``geometry`` by the names of :mod:`numbaconv.kernels.geometry` and stay within Numba's
 nopython subset, so that they also compile inside a caller's ``@njit`` function.

@@ -258,7 +258,7 @@ def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
 
 @kernel
 def pack_shared(pack, part, x, geometry, scratch):
-    """Where tasks of different filters share a strip: copy part ``part`` of PARTS of all, in the tasks' order, by ``pack``.
+    """Where tasks of different filters share a strip: ``pack`` part ``part`` of PARTS of all, in the tasks' order.
 
     Block b's strip starts at ``scratch[shared_start + b * STRIP]``.
     """
