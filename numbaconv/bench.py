@@ -145,7 +145,7 @@ def fma_peak(threads: int) -> float:
     rows, geometry = np.arange(depth) % 16 * columns, np.array([calls, depth, columns])
     for array in (x, weight, rows, geometry):
         array.flags.writeable = False
-    function = runtime.native(peak_tasks, ("intp", "intp", *["float32[]"] * 3, "int64[]", "int64[]", "float32[]"))
+    function = runtime.native(peak_tasks, ("intp", "intp", *["float32*"] * 3, "int64*", "int64*", "float32*"))
     best = math.inf
     for _ in range(30):
         start = time.perf_counter()

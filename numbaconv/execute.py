@@ -154,15 +154,16 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     geometry[at.OUT_DENSE] = _dense(geometry)
     _place_weight(geometry, weight)
     geometry.flags.writeable = False
-    table = rows(plan, geometry)
-    table.flags.writeable = False
     dtype = plan.problem.dtype
+    with runtime.compiling():
+        table = rows(plan, geometry)
+        pack, tasks = functions(plan.candidate, geometry, dtype.name)
+    table.flags.writeable = False
     order = plan.geometry[at.ORDER_START]
     places = table[order : order + plan.problem.depth].tobytes() if order else b""
     sizes = tuple(plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.MR, at.TRANSFORM))
     layout = (plan.candidate, dtype, sizes, places)
     kernels = load_module(".kernels.tasks")
-    pack, tasks = functions(plan.candidate, plan.geometry, dtype.name)
     return Executable(
         plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * LINE, plan.parallel,
         plan.packed_elements, plan.parallel_packing, layout, flat(np.empty(0, dtype)),
@@ -170,11 +171,11 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     )  # fmt: skip
 
 
-def functions(candidate: str, geometry: Sequence[int], dtype: str) -> tuple[int, int]:
+def functions(candidate: str, geometry: Sequence[int] | Array, dtype: str) -> tuple[int, int]:
     """The addresses of the functions that lay out the weights and that do the tasks, compiled for a dtype."""
-    signature = ("intp", "intp", *[f"{dtype}[]"] * 3, "int64[]", "int64[]", f"{dtype}[]")
+    signature = ("intp", "intp", *[f"{dtype}*"] * 3, "int64*", "int64*", f"{dtype}*")
     pack, tasks = driver(candidate).kernels(geometry)
-    return runtime.native(pack, signature), runtime.native(tasks, signature)
+    return 0 if pack is None else runtime.native(pack, signature), runtime.native(tasks, signature)
 
 
 def _spatial(array: Array, problem: ConvProblem) -> list[int]:

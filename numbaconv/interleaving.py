@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from .arrays import Array, common_stride, element_strides, flat_start
-from .execute import Executable, How, Options, executable, problem_of, recall, remember
+from .execute import Executable, How, Options, executable, functions, problem_of, recall, remember
 from .kernels import geometry as at
 from .planner import choose
 from .problem import DATA_FORMATS, ConvProblem
@@ -74,7 +74,8 @@ def woven(
         geometry[at.WEAVE_STEP] = strides[2] if problem.ndim == 2 else 0
         geometry[at.OUT_STRIDE_H] = strides[2] * problem.stride[0] if problem.ndim == 2 else 0
         geometry.flags.writeable = False
-        runner = dataclasses.replace(runner, geometry=geometry)
+        _, tasks = functions(plan.candidate, geometry, problem.dtype.name)
+        runner = dataclasses.replace(runner, geometry=geometry, tasks=tasks)
         remember(key, runner)
     offsets = None
     if bias is not None:

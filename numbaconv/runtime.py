@@ -21,11 +21,12 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import llvmlite.binding as llvm
 import numba
-from numba.core import caching, codegen, compiler, config, registry, targetconfig
+from numba.core import caching, config, registry
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as numba_threads
 
 from . import forks
+from .compiling import FragmentCompiler, FragmentDispatcher, FragmentType, KernelCompiler, operators_remembered
 from .forks import load_module
 
 log = logging.getLogger("numbaconv")
@@ -184,52 +185,20 @@ COMPILED: Final = "compiled.tsv"
 
 
 @contextlib.contextmanager
-def _compiling() -> Iterator[None]:
-    """Let no other thread compile, and no garbage be looked for: there is none to speak of, in a fifth of the time."""
+def compiling() -> Iterator[None]:
+    """Let no other thread compile, and no garbage be looked for: there is none to speak of, in a fifth of the time.
+
+    Python looks at all that was made meanwhile in the end, so who compiles several functions had better do that in one.
+    """
     with global_compiler_lock:
         paused = gc.isenabled()
         gc.disable()
         try:
-            with _operators_remembered():
+            with operators_remembered():
                 yield
         finally:
             if paused:
                 gc.enable()
-
-
-#: Types of which operators know all there is to know: neither functions nor what is compiled for each use.
-_SIMPLE: Final = (types.Number, types.Boolean, types.Literal, types.Array)
-#: What :func:`_operators_remembered` has found.
-_operators: Final[dict[Any, Any]] = {}
-
-
-@contextlib.contextmanager
-def _operators_remembered() -> Iterator[None]:
-    """Ask Numba only once what an operator or a builtin function makes of numbers and arrays.
-
-    It tries dozens of templates each time, with all compiler options as part of a key, to find the type of each of two
-    thousand operators of seventy kinds in a small kernel, and again to write its code: a fifth of a first call.
-    """
-    if "get_call_type" in vars(types.Function):  # within another compilation
-        yield
-        return
-    ask = types.Function.get_call_type
-
-    def remembered(kind: Any, context: Any, arguments: Any, keywords: Any) -> Any:
-        if type(kind) is not types.Function or keywords or not all(isinstance(item, _SIMPLE) for item in arguments):
-            return ask(kind, context, arguments, keywords)
-        options = targetconfig.ConfigStack.top_or_none()
-        key = kind, arguments, "" if options is None else str(options._values)  # not all of them can be hashed
-        found = _operators.get(key)
-        if found is None:
-            found = _operators[key] = ask(kind, context, arguments, keywords)
-        return found
-
-    types.Function.get_call_type = remembered
-    try:
-        yield
-    finally:
-        del types.Function.get_call_type
 
 
 def _note(name: str, seconds: float, cached: bool) -> None:
@@ -254,82 +223,28 @@ _OPTIONS: Final = {"nopython": True, "nogil": True, "boundscheck": None, "error_
 _KERNEL_OPTIONS: Final = {"_nrt": False, "no_rewrites": True}
 
 
-class _Fragment(codegen.JITCodeLibrary):
-    """The code of a kernel as other kernels take it in: as Numba writes it, neither optimised nor made machine code.
-
-    Numba would do both for each function, with all that it calls, and so once more for each level of calls: that took
-    three quarters of the time of a first call (19 s, with calls by address 4.5 s now; 2-core AMD EPYC, Zen 4). A kernel
-    that is called from Python, or by its address, is optimised as a whole.
-    """
-
-    def _optimize_functions(self, module: Any) -> None:
-        module.data_layout = self._codegen._data_layout
-
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
-        # What takes it in may inline its functions and leave them out; Numba would say so in a copy.
-        for function in self._final_module.functions:
-            if not function.is_declaration and function.linkage == llvm.Linkage.external:
-                function.linkage = "linkonce_odr"
-        self._shared_module = self._final_module
-        self._finalized = True
-
-    def get_pointer_to_function(self, _name: str) -> int:
-        return 0
-
-    @property
-    def codegen(self) -> Any:
-        return self
-
-    def set_env(self, _name: str, _environment: Any) -> None:
-        """Numba's codegen would look for a variable in the machine code, of which there is none."""
-
-
-class _FragmentCompiler(compiler.Compiler):
-    def __init__(self, typing_context: Any, target_context: Any, _library: Any, *rest: Any) -> None:
-        library = _Fragment(target_context.codegen(), "fragment")
-        super().__init__(typing_context, target_context, library, *rest)
-
-
-class _FragmentDispatcher(registry.CPUDispatcher):
-    def get_call_template(self, arguments: Any, keywords: Any) -> Any:
-        # Whether an index is a literal, or what prange counts with, is no reason to compile a function again.
-        return super().get_call_template(tuple(map(_plain, arguments)), keywords)
-
-
-def _plain(kind: Any) -> Any:
-    """A Numba type without the values of literals, and without unsigned indices."""
-    kind = types.unliteral(kind)
-    if isinstance(kind, types.BaseTuple):
-        return types.BaseTuple.from_types(tuple(map(_plain, kind.types)))
-    return types.int64 if kind == types.uint64 else kind
-
-
 class _Kernel(registry.CPUDispatcher):
     """A compiled function for Python's calls; kernels take its fragment in."""
 
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
-        super().__init__(function, targetoptions={**_OPTIONS, **options})
-        self.fragment = _FragmentDispatcher(
+        super().__init__(function, targetoptions={**_OPTIONS, **options}, pipeline_class=KernelCompiler)
+        self.fragment = FragmentDispatcher(
             function,
             targetoptions={**_OPTIONS, **options, "no_cpython_wrapper": True, "no_cfunc_wrapper": True},
-            pipeline_class=_FragmentCompiler,
+            pipeline_class=FragmentCompiler,
         )
         if cache_directory() is not None:
             self._cache = _KernelCache(function)
 
     @property
     def _numba_type_(self) -> Any:
-        return types.Dispatcher(self.fragment)
+        return FragmentType(self.fragment)
 
     def _compilation_chain_init_hook(self) -> None:
         """Numba would import its extensions now, for types that they add; it does when it compiles, with the lock."""
 
     def compile(self, signature: Any) -> Any:
-        with _compiling():
+        with compiling():
             known, hits = len(self.overloads), sum(self.stats.cache_hits.values())
             start = time.perf_counter()
             entry = super().compile(signature)
@@ -380,11 +295,11 @@ def native(function: Any, arguments: tuple[str, ...]) -> int:
     kinds = [_argument_type(name) for name in arguments]
     kinds += [types.intp] * (function.__code__.co_argcount - len(kinds))
     compiled: Any = load_module("numba.core.ccallback").CFunc(
-        function, (tuple(kinds), types.void), {}, {"error_model": "numpy", **_KERNEL_OPTIONS}
+        function, (tuple(kinds), types.void), {}, {"error_model": "numpy", **_KERNEL_OPTIONS}, KernelCompiler
     )
     if cache_directory() is not None:
         compiled._cache = _KernelCache(function)
-    with _compiling():
+    with compiling():
         start = time.perf_counter()
         compiled.compile()
         _note(function.__name__, time.perf_counter() - start, compiled.cache_hits > 0)

@@ -12,8 +12,11 @@ from accuracy import assert_accurate
 from strategies import ALGORITHMS, DTYPES, Case, problems_for
 
 from numbaconv import runtime
+from numbaconv.execute import functions
+from numbaconv.kernels import geometry as at
 from numbaconv.kernels import simd
 from numbaconv.kernels.blocking import TILE_ROWS, TILES, VECTOR_BYTES
+from numbaconv.planner import CANDIDATES
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -214,6 +217,9 @@ def check_width(width):
         test_finish_lanes(dtype)
         test_simd_channels.check(dtype)
 
+    for candidate in CANDIDATES:  # what serves every layout
+        functions(candidate, [0] * at.LENGTH, "float32")
+
     named = {"copy_lanes": copy_lanes, "copy_every_other": copy_every_other, "finish_lanes": finish_lanes}
     for number, function in enumerate([*MICROKERNELS.values(), *test_simd_channels.MICROKERNELS]):
         named[f"microkernel {number}"] = function
@@ -223,8 +229,14 @@ def check_width(width):
         code[name] = "".join(function.inspect_asm().values())
     for function in runtime.natives:
         code[function.__name__] = code.get(function.__name__, "") + function._library.get_asm_str()
-    drivers = {"direct_channels_tasks", "direct_lanes_tasks", "direct_pixels_tasks", "im2col_tasks", "winograd_tasks"}
-    others = {"copy_lanes", "copy_every_other", "finish_lanes", "pack_weights", "winograd_weights"}
+    drivers = {
+        "direct_channels_tasks", "direct_planes_tasks", "direct_lanes_tasks", "direct_pixels_tasks", "im2col_tasks",
+        "winograd_tasks", "winograd_padded_tasks",
+    }  # fmt: skip
+    others = {
+        "copy_lanes", "copy_every_other", "finish_lanes", "pack_weights", "pack_dense_weights", "pack_ordered_weights",
+        "winograd_weights", "winograd_dense_weights",
+    }  # fmt: skip
     assert drivers | others <= set(code), (drivers | others) - set(code)
     *_, needed, forbidden = WIDTHS[width]
     for name, assembly in code.items():

@@ -23,7 +23,8 @@ FACES = {"functional", "transposed", "patches", "grad", "nn", "signal", "ndimage
 ARROWS = {
     "problem": set(),
     "forks": set(),
-    "runtime": {"forks"},
+    "compiling": set(),
+    "runtime": {"compiling", "forks"},
     "arrays": set(),
     "kernels": {"kernels", "runtime"},
     "algorithms": {

@@ -11,7 +11,8 @@
 ``rows(geometry, itemsize)``
     The table of row starts that the microkernel reads its packed block by.
 ``kernels(geometry)``
-    The functions that lay out the weights and that do the tasks, for ``runtime.native``; imported only now.
+    The functions that lay out the weights (None where tasks do it) and that do the tasks, for ``runtime.native``;
+    imported only now. They serve every layout where the slots of strides are 0, and else that of ``geometry``.
 
 ``cost`` and ``block`` index ``geometry`` by the names of :mod:`numbaconv.kernels.geometry` and stay within Numba's
 nopython subset, so that they also compile inside a caller's ``@njit`` function.

@@ -29,6 +29,7 @@ from .sharing import (
     PAGES,
     ceil_div,
     lay_out,
+    packing,
     page,
     reading,
     reading_weights,
@@ -442,9 +443,13 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
-    packing, direct_channels = load_module(".kernels.packing"), load_module(".kernels.direct_channels")
+    direct_channels = load_module(".kernels.direct_channels")
     if geometry[at.LANE_FILTERS] != 0:
-        return packing.pack_weights, direct_channels.direct_lanes_tasks
+        return packing(geometry), direct_channels.direct_lanes_tasks
     if geometry[at.UNPACKED] != 0:
-        return packing.pack_weights, direct_channels.direct_unpacked_tasks
-    return packing.pack_weights, direct_channels.direct_channels_tasks
+        return packing(geometry), direct_channels.direct_unpacked_tasks
+    if geometry[at.OUT_STRIDE_W] != 1 or geometry[at.WEAVE_WIDTH] != 0 or geometry[at.CHANNELS_LAST] != 0:
+        return packing(geometry), direct_channels.direct_channels_tasks
+    if geometry[at.IN_PLACE] != 0:
+        return packing(geometry), direct_channels.direct_in_place_tasks
+    return packing(geometry), direct_channels.direct_planes_tasks

@@ -17,6 +17,7 @@ from .sharing import (
     FEWEST_TASKS,
     ceil_div,
     lay_out,
+    packing,
     page,
     reading,
     reading_block,
@@ -168,4 +169,4 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
-    return load_module(".kernels.packing").pack_weights, load_module(".kernels.direct_pixels").direct_pixels_tasks
+    return packing(geometry), load_module(".kernels.direct_pixels").direct_pixels_tasks

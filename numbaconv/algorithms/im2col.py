@@ -17,6 +17,7 @@ from .sharing import (
     FEWEST_TASKS,
     ceil_div,
     lay_out,
+    packing,
     page,
     reading,
     reading_weights,
@@ -96,4 +97,4 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
-    return load_module(".kernels.packing").pack_weights, load_module(".kernels.im2col").im2col_tasks
+    return packing(geometry), load_module(".kernels.im2col").im2col_tasks

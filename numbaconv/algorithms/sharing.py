@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
-from typing import Final
+from collections.abc import MutableSequence, Sequence
+from typing import Any, Final
 
+from ..forks import load_module
 from ..kernels import geometry as at
 from ..kernels.blocking import LINE, PAGE_BYTES, VECTOR_BYTES
 from . import prices as price
@@ -127,6 +128,19 @@ def lay_out(
     geometry[at.TILE_START] = block_elements
     elements = block_elements + geometry[at.MR] * geometry[at.NR]
     geometry[at.SCRATCH] = ceil_div(elements, LINE) * LINE
+
+
+def packing(geometry: Sequence[int]) -> Any:
+    """The function that lays out the weights, or None where tasks do it.
+
+    One that only knows the usual order of weights is compiled in half the time.
+    """
+    if geometry[at.UNPACKED] != 0:
+        return None
+    kernels = load_module(".kernels.packing")
+    if geometry[at.WEIGHT_DENSE] == 0:
+        return kernels.pack_weights
+    return kernels.pack_dense_weights if geometry[at.ORDER_START] == 0 else kernels.pack_ordered_weights
 
 
 def use_tile(geometry: MutableSequence[int], mr: int, nr: int) -> None:

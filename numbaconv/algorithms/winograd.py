@@ -407,4 +407,8 @@ def name(geometry: MutableSequence[int]) -> str:
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
     weights, winograd = load_module(".kernels.winograd_weights"), load_module(".kernels.winograd")
-    return weights.winograd_weights, winograd.winograd_tasks
+    padded = geometry[at.X_W] == 1 and geometry[at.DILATION_W] == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS
+    if geometry[at.UNPACKED] != 0:
+        return None, winograd.winograd_padded_unpacked_tasks if padded else winograd.winograd_unpacked_tasks
+    pack = weights.winograd_dense_weights if geometry[at.WEIGHT_DENSE] != 0 else weights.winograd_weights
+    return pack, winograd.winograd_padded_tasks if padded else winograd.winograd_tasks

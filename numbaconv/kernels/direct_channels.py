@@ -21,6 +21,7 @@ from . import geometry as at
 from .blocking import CHANNEL_TILE_PIXELS, PAGE_BYTES, VECTOR_BYTES
 from .gemm import finished
 from .packing import pack_panels, panels_together, zero_run
+from .simd import scratch_size
 from .simd_channels import (
     channels_microkernel_1,
     channels_microkernel_2,
@@ -37,7 +38,7 @@ from .simd_channels import (
     sum_of_zeros,
     transpose_square,
 )
-from .strips import block_position, pack_panel_strip, pack_shared, pack_strip, strip_planes
+from .strips import block_position, pack_panel_strip, pack_plane_strip, pack_shared, pack_strip, strip_planes
 from .tasks import PARTS, own_part, own_start, own_task, part_done, shared_start
 from .woven import store_woven_pixels
 
@@ -52,7 +53,23 @@ def store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line,
     """
     if geometry[at.WEAVE_WIDTH] != 0:
         store_woven_pixels(scratch, sums, weight, bias, out, geometry, image, panel, column, columns, first, last)
-        return
+    else:
+        store_rows(
+            store_run, scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last
+        )  # fmt: skip
+
+
+@kernel
+def store_plane_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last):
+    """:func:`store_pixels` where the pixels of a row lie one behind the other; all else takes long to compile."""
+    store_rows(
+        store_plane_run, scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last
+    )
+
+
+@kernel
+def store_rows(store, scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last):
+    """:func:`store_pixels` row by row, by :func:`store_run` or one that serves fewer layouts."""
     mr = geometry[at.MR]
     lanes = VECTOR_BYTES // out.itemsize
     width = geometry[at.BLOCK_COLUMNS]
@@ -74,33 +91,48 @@ def store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line,
         for n in range(0, valid, lanes):
             channels = min(lanes, valid - n)
             target = y + n * geometry[at.OUT_CHANNEL]
-            if step == 1 and inside > 0:
-                # Planes whole pages apart share a set of the L1 cache: to 16 of them in turn a core stores 7 to 34
-                # GB/s, and 80 to 100 where some lines of one plane follow each other (Zen 5).
-                whole = inside - inside % lanes if pages else 0
-                for j in range(0, whole, lanes):
-                    transpose_square(scratch, sums + j * mr + n, mr, weight, bias + n, relu)
-                for m in range(channels if pages else 0):
-                    first_sum, plane = sums + m * mr + n, target + m * geometry[at.OUT_CHANNEL]
-                    copy_squares(scratch, first_sum, lanes * mr, out, plane, whole)
-                for j in range(whole, inside, lanes):
-                    store_planes(
-                        scratch, sums + j * mr + n, mr, min(lanes, inside - j), weight, bias + n, relu,
-                        out, target + j, geometry[at.OUT_CHANNEL], channels,
-                    )  # fmt: skip
-            elif geometry[at.OUT_CHANNEL] == 1:
-                for j in range(inside):
-                    store_cell(
-                        scratch, sums + j * mr + n, weight, bias + n, relu,
-                        out, target + j * step, channels,
-                    )  # fmt: skip
-            else:
-                for j in range(inside):
-                    for m in range(channels):
-                        value = finished(scratch[sums + j * mr + n + m], weight[bias + n + m], geometry[at.FINISH])
-                        out[target + j * step + m * geometry[at.OUT_CHANNEL]] = value
+            store(scratch, sums + n, weight, bias + n, relu, out, target, geometry, inside, step, channels, pages)
         first += count
         sums += count * mr
+
+
+@kernel
+def store_plane_run(scratch, sums, weight, bias, relu, out, target, geometry, inside, step, channels, pages):
+    """As :func:`store_run` for pixels one behind the other: ``step`` is 1."""
+    mr = geometry[at.MR]
+    lanes = VECTOR_BYTES // out.itemsize
+    # Planes whole pages apart share a set of the L1 cache: to 16 of them in turn a core stores 7 to 34 GB/s, and 80 to
+    # 100 where some lines of one plane follow each other (Zen 5).
+    whole = inside - inside % lanes if pages else 0
+    for j in range(0, whole, lanes):
+        transpose_square(scratch, sums + j * mr, mr, weight, bias, relu)
+    for m in range(channels if pages else 0):
+        copy_squares(scratch, sums + m * mr, lanes * mr, out, target + m * geometry[at.OUT_CHANNEL], whole)
+    for j in range(whole, inside, lanes):
+        store_planes(
+            scratch, sums + j * mr, mr, min(lanes, inside - j), weight, bias, relu, out, target + j,
+            geometry[at.OUT_CHANNEL], channels,
+        )  # fmt: skip
+
+
+@kernel
+def store_run(scratch, sums, weight, bias, relu, out, target, geometry, inside, step, channels, pages):
+    """Store the sums of ``inside`` neighbouring pixels and at most a vector of filters, ``channels``.
+
+    out[target + j * step + m * OUT_CHANNEL] becomes what scratch[sums + j * MR + m] makes with weight[bias + m].
+    ``pages`` is whether planes lie whole pages apart.
+    """
+    mr = geometry[at.MR]
+    if step == 1:
+        store_plane_run(scratch, sums, weight, bias, relu, out, target, geometry, inside, step, channels, pages)
+    elif geometry[at.OUT_CHANNEL] == 1:
+        for j in range(inside):
+            store_cell(scratch, sums + j * mr, weight, bias, relu, out, target + j * step, channels)
+    else:
+        for j in range(inside):
+            for m in range(channels):
+                value = finished(scratch[sums + j * mr + m], weight[bias + m], geometry[at.FINISH])
+                out[target + j * step + m * geometry[at.OUT_CHANNEL]] = value
 
 
 @kernel
@@ -205,9 +237,10 @@ def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, pan
 
 @kernel
 def multiply_block(
-    x, weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns
-):
-    """Compute one panel of filters for a block of ``lines`` x ``columns`` pixels.
+    store, x, weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines,
+    columns,
+):  # fmt: skip
+    """Compute one panel of filters for a block of ``lines`` x ``columns`` pixels, and :func:`store_pixels` of it.
 
     Its input lies at ``scratch[strip]`` or, where IN_PLACE is not 0, at ``x[strip]``.
 
@@ -257,21 +290,51 @@ def multiply_block(
                         x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin,
                         ask, share,
                     )  # fmt: skip
-        store_pixels(scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last)
+        store(scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last)
 
 
 @kernel
-def pack_all_strips(slot, slots, x, geometry, scratch):
+def pack_all_strips(pack, slot, slots, x, geometry, scratch):
     """Copy all blocks' strips, on thread ``slot`` of ``slots``, together with the others."""
     part = own_part(slot, slots, scratch)
     while part < PARTS:
-        pack_shared(part, x, geometry, scratch)
+        pack_shared(pack, part, x, geometry, scratch)
         part_done(scratch)
         part = own_part(slot, slots, scratch)
 
 
 @kernel
 def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`compute_tasks` of every layout."""
+    compute_tasks(pack_all_strips, pack_strip, store_pixels, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def direct_planes_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`compute_tasks` whose channels are planes, of outputs where a row's pixels lie one behind the other."""
+    compute_tasks(
+        pack_all_strips, pack_plane_strip, store_plane_pixels, slot, slots, x, weight, out, rows, geometry, scratch
+    )
+
+
+@kernel
+def direct_in_place_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`direct_planes_tasks` where, too, IN_PLACE is not 0: there are no strips."""
+    compute_tasks(no_strips, no_strip, store_plane_pixels, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def no_strips(pack, slot, slots, x, geometry, scratch):
+    """``pack_all_strips`` where there are none."""
+
+
+@kernel
+def no_strip(x, geometry, scratch, strip, number, first, count, whole):
+    """``pack_strip`` where there is none."""
+
+
+@kernel
+def compute_tasks(pack_all, pack, store, slot, slots, x, weight, out, rows, geometry, scratch):
     """Compute tasks as long as there are any, on thread ``slot``: each a block of pixels x some panels of filters.
 
     out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of weight[g, f, c, kd, kh, kw] * x[n, g * C + c, i, j,
@@ -281,6 +344,9 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     ``packing.pack_weights``. The table ``rows`` is made by ``algorithms.direct_channels.rows``. A thread's
     scratch holds a strip, unless the strips are shared or the input is read IN_PLACE, and the sums of CHUNK pixels x MR
     filters.
+
+    ``pack_all`` and ``pack`` copy strips, ``store`` is :func:`store_pixels`, or they are what serves fewer layouts and
+    is compiled sooner: all together take 2 s.
     """
     split = geometry[at.PANEL_SPLIT]
     panels = geometry[at.PANELS]
@@ -293,7 +359,7 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     if geometry[at.WHOLE] != 0 and geometry[at.SHARED] == 0:
         zero_run(scratch, own, geometry[at.STRIP])
     if geometry[at.SHARED] != 0:
-        pack_all_strips(slot, slots, x, geometry, scratch)
+        pack_all(pack, slot, slots, x, geometry, scratch)
     mr = geometry[at.MR]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     task = own_task(slot, slots, geometry, scratch)
@@ -307,15 +373,15 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
         elif geometry[at.SHARED] != 0:
             strip = base + number * geometry[at.STRIP]
         elif packed != number:
-            pack_strip(x, geometry, scratch, strip, number, 0, strip_planes(geometry), geometry[at.WHOLE])
+            pack(x, geometry, scratch, strip, number, 0, strip_planes(geometry), geometry[at.WHOLE])
             packed = number
         line = d * geometry[at.OUT_H] + h
         for panel in range(group * panels + panels * part // split, group * panels + panels * (part + 1) // split):
             finite = weight[geometry[at.FINITE_START] + panel] == 0
             places = (panel * depth * mr, geometry[at.BIAS_START] + panel * mr, finite)
             multiply_block(
-                x, weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines,
-                columns,
+                store, x, weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column,
+                lines, columns,
             )  # fmt: skip
         task = own_task(slot, slots, geometry, scratch)
 
@@ -332,13 +398,13 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     panels, split, mr = geometry[at.PANELS], geometry[at.PANEL_SPLIT], geometry[at.MR]
     groups, images = geometry[at.GROUPS], geometry[at.BATCH]
     size = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W] * mr
-    bias = scratch.size - groups * panels * mr
+    bias = scratch_size(scratch) - groups * panels * mr
     own = own_start(slot, geometry, scratch)
     zero_run(scratch, own, geometry[at.PANEL_START])  # the sums: see direct_channels_tasks
     packed = own + geometry[at.PANEL_START]
     spare = packed + geometry[at.UNPACKED] * size
     blocks = geometry[at.SHARED] // geometry[at.STRIP] // (images * groups)
-    pack_all_strips(slot, slots, x, geometry, scratch)
+    pack_all_strips(pack_strip, slot, slots, x, geometry, scratch)
     task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         group, part = divmod(task, split)
@@ -357,8 +423,8 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                         _, _, d, h, column, lines, columns = block_position(block, geometry)
                         strip = shared_start(scratch) + block * geometry[at.STRIP]
                         multiply_block(
-                            x, scratch, places, out, rows, geometry, scratch, strip, own, image, number, h,
-                            d * geometry[at.OUT_H] + h, column, lines, columns,
+                            store_pixels, x, scratch, places, out, rows, geometry, scratch, strip, own, image, number,
+                            h, d * geometry[at.OUT_H] + h, column, lines, columns,
                         )  # fmt: skip
             panel += some
         task = own_task(slot, slots, geometry, scratch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import PACK_SCRATCH, PIECE_BYTES, SPAN, TILE_ROWS, VECTOR_BYTES
-from .simd import copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
+from .simd import address_of, copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
 from .simd_channels import gather_channels, sum_of_zeros, transpose_lines
 from .tasks import shared_start
 
@@ -182,9 +182,10 @@ def pack_panels(weight, rows, geometry, group, panel, some, y, start, scratch, o
     below, span = tap_span(geometry)
     if geometry[at.WEIGHT_DENSE] != 0:
         for p in range(some):
-            count = min(geometry[at.MR], filters - p * geometry[at.MR])
-            y_start = start + p * depth * geometry[at.MR]
-            pack_dense(weight, x + p * geometry[at.MR] * step, rows, geometry, depth, count, y, y_start)
+            if geometry[at.ORDER_START] != 0:
+                pack_ordered_panel(weight, rows, geometry, group, panel + p, y, start + p * depth * geometry[at.MR])
+            else:
+                pack_dense_panel(weight, rows, geometry, group, panel + p, y, start + p * depth * geometry[at.MR])
     elif step != 1 and span <= SPAN and depth > 2 * geometry[at.CHANNELS]:
         pack_spans(weight, x - below, rows, geometry, filters, some, y, start, scratch, own, below, span)
     else:
@@ -192,21 +193,33 @@ def pack_panels(weight, rows, geometry, group, panel, some, y, start, scratch, o
 
 
 @kernel
-def pack_dense(weight, x, rows, geometry, depth, count, y, start):
-    """As :func:`pack_panels` for one panel of ``count`` filters whose weights lie one behind the other."""
+def pack_ordered_panel(weight, rows, geometry, group, panel, y, start):
+    """As :func:`pack_panels` for one panel of filters whose weights lie one behind the other, by a table of k'."""
     mr = geometry[at.MR]
     step = geometry[at.WEIGHT_FILTER]
+    x = geometry[at.WEIGHT_START] + (group * geometry[at.FILTERS] + panel * mr) * step
+    count = min(mr, geometry[at.FILTERS] - panel * mr)
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     lanes = VECTOR_BYTES // y.itemsize
-    if geometry[at.ORDER_START] != 0:
-        for m in range(0, mr, lanes):
-            valid = max(1, min(lanes, count - m))
-            source = x + min(m, count - 1) * step
-            for k in range(0, depth, lanes):
-                gather_channels(
-                    weight, source + k, step, 1, 0, valid, min(lanes, depth - k), y, start + m, rows,
-                    geometry[at.ORDER_START] + k,
-                )  # fmt: skip
-        return
+    for m in range(0, mr, lanes):
+        valid = max(1, min(lanes, count - m))
+        source = x + min(m, count - 1) * step
+        for k in range(0, depth, lanes):
+            gather_channels(
+                weight, source + k, step, 1, 0, valid, min(lanes, depth - k), y, start + m, rows,
+                geometry[at.ORDER_START] + k,
+            )  # fmt: skip
+
+
+@kernel
+def pack_dense_panel(weight, rows, geometry, group, panel, y, start):
+    """As :func:`pack_ordered_panel`, where k' is k."""
+    mr = geometry[at.MR]
+    step = geometry[at.WEIGHT_FILTER]
+    x = geometry[at.WEIGHT_START] + (group * geometry[at.FILTERS] + panel * mr) * step
+    count = min(mr, geometry[at.FILTERS] - panel * mr)
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    lanes = VECTOR_BYTES // y.itemsize
     whole = depth - depth % lanes if count == TILE_ROWS else 0
     for k in range(0, whole, lanes):
         transpose_panel(weight, x + k, step, y, start + k * mr)
@@ -325,12 +338,48 @@ def pack_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
             weight, rows, geometry, group, panel, some, packed, number * depth * geometry[at.MR], scratch, own
         )  # fmt: skip
         for _ in range(some):
-            if geometry[at.FINITE_START] != 0:
-                start = number * depth * geometry[at.MR]
-                packed[geometry[at.FINITE_START] + number] = sum_of_zeros(packed, start, depth * geometry[at.MR])
+            note_finite(packed, geometry, number, depth)
             number += 1
     if slot == 0:
         pack_bias(bias, packed, geometry)
+
+
+@kernel
+def pack_dense_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
+    """As :func:`pack_weights` where the weights of a filter lie one behind the other, and k' is k.
+
+    That is where WEIGHT_DENSE is not 0 and ORDER_START is 0. Nearly all weights are dense, and all that others need
+    takes more than twice as long to compile.
+    """
+    pack_each(pack_dense_panel, slot, slots, weight, bias, packed, rows, geometry)
+
+
+@kernel
+def pack_ordered_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
+    """As :func:`pack_dense_weights` by the table at ORDER_START."""
+    pack_each(pack_ordered_panel, slot, slots, weight, bias, packed, rows, geometry)
+
+
+@kernel
+def pack_each(pack_panel, slot, slots, weight, bias, packed, rows, geometry):
+    """Lay out the panels of thread ``slot`` by :func:`pack_dense_panel` or :func:`pack_ordered_panel`."""
+    panels = geometry[at.PANELS]
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    every = geometry[at.GROUPS] * panels
+    for number in range(every * slot // slots, every * (slot + 1) // slots):
+        group, panel = divmod(number, panels)
+        pack_panel(weight, rows, geometry, group, panel, packed, number * depth * geometry[at.MR])
+        note_finite(packed, geometry, number, depth)
+    if slot == 0:
+        pack_bias(bias, packed, geometry)
+
+
+@kernel
+def note_finite(packed, geometry, number, depth):
+    """Where FINITE_START is not 0, packed[FINITE_START + number] becomes 0 or NaN: see :func:`pack_weights`."""
+    if geometry[at.FINITE_START] != 0:
+        size = depth * geometry[at.MR]
+        packed[geometry[at.FINITE_START] + number] = sum_of_zeros(packed, number * size, size)
 
 
 @kernel
@@ -341,4 +390,4 @@ def pack_bias(bias, packed, geometry):
     for group in range(geometry[at.GROUPS]):
         y = geometry[at.BIAS_START] + group * padded
         for row in range(padded):
-            packed[y + row] = bias[group * filters + row] if row < filters and bias.size > 0 else 0
+            packed[y + row] = bias[group * filters + row] if row < filters and address_of(bias, 0) != 0 else 0

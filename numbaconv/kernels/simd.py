@@ -7,7 +7,7 @@ here takes arrays with start indices (in elements) and does not check bounds: it
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from llvmlite import ir
 from numba import types
@@ -157,6 +157,30 @@ gemm_microkernel_wide = _microkernel(TILE_ROWS, 3)
 gemm_microkernel_beside = _microkernel(TILE_ROWS, 3, beside=True)
 
 
+@intrinsic
+def address_of(typing_context, array, start):
+    """The address of ``array[start]``."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return builder.ptrtoint(element(context, builder, signature.args[0], *arguments), INDEX)
+
+    return types.intp(array, types.intp), generate
+
+
+@intrinsic
+def pointer_to(typing_context, array, start):
+    """What begins at ``array[start]``, as a pointer."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return element(context, builder, signature.args[0], *arguments)
+
+    return types.CPointer(array.dtype)(array, types.intp), generate
+
+
+#: The counter behind those of the tasks, which holds the scratch's size.
+SIZE: Final = 7
+
+
 def _counter(context: Any, builder: ir.IRBuilder, kind: Any, scratch: ir.Value, number: ir.Value) -> ir.Value:
     start = element(context, builder, kind, scratch, constant(0))
     return builder.gep(builder.bitcast(start, INDEX.as_pointer()), [number])
@@ -164,16 +188,28 @@ def _counter(context: Any, builder: ir.IRBuilder, kind: Any, scratch: ir.Value, 
 
 @intrinsic
 def reset_counters(typing_context, scratch):
-    """Set the counters that threads share, in the first 8 * 8 bytes of scratch, to 0."""
+    """Set the counters that threads share, in the first 7 * 8 bytes of scratch, to 0, and the next one to its size."""
     signature = types.void(scratch)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        for number in range(8):
+        for number in range(SIZE):
             counter = _counter(context, builder, signature.args[0], arguments[0], constant(number))
             builder.store(constant(0), counter)
+        scratch = context.make_array(signature.args[0])(context, builder, arguments[0])
+        builder.store(scratch.nitems, _counter(context, builder, signature.args[0], arguments[0], constant(SIZE)))
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def scratch_size(typing_context, scratch):
+    """Elements of scratch, as :func:`reset_counters` has noted them."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return builder.load(_counter(context, builder, signature.args[0], arguments[0], constant(SIZE)))
+
+    return types.intp(scratch), generate
 
 
 @intrinsic
@@ -182,7 +218,12 @@ def call_native(typing_context, function, slot, slots, x, weight, out, rows, geo
     signature = types.void(types.intp, types.intp, types.intp, x, weight, out, rows, geometry, scratch)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        address, *values = arguments
+        address, slot, slots, *arrays = arguments
+        values = [slot, slots]
+        for kind, value in zip(signature.args[3:], arrays, strict=True):
+            array = context.make_array(kind)(context, builder, value)
+            empty = builder.icmp_signed("==", array.nitems, constant(0))
+            values.append(builder.select(empty, ir.Constant(array.data.type, None), array.data))
         kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
         builder.call(builder.inttoptr(address, kind.as_pointer()), values)
         return context.get_dummy_value()

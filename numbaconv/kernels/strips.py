@@ -178,6 +178,23 @@ def strip_planes(geometry):
 
 @kernel
 def pack_strip(x, geometry, scratch, strip, number, first, count, whole):
+    """:func:`copy_strip` of every layout."""
+    copy_strip(pack_cells, x, geometry, scratch, strip, number, first, count, whole)
+
+
+@kernel
+def pack_plane_strip(x, geometry, scratch, strip, number, first, count, whole):
+    """:func:`copy_strip` where channels are planes: CHANNELS_LAST is 0."""
+    copy_strip(no_cells, x, geometry, scratch, strip, number, first, count, whole)
+
+
+@kernel
+def no_cells(x, geometry, scratch, strip, start, h, column, lines, channels, lanes):
+    """:func:`pack_cells` where there are none."""
+
+
+@kernel
+def copy_strip(copy_cells, x, geometry, scratch, strip, number, first, count, whole):
     """Copy ``count`` of the :func:`strip_planes`, from ``first`` on, of the input under block ``number``.
 
     All filters share it. Where ``whole`` is not 0, the padding is in the strip already.
@@ -203,7 +220,7 @@ def pack_strip(x, geometry, scratch, strip, number, first, count, whole):
         plane = depth_start(geometry, start, d, kd)
         y = strip + first * geometry[at.STRIP_CHANNEL] + kd * geometry[at.STRIP_DEPTH]
         if geometry[at.STRIP_CHANNEL] == 1:
-            pack_cells(x, geometry, scratch, y, plane, h, column, lines, count, geometry[at.CHANNELS])
+            copy_cells(x, geometry, scratch, y, plane, h, column, lines, count, geometry[at.CHANNELS])
         elif whole != 0:
             pack_image(x, geometry, scratch, y, plane, count)
         else:
@@ -240,8 +257,8 @@ def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
 
 
 @kernel
-def pack_shared(part, x, geometry, scratch):
-    """Where tasks of different filters share a strip: copy part ``part`` of PARTS of all strips, in the tasks' order.
+def pack_shared(pack, part, x, geometry, scratch):
+    """Where tasks of different filters share a strip: ``pack`` part ``part`` of PARTS of all, in the tasks' order.
 
     Block b's strip starts at ``scratch[shared_start + b * STRIP]``.
     """
@@ -252,5 +269,5 @@ def pack_shared(part, x, geometry, scratch):
         number, plane = divmod(first, every)
         count = min(every - plane, last - first)
         strip = shared_start(scratch) + number * geometry[at.STRIP]
-        pack_strip(x, geometry, scratch, strip, number, plane, count, 0)
+        pack(x, geometry, scratch, strip, number, plane, count, 0)
         first += count

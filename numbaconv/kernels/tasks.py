@@ -20,11 +20,12 @@ from numba import prange
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import LINE, VECTOR_BYTES
-from .simd import call_native, count_up, reset_counters, wait_for
+from .simd import address_of, call_native, count_up, reset_counters, wait_for
 
 #: Parts into which the work before the tasks is cut.
 PARTS = 8
-_TASK, _PART, _DONE, _RANGE, _LATER_PART = 0, 1, 2, 3, 7
+#: Who takes tasks from ranges takes none from _TASK. Behind these counters lies the scratch's size (``simd.SIZE``).
+_PART, _LATER_PART, _DONE, _TASK, _RANGE = 0, 1, 2, 3, 3
 #: Ranges of tasks that have a counter of their own, one for each thread, or for some. From one counter for all, 1x1
 #: layers took 1.02 to 1.1 times as long (Zen 5, 2 threads).
 RANGES = 4
@@ -34,7 +35,7 @@ RANGES = 4
 def shared_start(scratch):
     """Where the threads' common scratch starts."""
     lanes = VECTOR_BYTES // scratch.itemsize
-    return LINE + (-(scratch.ctypes.data // scratch.itemsize)) % lanes
+    return LINE + (-(address_of(scratch, 0) // scratch.itemsize)) % lanes
 
 
 @kernel

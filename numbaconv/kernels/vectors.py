@@ -11,6 +11,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.imputils import lower_getattr
+from numba.core.typing.templates import AttributeTemplate, infer_getattr
 
 from .. import runtime
 from .blocking import VECTOR_BYTES
@@ -130,9 +132,26 @@ class Vectors:
         self.builder.call(store, [value, pointer, ir.Constant(ir.IntType(32), self.bytes), mask])
 
 
-def element(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, start: ir.Value) -> ir.Value:
-    """The address of ``array[start]``, for a contiguous array."""
+def element(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Value, start: ir.Value) -> ir.Value:
+    """The address of ``array[start]``, for a contiguous array or a pointer."""
+    if isinstance(array_type, types.CPointer):
+        return builder.gep(array, [start])
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [start])
+
+
+@infer_getattr
+class _PointerAttributes(AttributeTemplate):  # type: ignore[misc]
+    """``pointer.itemsize``, as arrays have it, so that kernels need not know which they are given."""
+
+    key = types.CPointer
+
+    def resolve_itemsize(self, _pointer: types.CPointer) -> Any:
+        return types.intp
+
+
+@lower_getattr(types.CPointer, "itemsize")
+def _itemsize(_context: Any, _builder: ir.IRBuilder, kind: Any, _value: ir.Value) -> ir.Constant:
+    return constant(kind.dtype.bitwidth // 8)
 
 
 def transposed(vectors: Vectors, lines: list[ir.Value]) -> list[ir.Value]:

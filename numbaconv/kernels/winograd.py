@@ -21,6 +21,7 @@ from . import geometry as at
 from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
 from .packing import zero_run
 from .simd import (
+    address_of,
     copy_lanes,
     gemm_microkernel,
     gemm_microkernel_beside,
@@ -31,9 +32,18 @@ from .simd import (
 )
 from .tasks import PARTS, next_task, own_part, own_start, part_done, shared_start
 from .winograd_direct import mend_block
-from .winograd_simd import address_of, call_function, integer_at, put_integer
-from .winograd_tiles import beside_start, points, tabulate_runs, tile_count, winograd_pack, winograd_shared
-from .winograd_weights import bias_start, pack_own, raw_size, transform_panel
+from .winograd_simd import call_function, integer_at, put_integer
+from .winograd_tiles import (
+    beside_start,
+    copy_any,
+    copy_padded,
+    points,
+    tabulate_runs,
+    tile_count,
+    winograd_pack,
+    winograd_shared,
+)
+from .winograd_weights import bias_start, pack_none, pack_own, raw_size, transform_panel
 
 #: Where the output transform's address lies among those in the table of rows.
 OUTPUT = 2
@@ -164,6 +174,30 @@ def winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, mask
 
 @kernel
 def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`compute_tasks` of every input, of weights that ``winograd_weights`` has packed."""
+    compute_tasks(copy_any, pack_none, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def winograd_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`winograd_tasks` where UNPACKED is not 0."""
+    compute_tasks(copy_any, pack_own, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def winograd_padded_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`winograd_tasks` where ``copy_padded`` serves; what other inputs need takes long to compile."""
+    compute_tasks(copy_padded, pack_none, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def winograd_padded_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`winograd_padded_tasks` where UNPACKED is not 0."""
+    compute_tasks(copy_padded, pack_own, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scratch):
     """Compute tasks as long as there are any, on thread ``slot``.
 
     A task is one block of tiles and all filters or, where the blocks are transformed for all tasks together, some
@@ -193,7 +227,7 @@ def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     if shared:
         part = own_part(slot, slots, scratch)
         while part < PARTS:
-            winograd_shared(part, x, rows, geometry, scratch, own)
+            winograd_shared(copy, part, x, rows, geometry, scratch, own)
             part_done(scratch)
             part = own_part(slot, slots, scratch)
     masks = address_of(scratch, own + geometry[at.MASKS_START])
@@ -206,7 +240,7 @@ def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
             group, first = divmod(task, blocks)
             end = first + 1
             winograd_pack(
-                x, rows, geometry, scratch, block, own, group, first * nr, min(tiles, end * nr), 0,
+                copy, x, rows, geometry, scratch, block, own, group, first * nr, min(tiles, end * nr), 0,
                 geometry[at.CHANNELS],
             )  # fmt: skip
         begin, behind = panels * part // split, panels * (part + 1) // split
@@ -221,7 +255,7 @@ def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                 matrices = own + geometry[at.MATRICES_START]
                 if panel == packed:
                     raw = own + geometry[at.PANEL_START]
-                    packed += pack_own(weight, rows, geometry, scratch, raw, group, panel, some, behind)
+                    packed += pack(weight, rows, geometry, scratch, raw, group, panel, some, behind)
                 for p in range(some):
                     transform_panel(scratch, rows, geometry, raw, matrices + p * step)
                     raw += raw_size(geometry)
@@ -246,6 +280,6 @@ def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
             if (spoiled >> (number - first)) & 1:
                 mask = masks + 8 * (number - first) * mask_step
                 mend_block(
-                    x, weight, out, rows, geometry, scratch, own, mask, group, begin, behind, number
+                    copy, pack, x, weight, out, rows, geometry, scratch, own, mask, group, begin, behind, number
                 )  # fmt: skip
         task = next_task(scratch)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import TILE_ROWS, VECTOR_BYTES
-from .simd import gemm_microkernel, gemm_microkernel_narrow
-from .winograd_simd import address_of, integer_at
+from .simd import address_of, gemm_microkernel, gemm_microkernel_narrow, pointer_to
+from .winograd_simd import integer_at
 from .winograd_tiles import tabulate_runs, tile_count, winograd_gather
-from .winograd_weights import bias_start, pack_own, raw_size
+from .winograd_weights import bias_start, raw_size
 
 
 @kernel
@@ -22,7 +22,7 @@ def plain_lines(geometry):
 
 
 @kernel
-def gather_plain(x, geometry, scratch, own, group, tile, last):
+def gather_plain(copy, x, geometry, scratch, own, group, tile, last):
     """Copy what is under the tiles from ``tile`` to ``last``, in all channels and taps of depth, for direct summation.
 
     scratch[PLAIN_START + (kd * channels + c) * PLAIN_STEP + ...] as in :func:`winograd_gather`.
@@ -32,7 +32,9 @@ def gather_plain(x, geometry, scratch, own, group, tile, last):
     step = geometry[at.PLAIN_STEP]
     steps = (step, plain_lines(geometry) * geometry[at.PLAIN_PITCH], geometry[at.PLAIN_PITCH])
     for kd in range(geometry[at.KERNEL_D]):
-        winograd_gather(x, geometry, scratch, plain + kd * channels * step, steps, group, tile, last, 0, channels, kd)
+        winograd_gather(
+            copy, x, geometry, scratch, plain + kd * channels * step, steps, group, tile, last, 0, channels, kd
+        )
 
 
 @kernel
@@ -48,7 +50,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
     depth = planes * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     a, bias = places
     table = address_of(scratch, own + geometry[at.TABLE_START])
-    taps = rows[planes * geometry[at.PIECES_H] * geometry[at.PIECES_W] :]
+    taps = pointer_to(rows, planes * geometry[at.PIECES_H] * geometry[at.PIECES_W])
     spare = own + geometry[at.TILE_START]
     filters = min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)
     channel = (group * geometry[at.FILTERS] + panel * TILE_ROWS) * geometry[at.OUT_CHANNEL]
@@ -89,7 +91,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
 
 
 @kernel
-def mend_block(x, weight, out, rows, geometry, scratch, own, masks, group, begin, end, number):
+def mend_block(copy, pack, x, weight, out, rows, geometry, scratch, own, masks, group, begin, end, number):
     """Sum the spoiled tiles of block ``number`` directly, in the panels begin <= p < end of a group.
 
     ``masks`` + (p - begin) * MR says which ones they are, as in ``winograd_outputs``. What tiles read is gathered
@@ -97,7 +99,7 @@ def mend_block(x, weight, out, rows, geometry, scratch, own, masks, group, begin
     """
     nr = geometry[at.NR]
     tile, last = number * nr, min(tile_count(geometry), (number + 1) * nr)
-    gather_plain(x, geometry, scratch, own, group, tile, last)
+    gather_plain(copy, x, geometry, scratch, own, group, tile, last)
     runs = tabulate_runs(geometry, address_of(scratch, own + geometry[at.TABLE_START]), tile, last)
     for panel in range(begin, end):
         mask = masks + 8 * (panel - begin) * TILE_ROWS
@@ -108,7 +110,7 @@ def mend_block(x, weight, out, rows, geometry, scratch, own, masks, group, begin
             continue
         if geometry[at.UNPACKED] != 0:
             raw = own + geometry[at.PANEL_START]
-            pack_own(weight, rows, geometry, scratch, raw, group, panel, 1, panel + 1)
+            pack(weight, rows, geometry, scratch, raw, group, panel, 1, panel + 1)
         else:
             raw = geometry[at.RAW_START] + (group * geometry[at.PANELS] + panel) * raw_size(geometry)
         sum_directly(

@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 from ..runtime import native
 from .blocking import TILE_ROWS, WINOGRAD_POINTS
 from .cook_toom import Matrix, matrices
-from .vectors import INDEX, Vectors, constant, element, emit_call
+from .vectors import INDEX, Vectors, constant, emit_call
 
 
 class Tile(NamedTuple):
@@ -366,16 +366,6 @@ def call_function(typing_context, function, arguments):
         return emit_call(context, builder, function, cgutils.unpack_tuple(builder, values))
 
     return types.void(function, arguments), generate
-
-
-@intrinsic
-def address_of(typing_context, array, start):
-    """The address of ``array[start]``."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        return builder.ptrtoint(element(context, builder, signature.args[0], *arguments), INDEX)
-
-    return types.intp(array, types.intp), generate
 
 
 @intrinsic

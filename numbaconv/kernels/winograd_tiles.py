@@ -10,9 +10,9 @@ from ..runtime import kernel
 from . import geometry as at
 from .blocking import BUFFERED, LINE, VECTOR_BYTES
 from .packing import NO_PLANE, copy_block, depth_start
-from .simd import copy_between, zero_lanes
+from .simd import address_of, copy_between, zero_lanes
 from .tasks import PARTS, shared_start
-from .winograd_simd import address_of, call_function, integer_at, put_integer
+from .winograd_simd import call_function, integer_at, put_integer
 
 #: Where the transform's address lies among those in the table of rows.
 INPUT = 0
@@ -50,19 +50,45 @@ def tile_run(tile, last, geometry):
 
 
 @kernel
-def winograd_gather(x, geometry, scratch, buffer, steps, group, tile, last, first_channel, some, kd):
+def copy_padded(x, start, channels, geometry, rows, columns, y, target, ahead):
+    """As ``packing.copy_block`` for the usual input: unit strides, padding of zeros. Whole vectors are written."""
+    first_row, row_step, lines = rows
+    w, count, _ = columns
+    buffer, pitch, channel_step = target
+    lanes = VECTOR_BYTES // y.itemsize
+    for j in range(0, count, lanes):
+        low, high = -(w + j), geometry[at.IN_W] - (w + j)
+        for i in range(lines):
+            row = first_row + i * row_step
+            inside = 0 <= row < geometry[at.IN_H] and start != NO_PLANE
+            source = start + row * geometry[at.X_H] + w + j if inside else 0
+            place = buffer + i * pitch + j
+            for _ in range(channels):
+                copy_between(x, source, y, place, low, high if inside else 0, ahead)
+                source += geometry[at.X_CHANNEL]
+                place += channel_step
+
+
+@kernel
+def copy_any(x, start, channels, geometry, rows, columns, y, target, ahead):
+    """As :func:`copy_padded` for every input."""
+    if geometry[at.X_W] == 1 and geometry[at.DILATION_W] == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS:
+        copy_padded(x, start, channels, geometry, rows, columns, y, target, ahead)
+    else:
+        copy_block(x, start, channels, geometry, rows, columns, y, target, 0)
+
+
+@kernel
+def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, tile, last, first_channel, some, kd):
     """Copy what is under the tiles from ``tile`` to ``last`` and tap ``kd`` of depth, in ``some`` channels of a group.
 
     scratch[buffer + c * steps[0] + run * steps[1] + i * steps[2] + j] = row i and column j under the run of tiles,
-    both counted in dilations from the first tile's first cell. Whole vectors of a row are written.
+    both counted in dilations from the first tile's first cell. ``copy`` is :func:`copy_any` or :func:`copy_padded`.
     """
     channel_step, run_step, pitch = steps
-    lanes = VECTOR_BYTES // scratch.itemsize
     step_h, step_w = geometry[at.DILATION_H], geometry[at.DILATION_W]
     lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
     beyond = geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
-    size = geometry[at.IN_W]
-    plain = geometry[at.X_W] == 1 and step_w == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS
     ahead = some * geometry[at.X_CHANNEL]  # what is gathered next, after some transforms
     while tile < last:
         image, d, h, w, count = tile_run(tile, last, geometry)
@@ -72,23 +98,10 @@ def winograd_gather(x, geometry, scratch, buffer, steps, group, tile, last, firs
         h -= geometry[at.PAD_H]
         w -= geometry[at.PAD_W]
         columns = geometry[at.TILE_W] * count + beyond
-        if plain:
-            for j in range(0, columns, lanes):
-                low, high = -(w + j), size - (w + j)
-                for i in range(lines):
-                    row = h + i * step_h
-                    inside = 0 <= row < geometry[at.IN_H] and start != NO_PLANE
-                    source = start + row * geometry[at.X_H] + w + j if inside else 0
-                    target = buffer + i * pitch + j
-                    for _ in range(some):
-                        copy_between(x, source, scratch, target, low, high if inside else 0, ahead)
-                        source += geometry[at.X_CHANNEL]
-                        target += channel_step
-        else:
-            copy_block(
-                x, start, some, geometry, (h, step_h, lines), (w, columns, step_w), scratch,
-                (buffer, pitch, channel_step), 0,
-            )  # fmt: skip
+        copy(
+            x, start, some, geometry, (h, step_h, lines), (w, columns, step_w), scratch, (buffer, pitch, channel_step),
+            ahead,
+        )  # fmt: skip
         buffer += run_step
         tile += count
 
@@ -139,7 +152,7 @@ def clear_beyond(geometry, scratch, block, tiles, begin, end):
 
 
 @kernel
-def winograd_pack(x, rows, geometry, scratch, block, own, group, tile, last, begin, end):
+def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, tile, last, begin, end):
     """scratch[block + u * INPUT_STEP + k * NR + t] = place u of B^T d B of tile ``tile`` + t, k as for the weights.
 
     For channels begin <= c < end of a group. ``own`` is where the thread's sums start, with room for all else behind.
@@ -163,7 +176,7 @@ def winograd_pack(x, rows, geometry, scratch, block, own, group, tile, last, beg
         some = min(BUFFERED, end - c)
         target = block + c * nr
         for kd in range(geometry[at.KERNEL_D]):
-            winograd_gather(x, geometry, scratch, buffer, steps, group, tile, last, c, some, kd)
+            winograd_gather(copy, x, geometry, scratch, buffer, steps, group, tile, last, c, some, kd)
             for h in range(geometry[at.PIECES_H]):
                 for w in range(geometry[at.PIECES_W]):
                     source = buffer + h * geometry[at.TAPS_H] * pitch + w * geometry[at.TAPS_W]
@@ -186,7 +199,7 @@ def beside_start(geometry, scratch, group, place):
 
 
 @kernel
-def winograd_shared(part, x, rows, geometry, scratch, own):
+def winograd_shared(copy, part, x, rows, geometry, scratch, own):
     """Where all tasks share all blocks of tiles: transform part ``part`` of PARTS of the channels, of every block.
 
     Block b of group g is the matrices from ``scratch[shared_start + (g * blocks + b) * points * INPUT_STEP]`` on.
@@ -200,7 +213,7 @@ def winograd_shared(part, x, rows, geometry, scratch, own):
         group, block = divmod(number, blocks)
         start = shared_start(scratch) + number * points(geometry) * geometry[at.INPUT_STEP]
         last = min(tiles, (block + 1) * nr)
-        winograd_pack(x, rows, geometry, scratch, start, own, group, block * nr, last, begin, end)
+        winograd_pack(copy, x, rows, geometry, scratch, start, own, group, block * nr, last, begin, end)
         if geometry[at.BESIDE] != 0 and block == blocks - 1:
             for u in range(points(geometry)):
                 cells = beside_start(geometry, scratch, group, u)

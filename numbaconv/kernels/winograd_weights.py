@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import PACK_SCRATCH, TILE_ROWS
-from .packing import pack_bias, pack_panels, panels_together
+from .packing import pack_bias, pack_dense_panel, pack_panels, panels_together
+from .simd import address_of, scratch_size
 from .tasks import shared_start
-from .winograd_simd import address_of, call_function
+from .winograd_simd import call_function
 from .winograd_tiles import points
 
 #: Where the transform's address lies among those in the table of rows.
@@ -71,11 +72,26 @@ def winograd_weights(slot, slots, weight, bias, packed, rows, geometry, scratch)
 
 
 @kernel
+def winograd_dense_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
+    """As :func:`winograd_weights`, where ``packing.pack_dense_weights`` serves."""
+    panels = geometry[at.PANELS]
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    every = geometry[at.GROUPS] * panels
+    for number in range(every * slot // slots, every * (slot + 1) // slots):
+        group, panel = divmod(number, panels)
+        raw = geometry[at.RAW_START] + number * depth * TILE_ROWS
+        pack_dense_panel(weight, rows, geometry, group, panel, packed, raw)
+        transform_panel(packed, rows, geometry, raw, number * points(geometry) * geometry[at.WEIGHT_STEP])
+    if slot == 0:
+        pack_bias(bias, packed, geometry)
+
+
+@kernel
 def bias_start(geometry, scratch, group, panel):
     """Where the bias of a panel starts: among the packed weights or, where tasks pack these, at the scratch's end."""
     number = group * geometry[at.PANELS] + panel
     if geometry[at.UNPACKED] != 0:
-        return scratch.size + (number - geometry[at.GROUPS] * geometry[at.PANELS]) * TILE_ROWS
+        return scratch_size(scratch) + (number - geometry[at.GROUPS] * geometry[at.PANELS]) * TILE_ROWS
     return geometry[at.BIAS_START] + number * TILE_ROWS
 
 
@@ -91,3 +107,9 @@ def pack_own(weight, rows, geometry, scratch, raw, group, panel, some, end):
     spare = raw + geometry[at.UNPACKED] * raw_size(geometry)
     pack_panels(weight, rows, geometry, group, panel, count, scratch, raw, scratch, spare)
     return count
+
+
+@kernel
+def pack_none(weight, rows, geometry, scratch, raw, group, panel, some, end):
+    """:func:`pack_own` where the weights are packed already."""
+    return 0
