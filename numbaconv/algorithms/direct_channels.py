@@ -216,8 +216,8 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     in_place = _in_place(geometry, itemsize)
     if in_place:
         copied = 0
-        plane = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize
-        if geometry[at.CHANNELS] > PAGES and plane >= PAGE_BYTES:
+        plane = min(geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize, PAGE_BYTES)
+        if geometry[at.CHANNELS] * plane >= PAGES * PAGE_BYTES:
             starts += panels * (pixels // CHANNEL_TILE_PIXELS) * geometry[at.CHANNELS] * prices[price.PAGE_IN_PLACE]
     copies = copied * (row + prices[price.COPIED_VECTOR] * ceil_div(_pitch(geometry, columns), lanes))
     starts += runs * geometry[at.FILTERS] + panels * prices[price.CHANNELS_TASK]

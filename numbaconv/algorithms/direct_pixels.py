@@ -129,7 +129,10 @@ def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, colum
     row = prices[price.PIXELS_ROW] + page(geometry, itemsize, _channels(geometry), prices)
     copies = copied * height * (row + vector * ceil_div(width, VECTOR_BYTES))
     copies += copied // geometry[at.CHANNELS] * height * prices[price.PIXELS_STRIP_ROW] * passes
-    cut = lines * int(columns % nr != 0) if anew else 1 if pitch == columns else tiles
+    if anew:
+        cut = lines * int(columns % nr != 0)
+    else:
+        cut = int((lines * columns) % nr != 0) if lines == 1 or pitch == columns else tiles
     stores = storing(geometry, itemsize, mr, nr, tiles, cut, blocks, prices)
     weights = reading_weights(float(panels * mr * depth * itemsize), prices)
     strip = copied // geometry[at.CHANNELS] * _channels(geometry) * height * width
