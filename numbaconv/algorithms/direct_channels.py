@@ -25,7 +25,6 @@ from .prices import Prices
 from .sharing import (
     FEWEST_SHARED,
     FEWEST_TASKS,
-    PAGES,
     ceil_div,
     lay_out,
     page,
@@ -47,6 +46,8 @@ FEW_CHANNELS = 8
 #: are summed before the sums go back to memory.
 SHARED_WAYS = 4
 LEAST_DEPTH = 32
+#: Pages that channels read in turn lie in from which a core has too few addresses at hand, beside its weights'.
+IN_REACH = 48
 #: Bytes of weights from which, and of all strips up to which, tasks pack the weights that they need, and bytes of
 #: panels that they pack at a time. With 8 and 33 MB calls took 0.75 to 0.85 times as long, with 4 MB, which the L3
 #: cache holds, as long or longer (Zen 4, 1 MiB of L2 and 32 of L3).
@@ -217,7 +218,8 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     if in_place:
         copied = 0
         plane = min(geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize, PAGE_BYTES)
-        if geometry[at.CHANNELS] * plane >= PAGES * PAGE_BYTES:
+        together = min(geometry[at.CHANNELS], _most_summed(geometry, itemsize) // geometry[at.KERNEL_W])
+        if together * plane >= IN_REACH * PAGE_BYTES:
             starts += panels * (pixels // CHANNEL_TILE_PIXELS) * geometry[at.CHANNELS] * prices[price.PAGE_IN_PLACE]
     copies = copied * (row + prices[price.COPIED_VECTOR] * ceil_div(_pitch(geometry, columns), lanes))
     starts += runs * geometry[at.FILTERS] + panels * prices[price.CHANNELS_TASK]
