@@ -50,8 +50,9 @@ LEAST_DEPTH = 32
 IN_REACH = 48
 #: Bytes of weights from which, and of all strips up to which, tasks pack the weights that they need, and bytes of
 #: panels that they pack at a time. With 8 and 33 MB calls took 0.75 to 0.85 times as long, with 4 MB, which the L3
-#: cache holds, as long or longer (Zen 4, 1 MiB of L2 and 32 of L3).
-LEAST_UNPACKED = 2**23
+#: cache holds, as long or longer (Zen 4, 1 MiB of L2 and 32 of L3); with 2 to 4 MB 0.81 to 0.92, with 1 MB 0.94 to 1.03
+#: times as long (Emerald Rapids, 2 MiB of L2).
+LEAST_UNPACKED = 2**21
 MOST_STRIPS = 2**20
 UNPACKED_BYTES = 2**19
 
