@@ -83,7 +83,7 @@ DEFAULTS: Final = {
     "near block": 5.9,
     "near run": 5.3,
     "far run": 30.0,
-    "near burst": 20.0,
+    "near burst": 9.2,
     "far burst": 130.0,
 }
 (
