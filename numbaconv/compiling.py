@@ -106,8 +106,11 @@ class Whole(codegen.JITCodeLibrary):
         module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
-        manager, builder = self._codegen._module_pass_manager(opt=OPTIMISED)
-        manager.run(self._final_module, builder)
+        manager = self._codegen._module_pass_manager(opt=OPTIMISED)
+        if isinstance(manager, tuple):  # with what it is run by, from Numba 0.62 on
+            manager[0].run(self._final_module, manager[1])
+        else:
+            manager.run(self._final_module)
 
 
 #: Numba's passes for what kernels have none of: closures, literals to specialise for, functions to be inlined as they

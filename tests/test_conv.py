@@ -335,3 +335,19 @@ def test_question_1():
     assert out.shape == (32, 32, 8)
     expected = conv2d_loops(image[None].transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1), padding=1)
     np.testing.assert_allclose(out, expected[0].transpose(1, 2, 0), rtol=0, atol=1e-14)
+
+
+def test_memory_that_calls_keep_is_nobody_elses_meanwhile(monkeypatch):
+    """What is borrowed twice does not overlap, begins on a cache line, and is used again, by smaller calls, too."""
+    monkeypatch.setattr(execute, "_kept", [])
+    float32 = np.dtype(np.float32)
+    first, second = (execute._borrow(2**15, float32) for _ in range(2))
+    assert not np.shares_memory(first, second)
+    assert first.ctypes.data % 64 == second.ctypes.data % 64 == 0
+    execute._give_back(first)
+    third = execute._borrow(2**14, float32)
+    assert np.shares_memory(first, third)
+    assert execute._borrow(execute.MOST_KEPT, float32) is None
+    for _ in range(2 * execute.PIECES_KEPT):
+        execute._give_back(np.empty(2**18, np.uint8)[:].view(np.float32))
+    assert len(execute._kept) == execute.PIECES_KEPT

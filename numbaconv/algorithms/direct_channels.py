@@ -26,7 +26,6 @@ from .sharing import (
     FEWEST_SHARED,
     FEWEST_TASKS,
     NEAR_BYTES,
-    PAGES,
     ceil_div,
     lay_out,
     packing,
@@ -54,10 +53,13 @@ FEW_CHANNELS = 8
 #: are summed before the sums go back to memory.
 SHARED_WAYS = 4
 LEAST_DEPTH = 32
+#: Pages that channels read in turn lie in from which a core has too few addresses at hand, beside its weights'.
+IN_REACH = 48
 #: Bytes of weights from which, and of all strips up to which, tasks pack the weights that they need, and bytes of
 #: panels that they pack at a time. With 8 and 33 MB calls took 0.75 to 0.85 times as long, with 4 MB, which the L3
-#: cache holds, as long or longer (Zen 4, 1 MiB of L2 and 32 of L3).
-LEAST_UNPACKED = 2**23
+#: cache holds, as long or longer (Zen 4, 1 MiB of L2 and 32 of L3); with 2 to 4 MB 0.81 to 0.92, with 1 MB 0.94 to 1.03
+#: times as long (Emerald Rapids, 2 MiB of L2).
+LEAST_UNPACKED = 2**21
 MOST_STRIPS = 2**20
 UNPACKED_BYTES = 2**19
 
@@ -233,8 +235,9 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     in_place = _in_place(geometry, itemsize)
     if in_place:
         copied = 0
-        plane = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize
-        if geometry[at.CHANNELS] > PAGES and plane >= PAGE_BYTES:
+        plane = min(geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize, PAGE_BYTES)
+        together = min(geometry[at.CHANNELS], _most_summed(geometry, itemsize) // geometry[at.KERNEL_W])
+        if together * plane >= IN_REACH * PAGE_BYTES:
             starts += panels * (pixels // CHANNEL_TILE_PIXELS) * geometry[at.CHANNELS] * prices[price.PAGE_IN_PLACE]
     apart = geometry[at.KERNEL_W] == 1 and geometry[at.STRIDE_W] > 1
     vector = prices[price.STRIDED_VECTOR] if apart else prices[price.COPIED_VECTOR]

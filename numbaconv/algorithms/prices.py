@@ -13,23 +13,24 @@ Prices = Sequence[float]
 
 #: The prices by name: geometric means of those fitted to Zen 4 and to Intel's Emerald Rapids, changed as little as
 #: makes the choices right for 700 random layers of the latter (94% within 10% of the best algorithm, and of the best of
-#: Winograd's tiles; 96.5% of 200 others); one core, float32.
+#: Winograd's tiles; 96.5% of 200 others); one core, float32. Some were fitted again when direct_pixels' strips changed,
+#: to 150 layers and 100 sequences of Emerald Rapids: 92% of 167 and 94% of 166 are within 10%, of 88% and 75% before.
 DEFAULTS: Final = {
     # Multiply-adds of a vector: of GEMM tiles of 8 filters, and of fewer; where pixels are broadcast, of panels of two
     # vectors, and of one; of lanes that belong to several groups; of Winograd's tiles, by several vectors of them, by
     # one, and by half of one, which a core that multiplies 64 bytes at once does no faster.
-    "gemm": 1.0,
-    "few": 0.75,
+    "gemm": 0.92,
+    "few": 0.8,
     "channels": 0.85,
-    "narrow": 1.0,
+    "narrow": 1.15,
     "lanes": 0.61,
     "winograd": 0.82,
-    "winograd narrow": 0.88,
+    "winograd narrow": 1.0,
     "winograd half": 1.7,
     # To copy a vector of the input, of every other element or farther apart; where a run of pixels of one channel is
     # copied, around its vectors, for each algorithm; to copy one of im2col's vectors.
-    "copied vector": 12.0,
-    "strided vector": 12.0,
+    "copied vector": 13.5,
+    "strided vector": 13.5,
     "channels row": 15.0,
     "pixels row": 16.0,
     "im2col run": 18.0,
@@ -37,7 +38,7 @@ DEFAULTS: Final = {
     # To read a run of pixels of one channel where those of a block lie in more pages than a core has addresses at hand,
     # and the pixels of a tile in place.
     "page": 11.0,
-    "page in place": 1.4,
+    "page in place": 4.0,
     # What all channels of a block share: for each row of a strip; for one column of taps, and for each row of it.
     "pixels strip row": 140.0,
     "im2col call": 430.0,
@@ -48,12 +49,12 @@ DEFAULTS: Final = {
     "gemm tile": 12.0,
     "stored vector": 2.2,
     "cut vector": 43.0,
-    "stored page": 18.0,
+    "stored page": 15.0,
     # Filters in the lanes: to start a task, and a tile; to transpose and store a square of lanes x lanes sums; the same
     # where the output's planes lie whole pages apart (3x224x224 to 64: 150 cycles, Zen 5).
     "channels task": 86.0,
     "channels tile": 12.0,
-    "stored square": 170.0,
+    "stored square": 185.0,
     "paged square": 420.0,
     # Lanes of several groups: to transpose a square of the input, and to store one of the sums; to start a tile, for
     # each length of its runs of taps; to spread a vector (5 groups of 8, 2 and 4 filters, Emerald Rapids).
@@ -81,9 +82,9 @@ DEFAULTS: Final = {
     "far weights": 6.2,
     "near block": 5.9,
     "near run": 5.3,
-    "far run": 38.0,
+    "far run": 30.0,
     "near burst": 9.2,
-    "far burst": 12.0,
+    "far burst": 130.0,
 }
 (
     GEMM, FEW, CHANNELS, NARROW, LANES, WINOGRAD, WINOGRAD_NARROW, WINOGRAD_HALF, COPIED_VECTOR, STRIDED_VECTOR,

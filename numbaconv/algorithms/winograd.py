@@ -49,6 +49,10 @@ INPUT_POINT = 4.4
 INPUT_SHUFFLE = 2.9
 OUTPUT_POINT = 9.5
 COPY_VECTOR = 7.7
+#: To copy one element of a row that dilation takes apart, or puts together; and for each element, within a cache line,
+#: that the next one lies away: 12 to 21 in all with dilation 16 and 512, 3 to 10 with 2 (sequences, Emerald Rapids).
+COPY_ELEMENT = 2.0
+COPY_APART = 0.7
 #: To transform the weights of one filter and channel, for each place, 0.47 to 0.51. Larger arrays than malloc keeps are
 #: new memory in every call, where tasks do not transform what they need: 512 x 512 kernels took 1.7, and two threads
 #: gained less.
@@ -235,15 +239,16 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) ->
     lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
     row = geometry[at.TILE_W] * geometry[at.ACROSS] + geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
     copies = lines * ceil_div(row, lanes) * COPY_VECTOR
+    apart = COPY_ELEMENT + COPY_APART * min(geometry[at.DILATION_W], LINE)
     if geometry[at.DILATION_W] > 1:
-        copies = lines * row
+        copies = lines * row * apart
     shuffles = _shuffles(geometry[at.TILE_W])
     transforms = depth * points * vectors * (INPUT_POINT + INPUT_SHUFFLE * shuffles)
     straddled = depth * points * vectors * int(geometry[at.ACROSS] % group != 0)
     gathered = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * runs * copies
     outputs = width * points * (OUTPUT_POINT + shuffles) + runs * geometry[at.TILE_H] * 4
     if geometry[at.DILATION_W] > 1:
-        outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W]
+        outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W] * apart
     stored = ceil_div(tiles, nr) * _runs(geometry, nr) * geometry[at.TILE_H] * storing_run(geometry, itemsize, prices)
     total = transforms * prices[price.TRANSFORMED] + straddled * prices[price.STRADDLED]
     total += gathered * prices[price.GATHERED] + geometry[at.FILTERS] * outputs * prices[price.TRANSFORMED_BACK]

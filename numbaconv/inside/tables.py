@@ -67,7 +67,7 @@ def winograd_rows(geometry, kernels):
 def pixels_rows(geometry):
     """As :func:`numbaconv.algorithms.direct_pixels.rows`."""
     height, width = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
-    plane = geometry[at.STRIP_ROWS] * geometry[at.PITCH]
+    plane = geometry[at.STRIP_CHANNEL]
     phases_h = min(geometry[at.STRIDE_H], (height - 1) * geometry[at.DILATION_H] + 1)
     phases_w = min(geometry[at.STRIDE_W], (width - 1) * geometry[at.DILATION_W] + 1)
     planes = geometry[at.CHANNEL_BLOCK] * geometry[at.KERNEL_D]

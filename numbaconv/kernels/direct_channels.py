@@ -20,7 +20,7 @@ from ..runtime import kernel
 from . import geometry as at
 from .blocking import CHANNEL_TILE_PIXELS, PAGE_BYTES, VECTOR_BYTES
 from .gemm import finished
-from .packing import pack_panels, panels_together, zero_run
+from .packing import pack_panels, panels_together, zero_if_finite, zero_run
 from .simd import scratch_size
 from .simd_channels import (
     channels_microkernel_1,
@@ -35,7 +35,6 @@ from .simd_channels import (
     run_microkernel_7_stride2,
     store_cell,
     store_planes,
-    sum_of_zeros,
     transpose_square,
 )
 from .strips import block_position, pack_panel_strip, pack_plane_strip, pack_shared, pack_strip, strip_planes
@@ -416,7 +415,7 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
             for p in range(some):
                 start = packed + p * size
                 number = group * panels + panel + p
-                places = (start, bias + number * mr, sum_of_zeros(scratch, start, size) == 0)
+                places = (start, bias + number * mr, zero_if_finite(scratch, start, geometry) == 0)
                 for image in range(images):
                     for b in range(blocks):
                         block = (image * groups + group) * blocks + b

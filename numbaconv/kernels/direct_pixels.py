@@ -23,7 +23,7 @@ from .tasks import own_start, own_task, task_position
 def direct_pixels_pack(x, geometry, scratch, block, start, channels, line, lines, column, columns):
     """Copy the input under ``lines`` x ``columns`` outputs, those from row ``line`` (flat in d, h) and ``column`` on.
 
-    scratch[block + ((((c * KD + kd) * PH + ph) * PW + pw) * STRIP_ROWS + r) * PITCH + q] = padded input of channel c,
+    scratch[block + (((c * KD + kd) * PH + ph) * PW + pw) * STRIP_CHANNEL + r * PITCH + q] = padded input of channel c,
     depth kd, row r * SH + ph and column q * SW + pw, counted from the first one under the outputs. PH and PW are the
     phases that a tap can read, at most the strides SH and SW. Channel 0 starts at ``x[start]``.
     """
@@ -35,7 +35,7 @@ def direct_pixels_pack(x, geometry, scratch, block, start, channels, line, lines
     phases_w = min(geometry[at.STRIDE_W], reach_w + 1)
     count = columns + reach_w // geometry[at.STRIDE_W]
     first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
-    plane = geometry[at.STRIP_ROWS] * geometry[at.PITCH]
+    plane = geometry[at.STRIP_CHANNEL]
     channel = geometry[at.KERNEL_D] * phases_h * phases_w * plane
     ahead = lines * stride_h * geometry[at.X_H]  # the rows of the next strip
     for kd in range(geometry[at.KERNEL_D]):
@@ -79,8 +79,10 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     base = own_start(slot, geometry, scratch)
     spare = base + geometry[at.TILE_START]
     zero_run(scratch, base, geometry[at.TILE_START])  # see multiply_tile
+    packed = -1
     task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
+        strip = task // geometry[at.PANEL_SPLIT]
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
         number, column = divmod(number, across)
         d, h = divmod(number, down)
@@ -96,9 +98,10 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
         run, reach = (pitch, columns) if geometry[at.ROW_TILES] != 0 else (end, end)
         for c in range(0, channels, geometry[at.CHANNEL_BLOCK]):
             count = min(geometry[at.CHANNEL_BLOCK], channels - c)
-            direct_pixels_pack(
-                x, geometry, scratch, base, start + c * geometry[at.X_CHANNEL], count, line, lines, column, columns
-            )
+            if packed != strip or count < channels:
+                direct_pixels_pack(
+                    x, geometry, scratch, base, start + c * geometry[at.X_CHANNEL], count, line, lines, column, columns
+                )
             for first in range(0, end, run):
                 for position in range(first, first + reach, nr):
                     multiply_tile(
@@ -106,4 +109,5 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                         (line, column, pitch, columns, first + reach), group, panel_first, panel_last, target,
                         (c * taps, count * taps, total),
                     )  # fmt: skip
+        packed = strip
         task = own_task(slot, slots, geometry, scratch)

@@ -316,6 +316,18 @@ def pack_taps(weight, x, rows, geometry, filters, some, y, start):
 
 
 @kernel
+def zero_if_finite(packed, start, geometry):
+    """Return 0 where all weights of the panel at ``packed[start]`` are finite, else NaN.
+
+    And 0 for kernels of one row, of which none is left out: nobody asks.
+    """
+    if geometry[at.KERNEL_H] == 1:
+        return 0
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    return sum_of_zeros(packed, start, depth * geometry[at.MR])
+
+
+@kernel
 def pack_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
     """Lay out the panels of thread ``slot`` of ``slots`` as the microkernel's A, and the bias behind them.
 
@@ -378,8 +390,8 @@ def pack_each(pack_panel, slot, slots, weight, bias, packed, rows, geometry):
 def note_finite(packed, geometry, number, depth):
     """Where FINITE_START is not 0, packed[FINITE_START + number] becomes 0 or NaN: see :func:`pack_weights`."""
     if geometry[at.FINITE_START] != 0:
-        size = depth * geometry[at.MR]
-        packed[geometry[at.FINITE_START] + number] = sum_of_zeros(packed, number * size, size)
+        start = number * depth * geometry[at.MR]
+        packed[geometry[at.FINITE_START] + number] = zero_if_finite(packed, start, geometry)
 
 
 @kernel

@@ -320,15 +320,23 @@ def sum_of_zeros(typing_context, x, start, count):
         x, start, count = arguments
         vectors = Vectors(context, builder, signature.args[0].dtype)
         first = element(context, builder, signature.args[0], x, start)
-        total = cgutils.alloca_once_value(builder, vectors.zero)
-        zero, step = constant(0), constant(vectors.lanes)
-        with cgutils.for_range_slice(builder, zero, count, step, intp=INDEX) as (index, _):
+        # Four sums: each addition waits 4 cycles for the one before. With one sum plain calls with 4 to 9 MB of weights
+        # took 1.04 to 1.1 times as long (Emerald Rapids).
+        totals = [cgutils.alloca_once_value(builder, vectors.zero) for _ in range(4)]
+        step = 4 * vectors.lanes
+        whole = builder.sub(count, builder.srem(count, constant(step)))
+
+        def add(index: ir.Value, total: ir.Value) -> None:
             value = vectors.load(builder.gep(first, [index]))
             builder.store(vectors.multiply_add(value, vectors.zero, builder.load(total)), total)
-        lanes = [
-            builder.extract_element(builder.load(total), ir.Constant(ir.IntType(32), lane))
-            for lane in range(vectors.lanes)
-        ]
+
+        with cgutils.for_range_slice(builder, constant(0), whole, constant(step), intp=INDEX) as (index, _):
+            for i, total in enumerate(totals):
+                add(builder.add(index, constant(i * vectors.lanes)), total)
+        with cgutils.for_range_slice(builder, whole, count, constant(vectors.lanes), intp=INDEX) as (index, _):
+            add(index, totals[0])
+        total = functools.reduce(vectors.add, [builder.load(total) for total in totals])
+        lanes = [builder.extract_element(total, ir.Constant(ir.IntType(32), lane)) for lane in range(vectors.lanes)]
         return functools.reduce(vectors.add, lanes)
 
     return signature, generate
