@@ -171,9 +171,21 @@ def _depth(geometry: MutableSequence[int]) -> int:
     return geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
 
 
-def _deep(geometry: MutableSequence[int], nr: int) -> bool:
-    """Whether several panels are multiplied by a place's tiles at a time."""
-    return _depth(geometry) >= LEAST_DEPTH and _tiles(geometry) > nr
+def _split(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Tasks that share the panels of a group."""
+    panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
+    return min(panels, ceil_div(FEWEST_SHARED, geometry[at.GROUPS])) if _shared(geometry, itemsize) else 1
+
+
+def _deep(geometry: MutableSequence[int], itemsize: int) -> bool:
+    """Whether several panels may be multiplied by a place's tiles at a time."""
+    return _depth(geometry) >= LEAST_DEPTH and _tiles(geometry) > _columns(geometry, itemsize)
+
+
+def _together(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Panels that are multiplied by a place's tiles at a time."""
+    of_task = ceil_div(ceil_div(geometry[at.FILTERS], TILE_ROWS), _split(geometry, itemsize))
+    return min(TOGETHER, of_task) if _deep(geometry, itemsize) else 1
 
 
 def _runs(geometry: MutableSequence[int], nr: int) -> int:
@@ -256,7 +268,7 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) ->
     total = geometry[at.GROUPS] * (total * SLOWDOWN + geometry[at.FILTERS] * stored)
     weights = float(panels * TILE_ROWS * depth * points * itemsize)
     block = float(points * depth * nr * itemsize)
-    times = ceil_div(panels, TOGETHER if _deep(geometry, nr) else 1)
+    times = ceil_div(panels, _together(geometry, itemsize))
     total += geometry[at.GROUPS] * blocks * reading_block(block, times + 1.0, prices)
     times = 1 if _shared(geometry, itemsize) else blocks
     total += geometry[at.GROUPS] * times * reading_weights(weights, prices)
@@ -324,11 +336,9 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.INPUT_STEP] = depth * nr + LINE
     weights = panels * points * geometry[at.WEIGHT_STEP]
     transformed = points * geometry[at.INPUT_STEP]
-    split = min(geometry[at.PANELS], ceil_div(FEWEST_SHARED, geometry[at.GROUPS])) if shared else 1
-    in_task = ceil_div(geometry[at.PANELS], split)
-    deep = _deep(geometry, nr)
-    several = deep or _beside(geometry, itemsize)
-    geometry[at.TOGETHER] = min(TOGETHER, in_task) if deep else 1
+    in_task = ceil_div(geometry[at.PANELS], _split(geometry, itemsize))
+    several = _deep(geometry, itemsize) or _beside(geometry, itemsize)
+    geometry[at.TOGETHER] = _together(geometry, itemsize)
     abreast = SUMS_BYTES // (geometry[at.TOGETHER] * points * TILE_ROWS * nr * itemsize)
     blocks_of_task = ceil_div(_tiles(geometry), nr) if shared else 1
     geometry[at.ABREAST] = max(1, min(blocks_of_task, abreast)) if several else 1
