@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import llvmlite.binding as llvm
 import numba
-from numba.core import codegen, compiler, registry, targetconfig
+from numba.core import codegen, compiler, config, registry, targetconfig
 from numba.core.datamodel import models
 from numba.core.imputils import lower_constant
 
@@ -92,7 +92,8 @@ class Fragment(codegen.JITCodeLibrary):
         """Numba's codegen would look for a variable in the machine code, of which there is none."""
 
 
-#: LLVM's level. Numba's 3 takes 1.1 to 1.25 times as long, and layers are no faster (Emerald Rapids).
+#: LLVM's level, unless NUMBA_OPT is less. Numba's 3 takes 1.1 to 1.25 times as long, and layers are no faster (Emerald
+#: Rapids).
 OPTIMISED: Final = 2
 
 
@@ -106,11 +107,8 @@ class Whole(codegen.JITCodeLibrary):
         module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
-        manager = self._codegen._module_pass_manager(opt=OPTIMISED)
-        if isinstance(manager, tuple):  # with what it is run by, from Numba 0.62 on
-            manager[0].run(self._final_module, manager[1])
-        else:
-            manager.run(self._final_module)
+        manager, builder = self._codegen._module_pass_manager(opt=min(OPTIMISED, int(config.OPT)))
+        manager.run(self._final_module, builder)
 
 
 #: Numba's passes for what kernels have none of: closures, literals to specialise for, functions to be inlined as they

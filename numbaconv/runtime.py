@@ -1,6 +1,7 @@
 """The one place that touches Numba's settings: JIT options, the cache, threads and forks.
 
-Everything above asks this module; nothing else in the package imports a Numba setting.
+Everything above asks this module; nothing else in the package imports a Numba setting, but for :mod:`.compiling`, which
+says in which steps Numba compiles.
 """
 
 from __future__ import annotations
@@ -288,8 +289,8 @@ def native(function: Any, arguments: tuple[str, ...]) -> int:
     function
         A kernel or a plain function.
     arguments
-        What each argument is: "float32[]" for a flat array of that dtype, "float32*" for a pointer, "int64" for a
-        number. Those that are not named are indices.
+        What each argument is: "float32*" for a pointer to elements of that dtype, "int64" for a number. Those that are
+        not named are indices.
     """
     function = getattr(function, "py_func", function)
     kinds = [_argument_type(name) for name in arguments]
@@ -312,9 +313,7 @@ natives: Final[list[Any]] = []
 
 
 def _argument_type(name: str) -> Any:
-    dtype = getattr(types, name.rstrip("*[]"))
-    if name.endswith("[]"):
-        return types.Array(dtype, 1, "C")
+    dtype = getattr(types, name.rstrip("*"))
     return types.CPointer(dtype) if name.endswith("*") else dtype
 
 

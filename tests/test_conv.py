@@ -1,7 +1,9 @@
 """Every algorithm against the references, the algebra of convolution, and numbers that are not finite."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 from unittest import mock
 
 import hypothesis
@@ -266,6 +268,46 @@ def test_strided_pixels_are_copied_for_many_filters(stride):
     layer = nc.Conv2d.from_weight(w, stride=stride, algorithm="direct_channels")
     expected = np.tensordot(w[..., 0, 0].astype(np.float64), read[0], 1)
     np.testing.assert_array_equal(layer(left_out)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight_shape", "arguments"),
+    [
+        ((1, 64, 32, 32), (64, 64, 1, 1), {"stride": 32}),
+        ((1, 64, 1024), (64, 64, 1), {"stride": 1024}),
+        ((1, 64, 1, 1), (64, 64, 1, 1), {"stride": 3, "padding": 1}),
+        ((1, 16, 8, 1), (32, 16, 1, 1), {"stride": (2, 1), "padding": (1, 0)}),
+        ((1, 16, 1024, 1), (32, 16, 1, 1), {"stride": (256, 1)}),
+        ((1, 64, 4, 1, 1), (64, 64, 1, 1, 1), {"padding": (1, 0, 0)}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_strips_of_one_cell(shape, weight_shape, arguments, dtype, monkeypatch):
+    """Blocks of one pixel under kernels of one tap, and NaN in the memory that calls keep."""
+    random = np.random.default_rng(6)
+    x, w = (random.integers(-4, 5, size).astype(dtype) for size in (shape, weight_shape))
+    convolve = getattr(nc, f"conv{x.ndim - 2}d")
+    expected = convolve(x, w, **arguments, algorithm="im2col")
+    monkeypatch.setattr(execute, "LEAST_KEPT", 0)
+    monkeypatch.setattr(execute, "_kept", [np.full(2**20, 255, np.uint8) for _ in range(2)])
+    np.testing.assert_array_equal(convolve(x, w, **arguments, algorithm="direct_channels"), expected)
+
+
+def test_threads_do_not_share_the_memory_that_calls_keep():
+    """Plain calls, and calls of a layer, of several sizes at once: each the same every time."""
+    random = np.random.default_rng(7)
+    calls = []
+    for channels, size in ((32, 56), (64, 28), (128, 14), (256, 7)):
+        x, w = (random.standard_normal(s).astype(np.float32) for s in ((1, channels, size, size), (96, channels, 3, 3)))
+        layer = nc.Conv2d.from_weight(w, padding=1)
+        calls += [functools.partial(nc.conv2d, x, w, padding=1), functools.partial(layer, x)]
+    expected = [call() for call in calls]
+
+    def same(number):
+        return np.array_equal(calls[number % len(calls)](), expected[number % len(calls)])
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(same, range(40 * len(calls))))
 
 
 # -------------------------------------------------------------------------- numbers that are not finite

@@ -383,6 +383,9 @@ def test_taps_that_are_left_out(mode):
 
 
 @hypothesis.given(layers(2), st.sampled_from(("f4", "f8")), st.booleans())
+@hypothesis.example((np.zeros((1, 64, 9, 9)), np.zeros((64, 64, 1, 1)), None, 2, 1, 1, 1, "zeros"), "f4", False)
+@hypothesis.example((np.zeros((1, 16, 20, 20)), np.zeros((64, 16, 3, 1)), None, 2, (1, 0), 1, 1, "zeros"), "f8", False)
+@hypothesis.example((np.zeros((1, 3, 7, 7)), np.zeros((20, 3, 1, 1)), None, 3, 1, 1, 1, "zeros"), "f4", True)
 def test_tables_of_rows(arguments, dtype, last):
     """What is written as loops for compiled code is what the drivers' expressions give."""
     library._share_drivers()

@@ -32,6 +32,7 @@ from .sharing import (
     page,
     reading,
     reading_weights,
+    split_evenly,
     storing_burst,
     taps,
     use_tile,
@@ -327,7 +328,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     tiles = lines * ceil_div(columns, CHANNEL_TILE_PIXELS) if lanewise else 0
     geometry[at.CELLS_START] = geometry[at.TILES_START] + tiles
     weights = geometry[at.GROUPS] * geometry[at.PANELS] * mr * depth
-    lay_out(geometry, blocks, 0, weights, FEWEST_SHARED)
+    lay_out(geometry, blocks, 0, weights, split_evenly(geometry[at.PANELS], blocks))
     geometry[at.FINITE_START] = geometry[at.PACKED]
     geometry[at.PACKED] += geometry[at.GROUPS] * geometry[at.PANELS]
     shared = geometry[at.PANEL_SPLIT] > 1 and not lanewise
@@ -451,7 +452,8 @@ def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
         return packing(geometry), direct_channels.direct_lanes_tasks
     if geometry[at.UNPACKED] != 0:
         return packing(geometry), direct_channels.direct_unpacked_tasks
-    if geometry[at.OUT_STRIDE_W] != 1 or geometry[at.WEAVE_WIDTH] != 0 or geometry[at.CHANNELS_LAST] != 0:
+    # Strips of cells, or of planes of one cell each.
+    if geometry[at.OUT_STRIDE_W] != 1 or geometry[at.WEAVE_WIDTH] != 0 or geometry[at.STRIP_CHANNEL] == 1:
         return packing(geometry), direct_channels.direct_channels_tasks
     if geometry[at.IN_PLACE] != 0:
         return packing(geometry), direct_channels.direct_in_place_tasks

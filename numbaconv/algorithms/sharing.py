@@ -108,19 +108,25 @@ def page(geometry: MutableSequence[int], itemsize: int, channels: int, prices: P
     return prices[price.PAGE] if channels > PAGES and plane >= PAGE_BYTES else 0.0
 
 
-def lay_out(
-    geometry: MutableSequence[int], blocks: int, block_elements: int, weights: int, fewest: int = FEWEST_TASKS
-) -> None:
+def split_evenly(panels: int, blocks: int) -> int:
+    """How many tasks share a block, where none repeats what another has packed: each takes as many panels.
+
+    4 panels in 3 tasks leave a thread waiting: 256x56x56 to 128 by 1x1 took 1.07 times as long (Emerald Rapids).
+    """
+    split = min(panels, ceil_div(FEWEST_SHARED, max(blocks, 1)))
+    return ceil_div(panels, panels // split)
+
+
+def lay_out(geometry: MutableSequence[int], blocks: int, block_elements: int, weights: int, split: int = 0) -> None:
     """Fill the slots that follow from how many blocks of pixels there are and how large one is.
 
     ``blocks`` counts those of all images and groups; ``block_elements`` is the scratch that one takes; ``weights``
-    is the number of elements of the packed weights, behind which the bias lies. Where there are few blocks, several
-    tasks share one, so that there are ``fewest`` tasks: each multiplies it with some of the panels.
+    is the number of elements of the packed weights, behind which the bias lies. ``split`` tasks share a block, each for
+    some of the panels; where it is 0, as many as make FEWEST_TASKS of few blocks.
     """
     panels = geometry[at.PANELS]
-    split = min(panels, ceil_div(fewest, max(blocks, 1)))
-    if fewest == FEWEST_SHARED:  # 4 panels in 3 tasks leave a thread waiting: 256x56x56 to 128 took 1.07 times as long
-        split = ceil_div(panels, panels // split)
+    if split == 0:
+        split = min(panels, ceil_div(FEWEST_TASKS, max(blocks, 1)))
     geometry[at.PANEL_SPLIT] = split
     geometry[at.TASKS] = blocks * split
     geometry[at.BIAS_START] = weights

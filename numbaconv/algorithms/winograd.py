@@ -14,13 +14,13 @@ from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
 from .sharing import (
-    FEWEST_SHARED,
     FEWEST_TASKS,
     ceil_div,
     lay_out,
     reading,
     reading_block,
     reading_weights,
+    split_evenly,
     storing_run,
     taps,
     use_tile,
@@ -174,7 +174,7 @@ def _depth(geometry: MutableSequence[int]) -> int:
 def _split(geometry: MutableSequence[int], itemsize: int) -> int:
     """Tasks that share the panels of a group."""
     panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
-    return min(panels, ceil_div(FEWEST_SHARED, geometry[at.GROUPS])) if _shared(geometry, itemsize) else 1
+    return split_evenly(panels, geometry[at.GROUPS]) if _shared(geometry, itemsize) else 1
 
 
 def _deep(geometry: MutableSequence[int], itemsize: int) -> bool:
@@ -357,7 +357,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     own = geometry[at.PLAIN_START] + geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PLAIN_STEP] + m * nr
     blocks = geometry[at.GROUPS] * ceil_div(_tiles(geometry), nr)
     if shared:
-        lay_out(geometry, geometry[at.GROUPS], own, weights, FEWEST_SHARED)
+        lay_out(geometry, geometry[at.GROUPS], own, weights, _split(geometry, itemsize))
         geometry[at.SHARED] = blocks * transformed
         if _beside(geometry, itemsize) and geometry[at.ABREAST] > 1:
             geometry[at.BESIDE] = geometry[at.SHARED]

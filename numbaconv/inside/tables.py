@@ -92,7 +92,10 @@ def channels_rows(geometry, itemsize):
     neighbours = geometry[at.STRIP_CHANNEL] == 1
     cell = lanes if lanewise else geometry[at.CHANNELS] if neighbours else 1
     line, channel, between = geometry[at.PITCH] * cell, geometry[at.STRIP_CHANNEL], geometry[at.LINE_STEP]
+    # Columns that no tap reads are left out of strips.
+    beside = geometry[at.STRIDE_W] if lanewise or geometry[at.KERNEL_W] > 1 else 1
     if geometry[at.IN_PLACE] != 0:
+        beside = geometry[at.STRIDE_W]
         cell, line, channel, between = geometry[at.X_W], geometry[at.X_H], geometry[at.X_CHANNEL], geometry[at.STRIDE_H]
     height, channels, depth = geometry[at.KERNEL_H], geometry[at.CHANNELS], geometry[at.KERNEL_D]
     width = geometry[at.KERNEL_W]
@@ -133,7 +136,7 @@ def channels_rows(geometry, itemsize):
         for h in range(lines):
             for w in range(columns):
                 start = d * geometry[at.STRIP_DEPTH] + h * between * line
-                table[pixels + d * plane + h * columns + w] = start + w * geometry[at.STRIDE_W] * cell
+                table[pixels + d * plane + h * columns + w] = start + w * beside * cell
     table[pixels + depths * plane : order] = table[pixels + depths * plane - 1]
     if not lanewise:
         return table

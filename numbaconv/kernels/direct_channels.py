@@ -8,10 +8,10 @@ Where groups have fewer filters than a vector has lanes, a panel takes filters o
 vector of channels), and each lane reads the channel of its own group. That needs these channels side by side: they are
 transposed when they are copied.
 
-For such panels, and where taps lie in the padding, the input under a block of output pixels is copied once, with its
-padding, into a strip. Elsewhere it is read where it is (Zhang, Franchetti & Low, "High performance zero-memory overhead
-direct convolutions", ICML 2018; the pixels' table of addresses is that of Dukhan, "The indirect convolution algorithm",
-2019, in one row).
+For such panels, where taps lie in the padding, and where many panels read strided pixels, the input under a block of
+output pixels is copied once, with its padding, into a strip. Elsewhere it is read where it is (Zhang, Franchetti & Low,
+"High performance zero-memory overhead direct convolutions", ICML 2018; the pixels' table of addresses is that of
+Dukhan, "The indirect convolution algorithm", 2019, in one row).
 """
 
 from __future__ import annotations
@@ -310,7 +310,7 @@ def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
 
 @kernel
 def direct_planes_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
-    """:func:`compute_tasks` whose channels are planes, of outputs where a row's pixels lie one behind the other."""
+    """:func:`compute_tasks` whose strips hold planes: STRIP_CHANNEL is not 1, and a row's outputs lie side by side."""
     compute_tasks(
         pack_all_strips, pack_plane_strip, store_plane_pixels, slot, slots, x, weight, out, rows, geometry, scratch
     )

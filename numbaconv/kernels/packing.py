@@ -333,7 +333,7 @@ def pack_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
 
     weight (G * F, C, KD, KH, KW), a flat view with the strides WEIGHT_*, becomes packed[((g * PANELS + p) * K + k) * MR
     + m] for filter p * MR + m of group g and k over (C, KD, KH, KW); filters that fill up the last panel are some
-    values. The bias (empty: zeros) becomes packed[BIAS_START + (g * PANELS + p) * MR + m].
+    values. The bias (null: zeros) becomes packed[BIAS_START + (g * PANELS + p) * MR + m].
     ``scratch`` has room for the threads' PACK_SCRATCH behind the counters.
     Where FINITE_START is not 0, packed[FINITE_START + g * PANELS + p] becomes 0 for a panel of finite weights and NaN
     for others.

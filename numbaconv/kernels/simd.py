@@ -214,7 +214,10 @@ def scratch_size(typing_context, scratch):
 
 @intrinsic
 def call_native(typing_context, function, slot, slots, x, weight, out, rows, geometry, scratch):
-    """Call a function of these arguments by its address; ``runtime.native`` compiled it for arrays of their dtypes."""
+    """Call a function of these arguments by its address; ``runtime.native`` compiled it for pointers to their elements.
+
+    An empty array becomes a null pointer.
+    """
     signature = types.void(types.intp, types.intp, types.intp, x, weight, out, rows, geometry, scratch)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:

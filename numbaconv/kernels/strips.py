@@ -45,8 +45,9 @@ def column_skip(geometry):
 def pack_planes(x, geometry, scratch, strip, start, h, column, lines, planes, step):
     """scratch[strip + c * step + r * PITCH + q] = padded input (plane c, row r, column q of the block).
 
-    ``start`` is the first cell of plane 0 (or NO_PLANE); planes as in ``packing.copy_planes``; the block is ``lines``
-    output rows from ``h`` on and columns from ``column`` on.
+    Rows and columns that no tap reads are not counted: see :func:`column_skip` and LINE_STEP. ``start`` is the first
+    cell of plane 0 (or NO_PLANE); planes as in ``packing.copy_planes``; the block is ``lines`` output rows from ``h``
+    on and columns from ``column`` on.
     """
     first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
     reach = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
@@ -184,7 +185,7 @@ def pack_strip(x, geometry, scratch, strip, number, first, count, whole):
 
 @kernel
 def pack_plane_strip(x, geometry, scratch, strip, number, first, count, whole):
-    """:func:`copy_strip` where channels are planes: CHANNELS_LAST is 0."""
+    """:func:`copy_strip` where channels are planes: STRIP_CHANNEL is not 1."""
     copy_strip(no_cells, x, geometry, scratch, strip, number, first, count, whole)
 
 
