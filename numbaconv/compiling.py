@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import llvmlite.binding as llvm
 import numba
-from numba.core import codegen, compiler, config, registry, targetconfig
+from numba.core import codegen, compiler, registry, targetconfig
 from numba.core.datamodel import models
 from numba.core.imputils import lower_constant
 
@@ -92,7 +92,7 @@ class Fragment(codegen.JITCodeLibrary):
         """Numba's codegen would look for a variable in the machine code, of which there is none."""
 
 
-#: LLVM's level, unless NUMBA_OPT is less. Numba's 3 takes 1.1 to 1.25 times as long, and layers are no faster (Emerald
+#: LLVM's level, whatever NUMBA_OPT says. Numba's 3 takes 1.1 to 1.25 times as long, and layers are no faster (Emerald
 #: Rapids).
 OPTIMISED: Final = 2
 
@@ -107,7 +107,7 @@ class Whole(codegen.JITCodeLibrary):
         module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
-        manager, builder = self._codegen._module_pass_manager(opt=min(OPTIMISED, int(config.OPT)))
+        manager, builder = self._codegen._module_pass_manager(opt=OPTIMISED)
         manager.run(self._final_module, builder)
 
 
