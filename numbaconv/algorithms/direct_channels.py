@@ -239,7 +239,8 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
         plane = min(geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize, PAGE_BYTES)
         together = min(geometry[at.CHANNELS], _most_summed(geometry, itemsize) // geometry[at.KERNEL_W])
         if together * plane >= IN_REACH * PAGE_BYTES:
-            starts += panels * (pixels // CHANNEL_TILE_PIXELS) * geometry[at.CHANNELS] * prices[price.PAGE_IN_PLACE]
+            read = geometry[at.CHANNELS] * geometry[at.KERNEL_W]
+            starts += panels * (pixels // CHANNEL_TILE_PIXELS) * read * prices[price.PAGE_IN_PLACE]
     apart = geometry[at.KERNEL_W] == 1 and geometry[at.STRIDE_W] > 1
     vector = prices[price.STRIDED_VECTOR] if apart else prices[price.COPIED_VECTOR]
     copies = copied * (row + vector * ceil_div(_pitch(geometry, columns, lanewise=False), lanes))

@@ -14,7 +14,7 @@ Prices = Sequence[float]
 #: The prices by name: geometric means of those fitted to Zen 4 and to Intel's Emerald Rapids, changed as little as
 #: makes the choices right for 700 random layers of the latter (94% within 10% of the best algorithm, and of the best of
 #: Winograd's tiles; 96.5% of 200 others); one core, float32. Some were fitted again when direct_pixels' strips changed,
-#: to 150 layers and 100 sequences of Emerald Rapids: 92% of 167 and 94% of 166 are within 10%, of 88% and 75% before.
+#: to 150 layers and 100 sequences of Emerald Rapids, and to ResNet-50's layers.
 DEFAULTS: Final = {
     # Multiply-adds of a vector: of GEMM tiles of 8 filters, and of fewer; where pixels are broadcast, of panels of two
     # vectors, and of one; of lanes that belong to several groups; of Winograd's tiles, by several vectors of them, by
@@ -38,7 +38,7 @@ DEFAULTS: Final = {
     # To read a run of pixels of one channel where those of a block lie in more pages than a core has addresses at hand,
     # and the pixels of a tile in place.
     "page": 11.0,
-    "page in place": 4.0,
+    "page in place": 2.0,
     # What all channels of a block share: for each row of a strip; for one column of taps, and for each row of it.
     "pixels strip row": 140.0,
     "im2col call": 430.0,
