@@ -11,30 +11,30 @@ from typing import Final
 #: A price for each slot below.
 Prices = Sequence[float]
 
-#: The prices by name: geometric means of those fitted to Zen 4 and to Intel's Emerald Rapids, changed as little as
-#: makes the choices right for 700 random layers of the latter (94% within 10% of the best algorithm, and of the best of
-#: Winograd's tiles; 96.5% of 200 others); one core, float32. Some were fitted again when direct_pixels' strips changed,
-#: to 150 layers and 100 sequences of Emerald Rapids, and to ResNet-50's layers.
+#: The prices by name: geometric means of those fitted to Zen 4 and to Intel's Emerald Rapids, changed as little as made
+#: the choices right for 700 random layers of the latter; then, when direct_pixels' strips had changed, one after the
+#: other, as long as the choices for 400 layers became better (93% within 10% of the best algorithm; of 200 others 94%,
+#: 90.5 before), and those for some sequences and ResNet-50's layers stayed; one core, float32.
 DEFAULTS: Final = {
     # Multiply-adds of a vector: of GEMM tiles of 8 filters, and of fewer; where pixels are broadcast, of panels of two
     # vectors, and of one; of lanes that belong to several groups; of Winograd's tiles, by several vectors of them, by
     # one, and by half of one, which a core that multiplies 64 bytes at once does no faster.
     "gemm": 0.92,
-    "few": 0.8,
+    "few": 0.52,
     "channels": 0.85,
-    "narrow": 1.15,
+    "narrow": 1.53,
     "lanes": 0.61,
     "winograd": 0.82,
-    "winograd narrow": 1.0,
+    "winograd narrow": 1.2,
     "winograd half": 1.7,
     # To copy a vector of the input, of every other element or farther apart; where a run of pixels of one channel is
     # copied, around its vectors, for each algorithm; to copy one of im2col's vectors.
     "copied vector": 13.5,
     "strided vector": 13.5,
     "channels row": 15.0,
-    "pixels row": 16.0,
-    "im2col run": 18.0,
-    "im2col vector": 8.2,
+    "pixels row": 7.8,
+    "im2col run": 11.7,
+    "im2col vector": 5.1,
     # To read a run of pixels of one channel where those of a block lie in more pages than a core has addresses at hand,
     # and the pixels of a tile in place.
     "page": 11.0,
@@ -48,7 +48,7 @@ DEFAULTS: Final = {
     "gemm task": 200.0,
     "gemm tile": 12.0,
     "stored vector": 2.2,
-    "cut vector": 43.0,
+    "cut vector": 28.0,
     "stored page": 15.0,
     # Filters in the lanes: to start a task, and a tile; to transpose and store a square of lanes x lanes sums; the same
     # where the output's planes lie whole pages apart (3x224x224 to 64: 150 cycles, Zen 5).
@@ -65,18 +65,18 @@ DEFAULTS: Final = {
     # Winograd: to gather the input, and to transform it, in shares of what the driver counts; a transformed vector more
     # where the tiles of a run do not fill whole ones (56x56 took 1.4 times as long as 64x64, Intel Emerald Rapids); to
     # transform the output; to start a product, and a run.
-    "gathered": 1.3,
-    "transformed": 1.2,
-    "straddled": 1.4,
+    "gathered": 1.95,
+    "transformed": 1.44,
+    "straddled": 1.68,
     "transformed back": 1.4,
     "winograd product": 59.0,
-    "winograd run": 710.0,
+    "winograd run": 850.0,
     # What lies beyond a core's own cache and, further, beyond the last: to read a vector of the input, and what that
     # costs more in place; to read a vector of weights, and of what a task has written; to store a run of one filter's
     # pixels, and a longer one where filters are in the lanes.
     "near vector": 1.9,
     "far vector": 3.9,
-    "near in place": 2.4,
+    "near in place": 2.65,
     "far in place": 0.92,
     "near weights": 1.4,
     "far weights": 6.2,
@@ -84,7 +84,7 @@ DEFAULTS: Final = {
     "near run": 5.3,
     "far run": 30.0,
     "near burst": 9.2,
-    "far burst": 130.0,
+    "far burst": 173.0,
 }
 (
     GEMM, FEW, CHANNELS, NARROW, LANES, WINOGRAD, WINOGRAD_NARROW, WINOGRAD_HALF, COPIED_VECTOR, STRIDED_VECTOR,
