@@ -56,6 +56,8 @@ SHARED_WAYS = 4
 LEAST_DEPTH = 32
 #: Pages that channels read in turn lie in from which a core has too few addresses at hand, beside its weights'.
 IN_REACH = 48
+#: How much dearer they are where passes are not shortened, by sequences and by ResNet-50's 1x1 layers (Emerald Rapids).
+UNSHORTENED = 3
 #: Bytes of weights from which, and of all strips up to which, tasks pack the weights that they need, and bytes of
 #: panels that they pack at a time. With 8 and 33 MB calls took 0.75 to 0.85 times as long, with 4 MB, which the L3
 #: cache holds, as long or longer (Zen 4, 1 MiB of L2 and 32 of L3); with 2 to 4 MB 0.81 to 0.92, with 1 MB 0.94 to 1.03
@@ -239,7 +241,8 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
         plane = min(geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize, PAGE_BYTES)
         together = min(geometry[at.CHANNELS], _most_summed(geometry, itemsize) // geometry[at.KERNEL_W])
         if together * plane >= IN_REACH * PAGE_BYTES:
-            read = geometry[at.CHANNELS] * geometry[at.KERNEL_W]
+            # Passes of several taps are not shortened to what the L1 cache keeps: see _most_summed.
+            read = geometry[at.CHANNELS] * (1 if taps(geometry) == 1 else UNSHORTENED)
             starts += panels * (pixels // CHANNEL_TILE_PIXELS) * read * prices[price.PAGE_IN_PLACE]
     apart = geometry[at.KERNEL_W] == 1 and geometry[at.STRIDE_W] > 1
     vector = prices[price.STRIDED_VECTOR] if apart else prices[price.COPIED_VECTOR]

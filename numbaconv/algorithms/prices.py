@@ -38,7 +38,7 @@ DEFAULTS: Final = {
     # To read a run of pixels of one channel where those of a block lie in more pages than a core has addresses at hand,
     # and the pixels of a tile in place.
     "page": 11.0,
-    "page in place": 2.0,
+    "page in place": 1.55,
     # What all channels of a block share: for each row of a strip; for one column of taps, and for each row of it.
     "pixels strip row": 140.0,
     "im2col call": 430.0,
