@@ -47,7 +47,7 @@ def problem(random, number):
     padding = integers(0, 3)
     if large:
         groups, filters, channels = 1, 33 + 2 * integer(0, 7), 512 // (kernel[0] * kernel[1]) + integer(1, 7)
-        output = 4 * integer(1, 2) + integer(1, 3), 257 + 2 * integer(0, 7)
+        output = 2 * integer(2, 5) + 1, 257 + 2 * integer(0, 7)
     else:
         groups, filters, channels = integer(1, 4), integer(1, 6), integer(1, 4)
         output = integer(1, 20), integer(1, 40)
@@ -76,7 +76,8 @@ def exceeds_all_blocks(plan):
         blocks += [(plan.problem.group_channels, BUFFERED), (width, wide), (height, high), (tiles, geometry[at.NR])]
     elif plan.candidate == "direct_channels":
         blocks += [(plan.problem.depth, geometry[at.CHANNEL_BLOCK])]
-        blocks += [(height * width, geometry[at.BLOCK_ROWS] * geometry[at.BLOCK_COLUMNS])]
+        rows, columns = geometry[at.BLOCK_ROWS], geometry[at.BLOCK_COLUMNS]
+        blocks += [(height, rows) if columns == width else (height * width, rows * columns)]
     else:
         blocks += [(plan.problem.group_channels, geometry[at.CHANNEL_BLOCK])]
     if plan.algorithm == "im2col":
