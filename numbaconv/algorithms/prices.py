@@ -14,7 +14,7 @@ Prices = Sequence[float]
 #: The prices by name: geometric means of those fitted to Zen 4 and to Intel's Emerald Rapids, changed as little as made
 #: the choices right for 700 random layers of the latter; then, when direct_pixels' strips had changed, one after the
 #: other, as long as the choices for 400 layers became better (93% within 10% of the best algorithm; of 200 others 94%,
-#: 90.5 before), and those for some sequences and ResNet-50's layers stayed; one core, float32.
+#: 90.5 before, of 200 more 87.5%), and those for some sequences and ResNet-50's layers stayed; one core, float32.
 DEFAULTS: Final = {
     # Multiply-adds of a vector: of GEMM tiles of 8 filters, and of fewer; where pixels are broadcast, of panels of two
     # vectors, and of one; of lanes that belong to several groups; of Winograd's tiles, by several vectors of them, by
