@@ -302,11 +302,12 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.BLOCK_COLUMNS] = columns
     geometry[at.STRIP_ROWS] = _strip_rows(geometry, lines)
     geometry[at.LINE_STEP] = _line_step(geometry)
+    geometry[at.COLUMN_STEP] = _column_step(geometry, lanewise)
     geometry[at.PITCH] = _pitch(geometry, columns, lanewise)
     plane = geometry[at.STRIP_ROWS] * geometry[at.PITCH]
     one = geometry[at.IN_D] == geometry[at.KERNEL_D] == geometry[at.OUT_D] == 1 and geometry[at.PAD_D] == 0
     whole = one and geometry[at.PAD_MODE] == at.PAD_ZEROS and geometry[at.LINE_STEP] == geometry[at.STRIDE_H]
-    whole = whole and _column_step(geometry, lanewise) == geometry[at.STRIDE_W]
+    whole = whole and geometry[at.COLUMN_STEP] == geometry[at.STRIDE_W]
     whole = whole and lines == geometry[at.OUT_H] and columns == geometry[at.OUT_W]
     geometry[at.WHOLE] = int(whole and not in_place)
     if lanewise:
@@ -404,7 +405,7 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     else:
         cell = 1
     line, channel, between = geometry[at.PITCH] * cell, geometry[at.STRIP_CHANNEL], geometry[at.LINE_STEP]
-    beside = _column_step(geometry, geometry[at.LANE_FILTERS] != 0)
+    beside = geometry[at.COLUMN_STEP]
     if geometry[at.IN_PLACE] != 0:
         cell, line, channel, between = (geometry[slot] for slot in (at.X_W, at.X_H, at.X_CHANNEL, at.STRIDE_H))
         beside = geometry[at.STRIDE_W]

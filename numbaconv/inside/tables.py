@@ -92,8 +92,7 @@ def channels_rows(geometry, itemsize):
     neighbours = geometry[at.STRIP_CHANNEL] == 1
     cell = lanes if lanewise else geometry[at.CHANNELS] if neighbours else 1
     line, channel, between = geometry[at.PITCH] * cell, geometry[at.STRIP_CHANNEL], geometry[at.LINE_STEP]
-    # Columns that no tap reads are left out of strips.
-    beside = geometry[at.STRIDE_W] if lanewise or geometry[at.KERNEL_W] > 1 else 1
+    beside = geometry[at.COLUMN_STEP]
     if geometry[at.IN_PLACE] != 0:
         beside = geometry[at.STRIDE_W]
         cell, line, channel, between = geometry[at.X_W], geometry[at.X_H], geometry[at.X_CHANNEL], geometry[at.STRIDE_H]

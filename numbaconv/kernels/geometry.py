@@ -140,7 +140,8 @@ WEAVE_STEP: Final = 90  # elements between two rows of the output
 
 IN_PLACE: Final = 91  # direct, channels: 1 where the input is read where it is, and not from strips
 BESIDE: Final = 92  # winograd: where the cells of a tile behind a block's lie in what is SHARED, otherwise 0
-LENGTH: Final = 93
+COLUMN_STEP: Final = 93  # direct, channels: columns of the strip between two output columns
+LENGTH: Final = 94
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

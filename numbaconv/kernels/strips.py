@@ -38,7 +38,7 @@ def block_position(number, geometry):
 @kernel
 def column_skip(geometry):
     """Columns of the input from one column of a strip to the next: those that no tap reads are left out."""
-    return geometry[at.STRIDE_W] if geometry[at.KERNEL_W] == 1 else 1
+    return geometry[at.STRIDE_W] // geometry[at.COLUMN_STEP]
 
 
 @kernel
