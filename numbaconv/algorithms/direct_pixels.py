@@ -25,6 +25,7 @@ from .sharing import (
     storing,
     taps,
     use_tile,
+    within_reach,
 )
 
 #: Output columns of one task, in register tiles: the strips of wider images would leave the cache.
@@ -115,8 +116,6 @@ def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, colum
     vectors = nr * itemsize // VECTOR_BYTES
     whole = _lines(geometry, itemsize, nr, _channels(geometry))
     pitch = _columns(geometry, nr) + _halo(geometry, 2)
-    blocks = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D] * ceil_div(geometry[at.OUT_H], whole)
-    blocks *= ceil_div(geometry[at.OUT_W], _columns(geometry, nr))
     anew = _row_tiles(geometry, nr, whole)
     tiles = lines * ceil_div(columns, nr) if anew else ceil_div((lines - 1) * pitch + columns, nr)
     panels = ceil_div(geometry[at.FILTERS], mr)
@@ -134,7 +133,7 @@ def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, colum
         cut = lines * int(columns % nr != 0)
     else:
         cut = int((lines * columns) % nr != 0) if lines == 1 or pitch == columns else tiles
-    stores = storing(geometry, itemsize, mr, nr, tiles, cut, blocks, prices)
+    stores = storing(geometry, itemsize, mr, nr, tiles, cut, prices)
     weights = reading_weights(float(panels * mr * depth * itemsize), prices)
     strip = copied // geometry[at.CHANNELS] * _channels(geometry) * height * width
     copies += reading_block(float(strip), passes * 2.0, prices)
@@ -154,6 +153,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     lines = _lines(geometry, itemsize, nr, channels)
     columns = _columns(geometry, nr)
     geometry[at.CHANNEL_BLOCK] = channels
+    geometry[at.TOGETHER] = within_reach(geometry, itemsize)
     geometry[at.BLOCK_ROWS] = lines
     geometry[at.BLOCK_COLUMNS] = columns
     geometry[at.STRIP_ROWS] = lines + _halo(geometry, 1)

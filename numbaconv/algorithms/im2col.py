@@ -9,7 +9,7 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import DEPTH_BLOCK, TILE_ROWS, VECTOR_BYTES, tile_for
+from ..kernels.blocking import BLOCK_BYTES, DEPTH_BLOCK, TILE_ROWS, VECTOR_BYTES, tile_for
 from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
@@ -24,9 +24,10 @@ from .sharing import (
     storing,
     taps,
     use_tile,
+    within_reach,
 )
 
-#: Tiles of pixels that share one pass over the weights at most.
+#: Tiles of pixels that a task packs, and that share one pass over the weights, at most.
 PIXEL_TILES = 8
 
 
@@ -52,17 +53,18 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     calls = runs * geometry[at.KERNEL_D] * geometry[at.KERNEL_W] * passes
     calls *= prices[price.IM2COL_CALL] + geometry[at.KERNEL_H] * prices[price.IM2COL_ROW]
     packing = tiles * (depth * copies + calls)
-    tasks = ceil_div(tiles, _size(images, tiles))
-    stores = storing(geometry, itemsize, mr, nr, tiles, int(pixels % nr != 0), images * tasks, prices)
+    packed = _channels(geometry) * taps(geometry) * nr * itemsize
+    tasks = ceil_div(tiles, _size(images, tiles, packed))
+    stores = storing(geometry, itemsize, mr, nr, tiles, int(pixels % nr != 0), prices)
     starts = tasks * prices[price.GEMM_TASK]
     weights = tasks * reading_weights(float(panels * mr * depth * itemsize), prices)
     each = products + packing + stores * passes + starts + weights
     return reading(geometry, itemsize, prices) + images * each
 
 
-def _size(images: int, tiles: int) -> int:
-    """Tiles of one task."""
-    return max(1, min(PIXEL_TILES, images * tiles // (4 * FEWEST_TASKS)))
+def _size(images: int, tiles: int, packed: int) -> int:
+    """Tiles of one task, of ``packed`` bytes each: what the cache holds, but few enough for enough tasks."""
+    return max(1, min(PIXEL_TILES, BLOCK_BYTES // packed, images * tiles // (4 * FEWEST_TASKS)))
 
 
 def _channels(geometry: MutableSequence[int]) -> int:
@@ -81,13 +83,14 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     nr = geometry[at.NR]
     images = geometry[at.BATCH] * geometry[at.GROUPS]
     tiles = ceil_div(geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W], nr)
-    size = _size(images, tiles)
     depth = _channels(geometry) * taps(geometry)
+    size = _size(images, tiles, depth * nr * itemsize)
     geometry[at.BLOCK] = size
+    geometry[at.TOGETHER] = within_reach(geometry, itemsize)
     geometry[at.PITCH] = nr
     geometry[at.CHANNEL_BLOCK] = depth // taps(geometry)
     weights = geometry[at.GROUPS] * geometry[at.PANELS] * geometry[at.MR] * geometry[at.CHANNELS] * taps(geometry)
-    lay_out(geometry, images * ceil_div(tiles, size), depth * nr, weights)
+    lay_out(geometry, images * ceil_div(tiles, size), size * depth * nr, weights)
 
 
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:

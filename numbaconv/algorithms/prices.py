@@ -44,12 +44,11 @@ DEFAULTS: Final = {
     "im2col call": 430.0,
     "im2col row": 10.0,
     # Around the GEMM microkernel: to start a task, to start a tile of one panel, to store one of its vectors, or one of
-    # a tile that is cut off; a run of one filter's pixels more where those of a task's filters lie in too many pages.
+    # a tile that is cut off.
     "gemm task": 200.0,
     "gemm tile": 12.0,
     "stored vector": 2.2,
     "cut vector": 28.0,
-    "stored page": 15.0,
     # Filters in the lanes: to start a task, and a tile; to transpose and store a square of lanes x lanes sums; the same
     # where the output's planes lie whole pages apart (3x224x224 to 64: 150 cycles, Zen 5).
     "channels task": 86.0,
@@ -89,7 +88,7 @@ DEFAULTS: Final = {
 (
     GEMM, FEW, CHANNELS, NARROW, LANES, WINOGRAD, WINOGRAD_NARROW, WINOGRAD_HALF, COPIED_VECTOR, STRIDED_VECTOR,
     CHANNELS_ROW, PIXELS_ROW, IM2COL_RUN, IM2COL_VECTOR, PAGE, PAGE_IN_PLACE, PIXELS_STRIP_ROW, IM2COL_CALL, IM2COL_ROW,
-    GEMM_TASK, GEMM_TILE, STORED_VECTOR, CUT_VECTOR, STORED_PAGE, CHANNELS_TASK, CHANNELS_TILE, STORED_SQUARE,
+    GEMM_TASK, GEMM_TILE, STORED_VECTOR, CUT_VECTOR, CHANNELS_TASK, CHANNELS_TILE, STORED_SQUARE,
     PAGED_SQUARE, LANES_SQUARE, STORED_LANES, LANES_TILE, SPREAD_VECTOR, GATHERED, TRANSFORMED, STRADDLED,
     TRANSFORMED_BACK, WINOGRAD_PRODUCT, WINOGRAD_RUN, NEAR_VECTOR, FAR_VECTOR, NEAR_IN_PLACE, FAR_IN_PLACE,
     NEAR_WEIGHTS, FAR_WEIGHTS, NEAR_BLOCK, NEAR_RUN, FAR_RUN, NEAR_BURST, FAR_BURST,

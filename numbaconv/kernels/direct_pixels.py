@@ -70,6 +70,7 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """
     nr = geometry[at.NR]
     pitch = geometry[at.PITCH]
+    together = geometry[at.TOGETHER]
     taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     channels = geometry[at.CHANNELS]
     total = channels * taps
@@ -102,12 +103,13 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                 direct_pixels_pack(
                     x, geometry, scratch, base, start + c * geometry[at.X_CHANNEL], count, line, lines, column, columns
                 )
-            for first in range(0, end, run):
-                for position in range(first, first + reach, nr):
-                    multiply_tile(
-                        weight, out, rows, geometry, scratch, (base + position, spare, position),
-                        (line, column, pitch, columns, first + reach), group, panel_first, panel_last, target,
-                        (c * taps, count * taps, total),
-                    )  # fmt: skip
+            for panel in range(panel_first, panel_last, together):
+                for first in range(0, end, run):
+                    for position in range(first, first + reach, nr):
+                        multiply_tile(
+                            weight, out, rows, geometry, scratch, (base + position, spare, position),
+                            (line, column, pitch, columns, first + reach), group, panel,
+                            min(panel_last, panel + together), target, (c * taps, count * taps, total),
+                        )  # fmt: skip
         packed = strip
         task = own_task(slot, slots, geometry, scratch)

@@ -129,7 +129,7 @@ TRANSFORM: Final = 81  # winograd: 1 and the number of its tile in the table of 
 UNPACKED: Final = 82  # panels of weights that a task packs at a time, 0 where they are packed before
 PANEL_START: Final = 83  # where a thread's scratch holds them
 MASKS_START: Final = 84  # winograd: where a thread's scratch notes the spoiled tiles
-TOGETHER: Final = 85  # winograd: panels that are multiplied by a matrix of tiles at a time
+TOGETHER: Final = 85  # panels that tiles of pixels, winograd: a matrix of tiles, are multiplied by at a time
 ABREAST: Final = 86  # winograd: blocks of tiles that a matrix of weights is multiplied by at a time
 SIZES_START: Final = 87  # winograd: where a thread's scratch holds what its calls of a transform have in common
 

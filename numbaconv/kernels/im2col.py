@@ -57,6 +57,8 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     nr = geometry[at.NR]
     taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     channels = geometry[at.CHANNELS]
+    depth = geometry[at.CHANNEL_BLOCK] * taps
+    together = geometry[at.TOGETHER]
     total = channels * taps
     width = geometry[at.OUT_W]
     pixels = geometry[at.OUT_D] * geometry[at.OUT_H] * width
@@ -71,14 +73,18 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + group * channels * geometry[at.X_CHANNEL]
         target = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
-        end = min(pixels, (number + 1) * block_pixels)
+        begin, end = number * block_pixels, min(pixels, (number + 1) * block_pixels)
         for c in range(0, channels, geometry[at.CHANNEL_BLOCK]):
             count = min(geometry[at.CHANNEL_BLOCK], channels - c)
-            for pixel in range(number * block_pixels, end, nr):
-                columns = min(nr, end - pixel)
-                im2col_pack(x, geometry, scratch, base, start + c * geometry[at.X_CHANNEL], count, pixel, columns)
-                multiply_tile(
-                    weight, out, rows, geometry, scratch, (base, spare, pixel), (0, 0, width, width, end),
-                    group, panel_first, panel_last, target, (c * taps, count * taps, total),
-                )  # fmt: skip
+            first = start + c * geometry[at.X_CHANNEL]
+            for pixel in range(begin, end, nr):
+                block = base + (pixel - begin) * depth
+                im2col_pack(x, geometry, scratch, block, first, count, pixel, min(nr, end - pixel))
+            for panel in range(panel_first, panel_last, together):
+                for pixel in range(begin, end, nr):
+                    multiply_tile(
+                        weight, out, rows, geometry, scratch, (base + (pixel - begin) * depth, spare, pixel),
+                        (0, 0, width, width, end), group, panel, min(panel_last, panel + together), target,
+                        (c * taps, count * taps, total),
+                    )  # fmt: skip
         task = own_task(slot, slots, geometry, scratch)
