@@ -44,10 +44,6 @@ CHUNK_TILES = 16
 #: ResNet-50's 1x1 layers took 1.00 to 1.04 and 1.0 to 1.2 times as long (Zen 5, 2 threads), its 3x3 ones with stride 2
 #: 1.02 to 1.2 and 1.0 times (Emerald Rapids).
 STRIP_BLOCKS = 2
-#: Panels from which pixels that lie apart in the rows of an input beyond NEAR_BYTES are copied side by side:
-#: 256x56x56 to 512 and 512x28x28 to 1024 took 1.2 and 1.4 times as long in place, 256x56x56 to 128 0.95 and
-#: 256x14x14 to 512 0.8 to 0.97 times (Emerald Rapids).
-MANY_PANELS = 8
 #: Channels up to which the input is read in place although they lie whole pages apart: the ways of an L1 cache.
 FEW_CHANNELS = 8
 #: Ways of the L1 cache that cells of channels read in place may take (an L1 has 8 or 12), and the fewest products that
@@ -99,7 +95,9 @@ def _in_place(geometry: MutableSequence[int], itemsize: int) -> bool:
     """Whether the input is read where it is: no tap of any output lies in the padding.
 
     Copies took 5 to 20% of the time of a 1x1 layer (Zen 5). Where channels lie whole pages apart, all of a pixel share
-    a few lines of the caches, and copies pay; so they do where lines hold a few pixels only, and many panels read them.
+    a few lines of the caches, and copies pay; so they do where lines beyond a core's own cache hold a few pixels only:
+    side by side, 256 channels of 112x112 take 0.7 to 0.96 of the time to 128 filters, of 56x56 0.8 to 512 and 0.92 to
+    1.05 to 128; of 14x14, in the cache, 1.0 to 1.25 to 512 (stride 2, Emerald Rapids).
     """
     if _lanewise(geometry, itemsize):
         return False
@@ -108,10 +106,9 @@ def _in_place(geometry: MutableSequence[int], itemsize: int) -> bool:
         if geometry[at.PAD_D + axis] != 0 or last >= geometry[at.IN_D + axis]:
             return False
     plane = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize
-    if geometry[at.CHANNELS_LAST] == 0 and _column_step(geometry, lanewise=False) < geometry[at.STRIDE_W]:
-        panels = ceil_div(geometry[at.FILTERS], _tile(geometry, itemsize))
-        if panels >= MANY_PANELS and geometry[at.CHANNELS] * plane > NEAR_BYTES:
-            return False
+    few = geometry[at.CHANNELS_LAST] == 0 and _column_step(geometry, lanewise=False) < geometry[at.STRIDE_W]
+    if few and geometry[at.CHANNELS] * plane > NEAR_BYTES:
+        return False
     apart = geometry[at.CHANNELS_LAST] != 0 or geometry[at.CHANNELS] <= FEW_CHANNELS or plane % PAGE_BYTES != 0
     return apart and geometry[at.OUT_D] == 1 and geometry[at.KERNEL_D] == 1
 

@@ -8,7 +8,7 @@ Where groups have fewer filters than a vector has lanes, a panel takes filters o
 vector of channels), and each lane reads the channel of its own group. That needs these channels side by side: they are
 transposed when they are copied.
 
-For such panels, where taps lie in the padding, and where many panels read strided pixels, the input under a block of
+For such panels, where taps lie in the padding, and for strided pixels of large inputs, the input under a block of
 output pixels is copied once, with its padding, into a strip. Elsewhere it is read where it is (Zhang, Franchetti & Low,
 "High performance zero-memory overhead direct convolutions", ICML 2018; the pixels' table of addresses is that of
 Dukhan, "The indirect convolution algorithm", 2019, in one row).
