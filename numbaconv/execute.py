@@ -30,7 +30,7 @@ from .arrays import (
 )
 from .forks import load_module
 from .kernels import geometry as at
-from .kernels.blocking import LINE, PACK_SCRATCH
+from .kernels.blocking import NARROW_LINE, PACK_SCRATCH
 from .lowering import Lowering, lowering
 from .planner import Plan, check_names, choose, driver, rows
 from .problem import ConvProblem, conv_problem
@@ -110,7 +110,7 @@ class Executable:
             # From a cache line on, however few: vectors that lie in two take 1.02 to 1.05 times as long (Zen 5).
             packed = new_array((self.packed_elements,), self.dtype, least=0)
         threads = runtime.thread_count() if self.parallel_packing else 1
-        scratch = np.empty(2 * LINE + threads * PACK_SCRATCH, self.dtype)
+        scratch = np.empty(2 * NARROW_LINE + threads * PACK_SCRATCH, self.dtype)
         arguments = (self.pack, weight, bias, packed, self.rows, self.geometry, scratch)
         runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
         packed.flags.writeable = False  # as the kernels' inputs are: it is part of their type
@@ -135,7 +135,7 @@ class Executable:
             _give_back(packed)
             return
         packed = np.empty(self.packed_elements, self.dtype)
-        scratch = np.empty(max(self.shared + self.scratch, 2 * LINE + PACK_SCRATCH), self.dtype)
+        scratch = np.empty(max(self.shared + self.scratch, 2 * NARROW_LINE + PACK_SCRATCH), self.dtype)
         self.run_once(self.pack, self.tasks, weight, bias, packed, x, out, self.rows, self.geometry, scratch)
 
     def _run_unpacked(self, x: Array, weight: Array, bias: Array, out: Array) -> None:
@@ -209,8 +209,8 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     layout = (plan.candidate, dtype, sizes, places)
     kernels = load_module(".kernels.tasks")
     return Executable(
-        plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * LINE, plan.parallel,
-        plan.packed_elements, plan.parallel_packing, layout, flat(np.empty(0, dtype)),
+        plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * NARROW_LINE,
+        plan.parallel, plan.packed_elements, plan.parallel_packing, layout, flat(np.empty(0, dtype)),
         pack, tasks, kernels.run_serial, kernels.run_parallel, kernels.pack_and_run,
     )  # fmt: skip
 
