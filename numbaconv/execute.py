@@ -272,7 +272,14 @@ class Call:
     output_fits: bool
 
 
-_calls: dict[Any, Call] = {}
+class LoweredCall(NamedTuple):
+    """What is remembered of a call in a dtype that no kernel has: its problem, and how it is computed in another one."""
+
+    problem: ConvProblem
+    lower: Lowering
+
+
+_calls: dict[Any, Any] = {}
 
 
 def part_of_key(value: Any) -> Any:
@@ -367,9 +374,13 @@ def convolve(
     if call is None:
         lower = lowering(result_dtype({"input": x, "weight": w, "bias": b}, dtype), options.activation)
         if lower is not None:
-            if recorder is not None:
-                recorder.give_up()
-            return _lowered(lower, ndim, (x, w, b), options, out, result, unbatched, packs)
+            call = LoweredCall(problem_of(ndim, x, w, b, options, lower.dtype), lower)
+            remember(key, call)
+    if isinstance(call, LoweredCall):
+        if recorder is not None:
+            recorder.give_up()
+        return _lowered(call, (x, w, b), options, out, result, unbatched, packs)
+    if call is None:
         problem, plan = describe(ndim, x, w, b, options, dtype, packs is not None)
         shape, kind = problem.output_shape, problem.dtype
     else:
@@ -422,8 +433,7 @@ def remember(key: Any, value: Any) -> None:
 
 
 def _lowered(
-    lower: Lowering,
-    ndim: int,
+    call: LoweredCall,
     arrays: tuple[Array, Array, Array | None],
     options: Options,
     out: Array | None,
@@ -433,16 +443,16 @@ def _lowered(
 ) -> Array:
     """:func:`convolve` in a dtype that no kernel has; ``result`` is ``out`` with a batch."""
     x, w, b = arrays
-    problem = problem_of(ndim, x, w, b, options, lower.dtype)
+    problem, lower = call
     if result is None:
         result = new_array(problem.output_shape, lower.dtype)
     else:
         check_out(result, problem.output_shape, lower.dtype, {"input": x, "weight": w, "bias": b})
     axis = -1 if problem.channels_last else 1
     computed = convolve(
-        ndim, lower.channels(x, problem.groups, axis), lower.weight(w, problem.groups),
+        problem.ndim, lower.channels(x, problem.groups, axis), lower.weight(w, problem.groups),
         None if b is None else lower.channels(b, problem.groups, 0),
-        options._replace(activation=lower.activation(options.activation)), lower.kernel_dtype, None,
+        options._replace(activation=lower.activation(options.activation)), None, None,
         None if packs is None else packs.setdefault(lower.dtype, {}),
     )  # fmt: skip
     lower.store(computed, result, problem.groups, axis, options.activation)
