@@ -48,8 +48,9 @@ def _halo(geometry: MutableSequence[int], axis: int) -> int:
 
 
 def _columns(geometry: MutableSequence[int], nr: int) -> int:
-    """Output columns of one task."""
-    return min(geometry[at.OUT_W], COLUMN_TILES * nr)
+    """Output columns of one task: as many whole tiles in each."""
+    tiles = ceil_div(geometry[at.OUT_W], nr)
+    return min(geometry[at.OUT_W], ceil_div(tiles, ceil_div(tiles, COLUMN_TILES)) * nr)
 
 
 def _row_tiles(geometry: MutableSequence[int], nr: int, lines: int) -> bool:
