@@ -273,7 +273,7 @@ class Call:
 
 
 class LoweredCall(NamedTuple):
-    """What is remembered of a call in a dtype that no kernel has: its problem, and how it is computed in another one."""
+    """What is remembered of a call in a dtype that no kernel has: its problem, and how another one computes it."""
 
     problem: ConvProblem
     lower: Lowering
