@@ -16,7 +16,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 EFFORT: Final[Any] = 100_000
 SINGLE: Final[np.dtype[Any]] = np.dtype(np.float32)
 #: The dtypes that kernels compute in.
-KERNEL_DTYPES: Final = (SINGLE, *map(np.dtype, (np.float64, np.int32, np.int64)))
+KERNEL_DTYPES: Final = (SINGLE, *map(np.dtype, (np.float64, np.int16, np.int32, np.int64)))
 #: The dtypes of results; bfloat16 is one of the package ml_dtypes'.
 COMPUTED: Final = frozenset(
     ["bool", "float16", "bfloat16", "float32", "float64", "complex64", "complex128"]

@@ -134,14 +134,14 @@ def measure(case: Case, threads: int, budget: float = BUDGET) -> Measured:
 
 def fma_peak(threads: int) -> float:
     """Float32 operations per second of ``threads`` threads in our microkernel: no direct convolution is faster."""
-    from .kernels.blocking import LINE, TILE_BYTES, TILE_ROWS
+    from .kernels.blocking import NARROW_LINE, TILE_BYTES, TILE_ROWS
     from .kernels.peak import peak_tasks
     from .kernels.tasks import run_parallel, run_serial
 
     calls, depth, columns = 4000, 512, TILE_BYTES // 4
     random = np.random.default_rng(0)
     x, weight = (random.standard_normal(size, dtype=np.float32) for size in (16 * columns, depth * TILE_ROWS))
-    out, scratch = np.zeros(threads * TILE_ROWS * columns, np.float32), np.zeros(2 * LINE, np.float32)
+    out, scratch = np.zeros(threads * TILE_ROWS * columns, np.float32), np.zeros(2 * NARROW_LINE, np.float32)
     rows, geometry = np.arange(depth) % 16 * columns, np.array([calls, depth, columns])
     for array in (x, weight, rows, geometry):
         array.flags.writeable = False

@@ -100,7 +100,7 @@ def warmup(dtypes: Any = ("float32",), progress: Callable[[int, int, str], Any] 
     Parameters
     ----------
     dtypes : sequence of dtype
-        float32, float64, int32 or int64; what other dtypes are computed in is one of these.
+        float32, float64, int16, int32 or int64; what other dtypes are computed in is one of these.
     progress : callable, optional
         Called with (done, all, name of what comes next).
 
@@ -134,7 +134,7 @@ def warmup(dtypes: Any = ("float32",), progress: Callable[[int, int, str], Any] 
 
 
 def _kernel_dtype(value: Any) -> np.dtype[Any]:
-    names = ("float32", "float64", "int32", "int64")
+    names = ("float32", "float64", "int16", "int32", "int64")
     try:
         dtype = np.dtype(value)
     except TypeError:

@@ -30,7 +30,7 @@ from .arrays import (
 )
 from .forks import load_module
 from .kernels import geometry as at
-from .kernels.blocking import LINE, PACK_SCRATCH
+from .kernels.blocking import NARROW_LINE, PACK_SCRATCH
 from .lowering import Lowering, lowering
 from .planner import Plan, check_names, choose, driver, rows
 from .problem import ConvProblem, conv_problem
@@ -110,7 +110,7 @@ class Executable:
             # From a cache line on, however few: vectors that lie in two take 1.02 to 1.05 times as long (Zen 5).
             packed = new_array((self.packed_elements,), self.dtype, least=0)
         threads = runtime.thread_count() if self.parallel_packing else 1
-        scratch = np.empty(2 * LINE + threads * PACK_SCRATCH, self.dtype)
+        scratch = np.empty(2 * NARROW_LINE + threads * PACK_SCRATCH, self.dtype)
         arguments = (self.pack, weight, bias, packed, self.rows, self.geometry, scratch)
         runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
         packed.flags.writeable = False  # as the kernels' inputs are: it is part of their type
@@ -135,7 +135,7 @@ class Executable:
             _give_back(packed)
             return
         packed = np.empty(self.packed_elements, self.dtype)
-        scratch = np.empty(max(self.shared + self.scratch, 2 * LINE + PACK_SCRATCH), self.dtype)
+        scratch = np.empty(max(self.shared + self.scratch, 2 * NARROW_LINE + PACK_SCRATCH), self.dtype)
         self.run_once(self.pack, self.tasks, weight, bias, packed, x, out, self.rows, self.geometry, scratch)
 
     def _run_unpacked(self, x: Array, weight: Array, bias: Array, out: Array) -> None:
@@ -209,8 +209,8 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     layout = (plan.candidate, dtype, sizes, places)
     kernels = load_module(".kernels.tasks")
     return Executable(
-        plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * LINE, plan.parallel,
-        plan.packed_elements, plan.parallel_packing, layout, flat(np.empty(0, dtype)),
+        plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * NARROW_LINE,
+        plan.parallel, plan.packed_elements, plan.parallel_packing, layout, flat(np.empty(0, dtype)),
         pack, tasks, kernels.run_serial, kernels.run_parallel, kernels.pack_and_run,
     )  # fmt: skip
 
@@ -272,7 +272,14 @@ class Call:
     output_fits: bool
 
 
-_calls: dict[Any, Call] = {}
+class LoweredCall(NamedTuple):
+    """What is remembered of a call in a dtype that no kernel has: its problem, and how another one computes it."""
+
+    problem: ConvProblem
+    lower: Lowering
+
+
+_calls: dict[Any, Any] = {}
 
 
 def part_of_key(value: Any) -> Any:
@@ -367,9 +374,13 @@ def convolve(
     if call is None:
         lower = lowering(result_dtype({"input": x, "weight": w, "bias": b}, dtype), options.activation)
         if lower is not None:
-            if recorder is not None:
-                recorder.give_up()
-            return _lowered(lower, ndim, (x, w, b), options, out, result, unbatched, packs)
+            call = LoweredCall(problem_of(ndim, x, w, b, options, lower.dtype), lower)
+            remember(key, call)
+    if isinstance(call, LoweredCall):
+        if recorder is not None:
+            recorder.give_up()
+        return _lowered(call, (x, w, b), options, out, result, unbatched, packs)
+    if call is None:
         problem, plan = describe(ndim, x, w, b, options, dtype, packs is not None)
         shape, kind = problem.output_shape, problem.dtype
     else:
@@ -422,8 +433,7 @@ def remember(key: Any, value: Any) -> None:
 
 
 def _lowered(
-    lower: Lowering,
-    ndim: int,
+    call: LoweredCall,
     arrays: tuple[Array, Array, Array | None],
     options: Options,
     out: Array | None,
@@ -433,16 +443,16 @@ def _lowered(
 ) -> Array:
     """:func:`convolve` in a dtype that no kernel has; ``result`` is ``out`` with a batch."""
     x, w, b = arrays
-    problem = problem_of(ndim, x, w, b, options, lower.dtype)
+    problem, lower = call
     if result is None:
         result = new_array(problem.output_shape, lower.dtype)
     else:
         check_out(result, problem.output_shape, lower.dtype, {"input": x, "weight": w, "bias": b})
     axis = -1 if problem.channels_last else 1
     computed = convolve(
-        ndim, lower.channels(x, problem.groups, axis), lower.weight(w, problem.groups),
+        problem.ndim, lower.channels(x, problem.groups, axis), lower.weight(w, problem.groups),
         None if b is None else lower.channels(b, problem.groups, 0),
-        options._replace(activation=lower.activation(options.activation)), lower.kernel_dtype, None,
+        options._replace(activation=lower.activation(options.activation)), None, None,
         None if packs is None else packs.setdefault(lower.dtype, {}),
     )  # fmt: skip
     lower.store(computed, result, problem.groups, axis, options.activation)

@@ -1,5 +1,6 @@
 """The vector instructions alone, and all algorithms with vectors narrower than the host's."""
 
+import itertools
 import platform
 import re
 
@@ -9,7 +10,8 @@ import numba
 import numpy as np
 import pytest
 from accuracy import assert_accurate
-from strategies import ALGORITHMS, DTYPES, Case, problems_for
+from naive import tap_reference
+from strategies import ALGORITHMS, DTYPES, SUMMING, Case, problems_for
 
 from numbaconv import runtime
 from numbaconv.execute import functions
@@ -202,6 +204,16 @@ def check_algorithm(algorithm):
     check()
 
 
+def check_integers(algorithm, dtype):
+    """Of the whole range, exactly: narrow integers fill vectors of many lanes."""
+    random, info = np.random.default_rng(3), np.iinfo(dtype)
+    for case in EVERY_DRIVER:
+        shapes = case.input_shape, case.weight_shape, case.weight_shape[:1]
+        x, w, b = (random.integers(info.min, info.max, shape, dtype, endpoint=True) for shape in shapes)
+        out = case.convolve(x, w, b, algorithm=algorithm)
+        np.testing.assert_array_equal(out, tap_reference(x, w, b, **case.arguments, dtype=np.dtype(dtype)))
+
+
 def check_width(width):
     """Check all that this file and the algorithms do; in a process whose vectors have ``width`` bytes."""
     import test_simd_channels
@@ -209,6 +221,8 @@ def check_width(width):
     assert width == VECTOR_BYTES
     for algorithm in ALGORITHMS:
         check_algorithm(algorithm)
+    for algorithm, dtype in itertools.product(SUMMING, (np.int16, np.uint8)):
+        check_integers(algorithm, dtype)
     for dtype in DTYPES:
         for tile in MICROKERNELS:
             test_gemm_microkernel(tile, dtype, spare=0)

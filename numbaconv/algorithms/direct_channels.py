@@ -26,6 +26,7 @@ from .sharing import (
     FEWEST_SHARED,
     FEWEST_TASKS,
     NEAR_BYTES,
+    PAGES,
     ceil_div,
     lay_out,
     packing,
@@ -262,14 +263,16 @@ def _most_summed(geometry: MutableSequence[int], itemsize: int) -> int:
 
     Fewer where a cell of each of so many channels, read in place, would not stay in the L1 cache beside the weights:
     planes a multiple of several lines apart share a part of its sets. 256x56x56 to 64 and 128 by 1x1, whose channels
-    share 16 of 64 sets, took 1.2 times as long with 128 (Emerald Rapids).
+    share 16 of 64 sets, took 1.2 times as long with 128 (Emerald Rapids). Nor may they lie in more pages than a core
+    has addresses at hand: 256x28x28 and 512x28x28 took 1.05 times as long with 128, in float64 1.1.
     """
     most = CHANNEL_DEPTH
     if not _in_place(geometry, itemsize) or taps(geometry) > 1 or geometry[at.CHANNELS_LAST] != 0:
         return most
     plane = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize
     apart = max(plane & -plane, LINE * 4)  # in bytes: only powers of two count
-    while most > LEAST_DEPTH and most * apart > SHARED_WAYS * PAGE_BYTES:
+    apart = max(apart * PAGES // SHARED_WAYS, min(plane, PAGE_BYTES))
+    while most > LEAST_DEPTH and most * apart > PAGES * PAGE_BYTES:
         most //= 2
     return most
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import BLOCK_BYTES, DEPTH_BLOCK, LINE, TILE_ROWS, VECTOR_BYTES, tile_for
+from ..kernels.blocking import BLOCK_BYTES, LINE, TILE_ROWS, VECTOR_BYTES, depth_block, tile_for
 from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
@@ -49,8 +49,9 @@ def _halo(geometry: MutableSequence[int], axis: int) -> int:
 
 
 def _columns(geometry: MutableSequence[int], nr: int) -> int:
-    """Output columns of one task."""
-    return min(geometry[at.OUT_W], COLUMN_TILES * nr)
+    """Output columns of one task: as many whole tiles in each."""
+    tiles = ceil_div(geometry[at.OUT_W], nr)
+    return min(geometry[at.OUT_W], ceil_div(tiles, ceil_div(tiles, COLUMN_TILES)) * nr)
 
 
 def _row_tiles(geometry: MutableSequence[int], nr: int, lines: int) -> bool:
@@ -91,15 +92,15 @@ def _lines(geometry: MutableSequence[int], itemsize: int, nr: int, channels: int
     return ceil_div(geometry[at.OUT_H], ceil_div(geometry[at.OUT_H], lines))
 
 
-def _channels(geometry: MutableSequence[int]) -> int:
+def _channels(geometry: MutableSequence[int], itemsize: int) -> int:
     """Channels of one block."""
-    return max(1, min(geometry[at.CHANNELS], DEPTH_BLOCK // taps(geometry)))
+    return max(1, min(geometry[at.CHANNELS], depth_block(itemsize) // taps(geometry)))
 
 
 def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, the copies into strips and the stores of tiles that are cut off."""
     _, nr = tile_for(geometry[at.FILTERS], itemsize)
-    lines = _lines(geometry, itemsize, nr, _channels(geometry))
+    lines = _lines(geometry, itemsize, nr, _channels(geometry, itemsize))
     columns = _columns(geometry, nr)
     down, across = ceil_div(geometry[at.OUT_H], lines), ceil_div(geometry[at.OUT_W], columns)
     total = 0.0
@@ -114,7 +115,7 @@ def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, colum
     """:func:`cost` of a block of outputs."""
     mr, nr = tile_for(geometry[at.FILTERS], itemsize)
     vectors = nr * itemsize // VECTOR_BYTES
-    whole = _lines(geometry, itemsize, nr, _channels(geometry))
+    whole = _lines(geometry, itemsize, nr, _channels(geometry, itemsize))
     pitch = _columns(geometry, nr) + _halo(geometry, 2)
     anew = _row_tiles(geometry, nr, whole)
     tiles = lines * ceil_div(columns, nr) if anew else ceil_div((lines - 1) * pitch + columns, nr)
@@ -123,10 +124,10 @@ def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, colum
     products = prices[price.GEMM if mr == TILE_ROWS else price.FEW] * tiles * panels * mr * vectors * depth
     copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
     vector = prices[price.COPIED_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
-    passes = ceil_div(geometry[at.CHANNELS], _channels(geometry))
+    passes = ceil_div(geometry[at.CHANNELS], _channels(geometry, itemsize))
     height = lines + _halo(geometry, 1)
     width = (columns + _halo(geometry, 2)) * itemsize
-    row = prices[price.PIXELS_ROW] + page(geometry, itemsize, _channels(geometry), prices)
+    row = prices[price.PIXELS_ROW] + page(geometry, itemsize, _channels(geometry, itemsize), prices)
     copies = copied * height * (row + vector * ceil_div(width, VECTOR_BYTES))
     copies += copied // geometry[at.CHANNELS] * height * prices[price.PIXELS_STRIP_ROW] * passes
     if anew:
@@ -135,7 +136,7 @@ def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, colum
         cut = int((lines * columns) % nr != 0) if lines == 1 or pitch == columns else tiles
     stores = storing(geometry, itemsize, mr, nr, tiles, cut, prices)
     weights = reading_weights(float(panels * mr * depth * itemsize), prices)
-    strip = copied // geometry[at.CHANNELS] * _channels(geometry) * height * width
+    strip = copied // geometry[at.CHANNELS] * _channels(geometry, itemsize) * height * width
     copies += reading_block(float(strip), passes * 2.0, prices)
     return products + copies + stores * passes + prices[price.GEMM_TASK] + weights
 
@@ -146,10 +147,10 @@ def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
 
 
 def block(geometry: MutableSequence[int], itemsize: int) -> None:
-    """Make a task of a few output rows, as many channels at a time as DEPTH_BLOCK allows."""
+    """Make a task of a few output rows, as many channels at a time as depth_block allows."""
     use_tile(geometry, *tile_for(geometry[at.FILTERS], itemsize))
     nr = geometry[at.NR]
-    channels = _channels(geometry)
+    channels = _channels(geometry, itemsize)
     lines = _lines(geometry, itemsize, nr, channels)
     columns = _columns(geometry, nr)
     geometry[at.CHANNEL_BLOCK] = channels

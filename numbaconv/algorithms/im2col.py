@@ -9,7 +9,7 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import BLOCK_BYTES, DEPTH_BLOCK, TILE_ROWS, VECTOR_BYTES, tile_for
+from ..kernels.blocking import BLOCK_BYTES, TILE_ROWS, VECTOR_BYTES, depth_block, tile_for
 from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
@@ -43,17 +43,18 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     images = geometry[at.BATCH] * geometry[at.GROUPS]
     tiles = ceil_div(pixels, nr)
     depth = geometry[at.CHANNELS] * taps(geometry)
-    passes = ceil_div(geometry[at.CHANNELS], _channels(geometry))
+    passes = ceil_div(geometry[at.CHANNELS], _channels(geometry, itemsize))
     runs = 1 + nr / geometry[at.OUT_W]
     vectors = nr * itemsize // VECTOR_BYTES
     panels = ceil_div(geometry[at.FILTERS], mr)
     products = prices[price.GEMM if mr == TILE_ROWS else price.FEW] * tiles * depth * panels * mr * vectors
     each = prices[price.IM2COL_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
-    copies = runs * (prices[price.IM2COL_RUN] + page(geometry, itemsize, _channels(geometry), prices)) + vectors * each
+    run = prices[price.IM2COL_RUN] + page(geometry, itemsize, _channels(geometry, itemsize), prices)
+    copies = runs * run + vectors * each
     calls = runs * geometry[at.KERNEL_D] * geometry[at.KERNEL_W] * passes
     calls *= prices[price.IM2COL_CALL] + geometry[at.KERNEL_H] * prices[price.IM2COL_ROW]
     packing = tiles * (depth * copies + calls)
-    packed = _channels(geometry) * taps(geometry) * nr * itemsize
+    packed = _channels(geometry, itemsize) * taps(geometry) * nr * itemsize
     tasks = ceil_div(tiles, _size(images, tiles, packed))
     stores = storing(geometry, itemsize, mr, nr, tiles, int(pixels % nr != 0), prices)
     starts = tasks * prices[price.GEMM_TASK]
@@ -67,9 +68,9 @@ def _size(images: int, tiles: int, packed: int) -> int:
     return max(1, min(PIXEL_TILES, BLOCK_BYTES // packed, images * tiles // (4 * FEWEST_TASKS)))
 
 
-def _channels(geometry: MutableSequence[int]) -> int:
+def _channels(geometry: MutableSequence[int], itemsize: int) -> int:
     """Channels of one block."""
-    return max(1, min(geometry[at.CHANNELS], DEPTH_BLOCK // taps(geometry)))
+    return max(1, min(geometry[at.CHANNELS], depth_block(itemsize) // taps(geometry)))
 
 
 def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
@@ -83,7 +84,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     nr = geometry[at.NR]
     images = geometry[at.BATCH] * geometry[at.GROUPS]
     tiles = ceil_div(geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W], nr)
-    depth = _channels(geometry) * taps(geometry)
+    depth = _channels(geometry, itemsize) * taps(geometry)
     size = _size(images, tiles, depth * nr * itemsize)
     geometry[at.BLOCK] = size
     geometry[at.TOGETHER] = within_reach(geometry, itemsize)

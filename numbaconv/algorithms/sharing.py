@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import LINE, PAGE_BYTES, VECTOR_BYTES
+from ..kernels.blocking import NARROW_LINE, PAGE_BYTES, VECTOR_BYTES
 from . import prices as price
 from .prices import Prices
 
@@ -140,7 +140,7 @@ def lay_out(geometry: MutableSequence[int], blocks: int, block_elements: int, we
     geometry[at.PACKED] = weights + geometry[at.GROUPS] * panels * geometry[at.MR]
     geometry[at.TILE_START] = block_elements
     elements = block_elements + geometry[at.MR] * geometry[at.NR]
-    geometry[at.SCRATCH] = ceil_div(elements, LINE) * LINE
+    geometry[at.SCRATCH] = ceil_div(elements, NARROW_LINE) * NARROW_LINE
 
 
 def packing(geometry: Sequence[int]) -> Any:

@@ -14,7 +14,7 @@ from numba.extending import register_jitable
 from ..algorithms import direct_channels, direct_pixels, im2col, winograd
 from ..algorithms.prices import USUAL
 from ..kernels import geometry as at
-from ..kernels.blocking import LINE, PACK_SCRATCH
+from ..kernels.blocking import NARROW_LINE, PACK_SCRATCH
 from ..planner import ALGORITHMS, CANDIDATES, PARALLEL_PACKING, PRECISIONS, SERIAL_COST
 from ..runtime import host
 from . import slots
@@ -252,6 +252,8 @@ def fill_with_bias(p, shape):
                 store(to, 0.0 if p[slots.RELU] != 0 and large < 0 else large)
             elif width == 4:
                 store(to, load(place, np.int32(0)))
+            elif width == 2:
+                store(to, load(place, np.int16(0)))
             else:
                 store(to, load(place, np.int64(0)))
         source = values.ctypes.data
@@ -349,12 +351,12 @@ def run(p):
         packed = fresh(geometry[at.PACKED] * width)
         packed_memory = Memory(np.int64(packed.ctypes.data), geometry[at.PACKED], width)
         threads = thread_count() if geometry[at.PACKED] >= PARALLEL_PACKING else 1
-        elements = 2 * LINE + threads * PACK_SCRATCH
+        elements = 2 * NARROW_LINE + threads * PACK_SCRATCH
         pack_scratch = fresh(elements * width)
         scratch_memory = Memory(pack_scratch.ctypes.data, elements, width)
         launch(kernels, threads, (pack, weight_memory, bias_memory, packed_memory, rows, geometry, scratch_memory))
     threads = thread_count() if cost >= SERIAL_COST and geometry[at.TASKS] > 1 else 1
-    elements = geometry[at.SHARED] + 2 * LINE + threads * geometry[at.SCRATCH] + rests
+    elements = geometry[at.SHARED] + 2 * NARROW_LINE + threads * geometry[at.SCRATCH] + rests
     scratch = fresh(elements * width)
     scratch_memory = Memory(scratch.ctypes.data, elements, width)
     if rests != 0:

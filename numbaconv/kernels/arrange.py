@@ -7,7 +7,7 @@ from numba.extending import register_jitable
 
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
-from .blocking import LINE, VECTOR_BYTES
+from .blocking import NARROW_LINE, VECTOR_BYTES
 from .simd import add_runs, copy_lanes, finish_lanes, store_pairs
 
 #: Planes whose rows are added up in turn: where the taps of a row lie is worked out once for all of them, and what is
@@ -82,7 +82,7 @@ def fold_serial(slot, slots, columns, bias, out, planes, table, sums):
     every = batch * filters
     length = (width - 1) // stride + 1
     phases = min(stride, width)
-    between = (length + LINE - 1) // LINE * LINE
+    between = (length + NARROW_LINE - 1) // NARROW_LINE * NARROW_LINE
     own = sums.size // slots * slot
     begin, end = every * slot // slots, every * (slot + 1) // slots
     for first in range(begin, end, FOLDED):
@@ -137,7 +137,7 @@ def taps_of(table, axis, cell, least, behind):
 def fold_cells(table):
     """How many sums a thread keeps: rows of FOLDED planes, whole cache lines for each phase of the stride."""
     width, stride = table[2, 5], table[2, 2]
-    return FOLDED * min(stride, width) * (((width - 1) // stride + LINE) // LINE * LINE)
+    return FOLDED * min(stride, width) * (((width - 1) // stride + NARROW_LINE) // NARROW_LINE * NARROW_LINE)
 
 
 @kernel

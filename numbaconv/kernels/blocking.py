@@ -29,8 +29,12 @@ RUNS: Final = (7, 5, 3)
 TILE_ROWS: Final = TILES[0][0]
 #: NR of the usual tile in bytes: 32 float32 or 16 float64 with AVX-512.
 TILE_BYTES: Final = TILES[0][1] * VECTOR_BYTES
-#: KC: rows of a packed block that are summed before the result goes back to memory.
+#: KC: rows of a packed block that are summed before the result goes back to memory; the same for elements of eight
+#: bytes. Of these, a panel of weights takes twice the room in the L1 cache, and rows of 128 bytes last for half the
+#: products: 1x1 layers of 256 to 1024 channels took 1.04 to 1.15 times as long with 256 and 512, with 96 and 192 0.95
+#: to 1.1 (Emerald Rapids, 2 threads).
 DEPTH_BLOCK: Final = 512
+WIDE_DEPTH_BLOCK: Final = 128
 #: The same where filters are in the lanes: a panel's 16 KiB of weights stay in the L1 cache for all tiles of a chunk.
 #: With 512 the 1x1 and strided 3x3 layers of ResNet-50 took 1.02 to 1.15 times as long, with 64 and 256 1.02 to 1.06
 #: (Zen 5, one core).
@@ -38,13 +42,15 @@ CHANNEL_DEPTH: Final = 128
 #: Winograd: rows of a place's tiles that are multiplied by several panels before the next ones are. 24 KiB of them then
 #: stay in the L1 cache: 512 channels at 28x28 took 1.1 times as long without, 32 images of 7x7 1.25 (Emerald Rapids).
 WINOGRAD_DEPTH: Final = 128
-#: Elements in a cache line of float32; each thread's scratch starts on a line of its own.
+#: Elements in a cache line of float32, and of int16, the narrowest that kernels compute in.
+#: Each thread's scratch starts on a line of its own.
 LINE: Final = 16
+NARROW_LINE: Final = 32
 #: Elements from the first to the last tap of a filter and channel up to which they are packed by transposing all that
 #: lies there, and scratch that it takes of each thread. Tap by tap, 2.4 million weights seen from the other side took
 #: 4.3 cycles each, and 2.2 since (Zen 4).
 SPAN: Final = 64
-PACK_SCRATCH: Final = SPAN * LINE
+PACK_SCRATCH: Final = SPAN * NARROW_LINE
 #: Bytes that packing reads of each channel at a time where the weights of a filter lie apart: a piece of a single panel
 #: is as dear as a whole page.
 PIECE_BYTES: Final = 2048
@@ -59,6 +65,11 @@ WINOGRAD_POINTS: Final = {1: (), 4: (1.0,), 6: (0.625, 1.5), 8: (0.5, 1.0, 2.0)}
 BUFFERED: Final = 4
 #: Transforms of tiles: rows and columns of outputs that are summed again at a time where rounding may have spoilt one.
 SUMMED: Final = (32, 64)
+
+
+def depth_block(itemsize: int) -> int:
+    """Rows of a packed block that are summed before the result goes back to memory."""
+    return DEPTH_BLOCK if itemsize < 8 else WIDE_DEPTH_BLOCK
 
 
 def tile_for(filters: int, itemsize: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from numba import prange
 
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
-from .blocking import LINE, VECTOR_BYTES
+from .blocking import NARROW_LINE, VECTOR_BYTES
 from .simd import address_of, call_native, count_up, reset_counters, wait_for
 
 #: Parts into which the work before the tasks is cut.
@@ -35,7 +35,7 @@ RANGES = 4
 def shared_start(scratch):
     """Where the threads' common scratch starts."""
     lanes = VECTOR_BYTES // scratch.itemsize
-    return LINE + (-(address_of(scratch, 0) // scratch.itemsize)) % lanes
+    return NARROW_LINE + (-(address_of(scratch, 0) // scratch.itemsize)) % lanes
 
 
 @kernel

@@ -188,10 +188,9 @@ def emit_call(context: Any, builder: ir.IRBuilder, address: ir.Value, arguments:
     return context.get_dummy_value()
 
 
-def prefetch(vectors: Vectors, address: ir.Value, into: int = INTO_L2) -> None:
-    """Ask for a cache line. It may lie outside the array: a prefetch never faults."""
+def prefetch(vectors: Vectors, address: ir.Value, into: int = INTO_L2, write: bool = False) -> None:
+    """Ask for a cache line, to ``write`` it or to read. It may lie outside the array: a prefetch never faults."""
     hint = vectors.builder.bitcast(address, ir.IntType(8).as_pointer())
     flag = ir.IntType(32)
     function = vectors.function("llvm.prefetch.p0", ir.VoidType(), [hint.type, flag, flag, flag])
-    read, locality, data = (ir.Constant(flag, value) for value in (0, into, 1))
-    vectors.builder.call(function, [hint, read, locality, data])
+    vectors.builder.call(function, [hint, *(ir.Constant(flag, value) for value in (int(write), into, 1))])
