@@ -28,6 +28,8 @@ FAR_BYTES = 2**23
 #: second one is stored (Emerald Rapids).
 PAGES = 64
 STORED_PAGES = 32
+#: Products of an output that hide half of what it costs to store a tile: a core goes on while lines are on their way.
+HIDDEN_BY = 128
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -51,7 +53,7 @@ def storing(
     filters = geometry[at.FILTERS]
     whole = (tiles - cut) * (filters // mr) * mr
     rest = tiles * filters - whole
-    run = storing_run(geometry, itemsize, prices)
+    run = storing_run(geometry, itemsize, prices) * HIDDEN_BY / (HIDDEN_BY + geometry[at.CHANNELS] * taps(geometry))
     starts = tiles * (ceil_div(filters, mr) * prices[price.GEMM_TILE] + filters * run)
     return starts + (whole * prices[price.STORED_VECTOR] + rest * prices[price.CUT_VECTOR]) * vectors
 
