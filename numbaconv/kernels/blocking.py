@@ -31,7 +31,7 @@ TILE_ROWS: Final = TILES[0][0]
 TILE_BYTES: Final = TILES[0][1] * VECTOR_BYTES
 #: KC: rows of a packed block that are summed before the result goes back to memory; the same for elements of eight
 #: bytes. Of these, a panel of weights takes twice the room in the L1 cache, and rows of 128 bytes last for half the
-#: products: 1x1 layers of 256 to 1024 channels took 1.04 to 1.15 times as long with 256 and 512, with 96 and 192 0.95
+#: products: 1x1 layers of 256 to 1024 channels took 1.03 to 1.15 times as long with 256 and 512, with 96 and 192 0.95
 #: to 1.1 (Emerald Rapids, 2 threads).
 DEPTH_BLOCK: Final = 512
 WIDE_DEPTH_BLOCK: Final = 128
