@@ -54,7 +54,7 @@ def storing(
     whole = (tiles - cut) * (filters // mr) * mr
     rest = tiles * filters - whole
     run = storing_run(geometry, itemsize, prices) * HIDDEN_BY / (HIDDEN_BY + geometry[at.CHANNELS] * taps(geometry))
-    starts = tiles * (ceil_div(filters, mr) * prices[price.GEMM_TILE] + filters * run)
+    starts = tiles * (ceil_div(filters, mr) * prices[price.GEMM_TILE] + filters * run * vectors / 2)
     return starts + (whole * prices[price.STORED_VECTOR] + rest * prices[price.CUT_VECTOR]) * vectors
 
 
