@@ -71,8 +71,8 @@ DEFAULTS: Final = {
     "winograd product": 53.3,
     "winograd run": 1300.0,
     # What lies beyond a core's own cache and, further, beyond the last: to read a vector of the input, and what that
-    # costs more in place; to read a vector of weights, and of what a task has written; to store a vector of one
-    # filter's pixels, halved, and a run of them where filters are in the lanes.
+    # costs more in place; to read a vector of weights, and of what a task has written; to store a run of one filter's
+    # pixels, and a longer one where filters are in the lanes.
     "near vector": 1.6,
     "far vector": 3.01,
     "near in place": 1.73,

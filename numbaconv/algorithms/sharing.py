@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import NARROW_LINE, PAGE_BYTES, VECTOR_BYTES
+from ..kernels.blocking import NARROW_LINE, PAGE_BYTES, TILE_BYTES, VECTOR_BYTES
 from . import prices as price
 from .prices import Prices
 
@@ -53,8 +53,10 @@ def storing(
     filters = geometry[at.FILTERS]
     whole = (tiles - cut) * (filters // mr) * mr
     rest = tiles * filters - whole
-    run = storing_run(geometry, itemsize, prices) * HIDDEN_BY / (HIDDEN_BY + geometry[at.CHANNELS] * taps(geometry))
-    starts = tiles * (ceil_div(filters, mr) * prices[price.GEMM_TILE] + filters * run * vectors / 2)
+    # A run is as long as a usual tile.
+    runs = nr * itemsize / TILE_BYTES * HIDDEN_BY / (HIDDEN_BY + geometry[at.CHANNELS] * taps(geometry))
+    run = runs * storing_run(geometry, itemsize, prices)
+    starts = tiles * (ceil_div(filters, mr) * prices[price.GEMM_TILE] + filters * run)
     return starts + (whole * prices[price.STORED_VECTOR] + rest * prices[price.CUT_VECTOR]) * vectors
 
 
