@@ -255,14 +255,22 @@ class _Kernel(registry.CPUDispatcher):
             return entry
 
 
+class _Parallel(_Kernel):
+    """A kernel that calls others on Numba's threads."""
+
+    def compile(self, signature: Any) -> Any:
+        threading_layer()  # it tells LLVM where the functions of Numba's pool are
+        return super().compile(signature)
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a serial kernel on its first call: no GIL, NumPy's division, the package's own cache."""
     return _Kernel(function, **_KERNEL_OPTIONS)
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel whose ``prange`` loops run on Numba's threads. Call it through :func:`launch`."""
-    return _Kernel(function, parallel=True)
+    """Compile a kernel that calls others on Numba's threads. Call it through :func:`launch`."""
+    return _Parallel(function, **_KERNEL_OPTIONS)
 
 
 def host(function: Callable[..., Any]) -> Any:

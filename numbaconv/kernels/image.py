@@ -11,8 +11,6 @@ further, and nothing overflows that would not otherwise.
 
 from __future__ import annotations
 
-from numba import prange
-
 from ..runtime import kernel, parallel_kernel
 from . import image_geometry as at
 from .blocking import VECTOR_BYTES
@@ -35,6 +33,7 @@ from .image_simd import (
     image_tile_4,
     image_tile_4x1,
 )
+from .threads import on_threads
 
 #: Stands for a plane that lies outside the volume. Real ones may start below 0, but no array reaches this far.
 NO_PLANE = -(2**62)
@@ -409,5 +408,4 @@ def image_parallel(slots, addresses):
 
     One parallel region, compiled once, serves all dtypes.
     """
-    for slot in prange(slots):
-        call_tasks(addresses, slot, slots)
+    on_threads(image_serial, slots, (addresses,))
