@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import threading
+import uuid
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import llvmlite.binding as llvm
 import numba
@@ -61,45 +63,89 @@ def operators_remembered() -> Iterator[None]:
 OPTIMISED: Final = 2
 
 
+class _Module(ir.Module):
+    """Where Numba writes a kernel. The texts of several make one: metadata, which has numbers, they have in common."""
+
+    _metadata: Final[list[Any]] = []
+    _known: Final[dict[Any, Any]] = {}
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.metadata, self._metadatacache = self._metadata, self._known
+
+    def texts(self) -> dict[str, tuple[bool, str]]:
+        """Whether each function or variable is defined here, and its text."""
+        return {
+            name: (getattr(value, "initializer", None) is not None or bool(getattr(value, "blocks", ())), str(value))
+            for name, value in self.globals.items()
+        }
+
+
 class _Library(JITCodeLibrary):
     """The code of a kernel as Numba writes it, and what it takes in: text, for which LLVM is not asked."""
 
     def __init__(self, codegen: Any, name: str) -> None:
         super(CPUCodeLibrary, self).__init__(codegen, name)
         self._linking_libraries: list[Any] = []
-        self._texts: list[str] = []
+        self._texts: dict[str, tuple[bool, str]] = {}
         self._final_module = self._shared_module = None
 
     def create_ir_module(self, name: str) -> Any:
         """Where Numba writes a function."""
-        return ir.Module(cgutils.normalize_ir_text(name))
+        return _Module(cgutils.normalize_ir_text(name))
 
     def add_ir_module(self, module: Any) -> None:
         """Keep what Numba has written."""
-        self._texts.append(cgutils.normalize_ir_text(str(module)))
+        parts = [self._texts]
+        _add(parts, module.texts())
+        assert len(parts) == 1
 
-    def _linked(self) -> Any:
-        """One module of LLVM's of all this."""
-        libraries: dict[Any, None] = {}
-        pending = [self]
-        while pending:
-            library = pending.pop()
-            if library not in libraries:
-                libraries[library] = None
-                pending += library._linking_libraries if isinstance(library, _Library) else []
-        module = llvm.parse_assembly("")
-        for library in libraries:
-            if isinstance(library, _Library):
-                for text in library._texts:
-                    module.link_in(llvm.parse_assembly(text))
-            else:
-                module.link_in(library._get_module_for_linking(), preserve=True)
-            self._reload_init.update(library._reload_init)
+    def _linked(self, pieces: bool) -> Any:
+        """One module of LLVM's of all this, with the pieces or without."""
+        parts: list[dict[str, tuple[bool, str]]] = []
+        others = []
+        for library in _taken_in(self):
+            if not isinstance(library, _Library):
+                others.append(library)
+            elif pieces or library is self or not isinstance(library, Piece):
+                _add(parts, library._texts)
+        module = llvm.parse_assembly(_text(parts[0]))
+        for part in parts[1:]:
+            module.link_in(llvm.parse_assembly(_text(part)))
+        for library in others:
+            module.link_in(library._get_module_for_linking(), preserve=True)
         module.name = cgutils.normalize_ir_text(self.name)
         module.triple = self._codegen._llvm_module.triple
         module.data_layout = self._codegen._data_layout
         module.verify()
         return module
+
+
+def _add(parts: list[dict[str, tuple[bool, str]]], more: dict[str, tuple[bool, str]]) -> None:
+    """Add texts to the first part that has no other definitions of these names: a constant may have another's."""
+    for part in parts:
+        if all(name not in part or not (defined and part[name][0]) or text == part[name][1] for name, (defined, text) in more.items()):
+            part.update({name: text for name, text in more.items() if text[0] or name not in part})
+            return
+    parts.append(dict(more))
+
+
+def _text(part: dict[str, tuple[bool, str]]) -> str:
+    """Functions and variables, with what all of them have in common, as LLVM reads them."""
+    kinds = [kind.get_declaration() for kind in ir.global_context.identified_types.values()]
+    return cgutils.normalize_ir_text("\n".join([*kinds, *(text for _, text in part.values()), *map(str, _Module._metadata)]))
+
+
+def _taken_in(library: Any) -> dict[Any, None]:
+    """A library and all that it takes in, each once."""
+    found: dict[Any, None] = {}
+    pending = [library]
+    while pending:
+        library = pending.pop()
+        if library not in found:
+            found[library] = None
+            pending += reversed(library._linking_libraries) if isinstance(library, _Library) else []
+    return found
 
 
 class Fragment(_Library):
@@ -124,7 +170,7 @@ class Fragment(_Library):
     def _get_module_for_linking(self) -> Any:
         """What a function that is compiled as Numba does takes in."""
         if self._shared_module is None:
-            self._shared_module = self._linked()
+            self._shared_module = self._linked(pieces=True)
         return self._shared_module
 
 
@@ -151,18 +197,26 @@ class Whole(_Library):
             self._make()
 
     def _make(self) -> None:
-        module = self._linked()
+        module = self._linked(pieces=False)
         manager, builder = self._codegen._module_pass_manager(opt=OPTIMISED)
         manager.run(module, builder)
         self._made = [module, self._codegen._tm.emit_object(module)]
 
+    def pieces(self) -> list[Any]:
+        """What must be loaded before this is."""
+        return [library for library in _taken_in(self) if isinstance(library, Piece) and library is not self]
+
     def finalize(self) -> None:
         """Load the machine code."""
+        for piece in self.pieces():
+            piece._ensure_finalized()
         if self._maker.ident is None:
             self.begin()
+        if self._maker.is_alive():
+            gc.collect(0)  # Python has to look at what was made at some time: here it has nothing else to do
         if self._maker.ident is not None:
             self._maker.join()
-        if not self._made:  # for want of a thread, which may have been left in the process that this one was forked from
+        if not self._made:  # for want of a thread, which may have been left in the process that this was forked from
             self._make()
         self._final_module, self._compiled_object = self._made
         self._finalize_final_module()
@@ -171,6 +225,36 @@ class Whole(_Library):
         """The machine code, to be kept."""
         self._ensure_finalized()
         return self._made[1]
+
+    def _get_module_for_linking(self) -> Any:
+        """What is kept beside the machine code: the names that it defines. Nothing takes a whole in."""
+        self._ensure_finalized()
+        names = [f'define void @"{item.name}"() {{ ret void }}' for item in self.get_defined_functions()]
+        return llvm.parse_assembly("\n".join(names))
+
+
+class Piece(Whole):
+    """A part of large kernels whose machine code they call, so that LLVM makes it before they are written.
+
+    It is kept with the code of each: Numba calls it before it loads that.
+    """
+
+    def __reduce__(self) -> Any:
+        return _Loaded, (self.serialize_using_object_code(),)
+
+
+class _Loaded(NamedTuple):
+    """A piece that a cached kernel calls."""
+
+    code: Any
+
+    def __call__(self) -> None:
+        """Load it, unless another kernel that calls it has been loaded."""
+        if self.code[0] not in _loaded:
+            _loaded[self.code[0]] = registry.cpu_target.target_context.codegen().unserialize_library(self.code)
+
+
+_loaded: Final[dict[str, Any]] = {}
 
 
 #: Numba's passes for what kernels have none of: closures, literals to specialise for, functions to be inlined as they
@@ -198,12 +282,17 @@ class _Lowering(NativeLowering):  # type: ignore[misc]
         with context.push_code_library(library):
             lower = Lower(context, library, described, state.func_ir, metadata=state.metadata)
             lower.lower()
+            lower.context.create_module = _Module  # for the wrappers
             if not flags.no_cpython_wrapper:
                 lower.create_cpython_wrapper(flags.release_gil)
             if not flags.no_cfunc_wrapper:
                 lower.create_cfunc_wrapper()
         entry = None
-        if isinstance(library, Fragment):
+        if isinstance(library, Piece):
+            library.begin()
+        elif isinstance(library, Whole):
+            state.reload_init.extend(library.pieces())
+        if isinstance(state.pipeline, FragmentCompiler):
             entry = library  # by which Numba knows what a call means
         elif not flags.no_compile:
             entry = context.get_executable(library, described, lower.env)
@@ -246,8 +335,19 @@ class FragmentCompiler(KernelCompiler):
     """Compiles a fragment."""
 
     def __init__(self, typing_context: Any, target_context: Any, _library: Any, *rest: Any) -> None:
-        library = Fragment(target_context.codegen(), "fragment")
-        super().__init__(typing_context, target_context, library, *rest)
+        super().__init__(typing_context, target_context, self.library(target_context), *rest)
+
+    def library(self, context: Any) -> Any:
+        """Where its code is kept."""
+        return Fragment(context.codegen(), "fragment")
+
+
+class PieceCompiler(FragmentCompiler):
+    """Compiles a piece."""
+
+    def library(self, context: Any) -> Any:
+        """Where its code is kept."""
+        return Piece(context.codegen(), f"piece.{uuid.uuid4().hex}")
 
 
 class FragmentDispatcher(registry.CPUDispatcher):

@@ -18,6 +18,7 @@ import pathlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, ClassVar, Final, NamedTuple
 
 import llvmlite.binding as llvm
@@ -27,7 +28,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as numba_threads
 
 from . import forks
-from .compiling import FragmentCompiler, FragmentDispatcher, FragmentType, KernelCompiler, operators_remembered
+from .compiling import FragmentCompiler, FragmentDispatcher, FragmentType, KernelCompiler, PieceCompiler, operators_remembered
 from .forks import load_module
 
 log = logging.getLogger("numbaconv")
@@ -145,10 +146,20 @@ class _CacheImpl(caching.CompileResultCacheImpl):
     _locator_classes: ClassVar[list[Any]] = [_Locator]
 
 
+@functools.cache
+def _machine(codegen: Any) -> Any:
+    """The machine that Numba compiles for, as part of a key: it would ask LLVM, which may be busy with a kernel."""
+    answer = codegen.magic_tuple()
+    return SimpleNamespace(magic_tuple=lambda: answer)
+
+
 class _KernelCache(caching.FunctionCache):
     """Numba's function cache; a damaged file or a full disk costs a compilation, never an exception."""
 
     _impl_class = _CacheImpl
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return super()._index_key(sig, _machine(codegen))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -227,12 +238,12 @@ _KERNEL_OPTIONS: Final = {"_nrt": False, "no_rewrites": True}
 class _Kernel(registry.CPUDispatcher):
     """A compiled function for Python's calls; kernels take its fragment in."""
 
-    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+    def __init__(self, function: Callable[..., Any], compiler: Any = FragmentCompiler, **options: Any) -> None:
         super().__init__(function, targetoptions={**_OPTIONS, **options}, pipeline_class=KernelCompiler)
         self.fragment = FragmentDispatcher(
             function,
             targetoptions={**_OPTIONS, **options, "no_cpython_wrapper": True, "no_cfunc_wrapper": True},
-            pipeline_class=FragmentCompiler,
+            pipeline_class=compiler,
         )
         if cache_directory() is not None:
             self._cache = _KernelCache(function)
@@ -266,6 +277,11 @@ class _Parallel(_Kernel):
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a serial kernel on its first call: no GIL, NumPy's division, the package's own cache."""
     return _Kernel(function, **_KERNEL_OPTIONS)
+
+
+def piece(function: Callable[..., Any]) -> Any:
+    """Compile a part of large kernels, which call it seldom, by itself: while they are written, LLVM optimises it."""
+    return _Kernel(function, PieceCompiler, **_KERNEL_OPTIONS)
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
