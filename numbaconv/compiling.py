@@ -100,6 +100,12 @@ class _Library(JITCodeLibrary):
         _add(parts, module.texts())
         assert len(parts) == 1
 
+    def add_linking_library(self, library: Any) -> None:
+        """Take another one in, or call it: it need not be machine code before this is."""
+        if not isinstance(library, _Library):
+            library._ensure_finalized()
+        self._linking_libraries.append(library)
+
     def _linked(self, pieces: bool) -> Any:
         """One module of LLVM's of all this, with the pieces or without."""
         parts: list[dict[str, tuple[bool, str]]] = []
@@ -258,11 +264,11 @@ _loaded: Final[dict[str, Any]] = {}
 
 
 #: Numba's passes for what kernels have none of: closures, literals to specialise for, functions to be inlined as they
-#: are written, exceptions. They took a twentieth of a first call.
+#: are written, exceptions; variables whose memory is given back. They took a tenth of a first call.
 _SKIPPED: Final = {
     "ir_processing", "with_lifting", "inline_closure_likes", "make_function_op_code_to_jit_function",
     "inline_inlinables", "find_literally", "literal_unroll", "LiteralPropagation", "inline_overloads",
-    "nopython_supported_feature_validation", "dump_parfor_diagnostics",
+    "nopython_supported_feature_validation", "ir_legalization",
 }  # fmt: skip
 
 

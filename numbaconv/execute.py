@@ -200,6 +200,7 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     geometry.flags.writeable = False
     dtype = plan.problem.dtype
     with runtime.compiling():
+        begin(plan.candidate, geometry, dtype.name)
         table = rows(plan, geometry)
         pack, tasks = functions(plan.candidate, geometry, dtype.name)
     table.flags.writeable = False
@@ -217,10 +218,18 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
 
 def functions(candidate: str, geometry: Sequence[int] | Array, dtype: str) -> tuple[int, int]:
     """The addresses of the functions that lay out the weights and that do the tasks, compiled for a dtype."""
+    pack, tasks = begin(candidate, geometry, dtype)
+    return 0 if pack is None else pack.address, tasks.address
+
+
+def begin(
+    candidate: str, geometry: Sequence[int] | Array, dtype: str
+) -> tuple[runtime.Native | None, runtime.Native]:
+    """Begin to compile :func:`functions`."""
     signature = ("intp", "intp", *[f"{dtype}*"] * 3, "int64*", "int64*", f"{dtype}*")
     pack, tasks = driver(candidate).kernels(geometry)
     begun = runtime.begin(tasks, signature)  # first: it takes longest
-    return 0 if pack is None else runtime.native(pack, signature), begun.address
+    return None if pack is None else runtime.begin(pack, signature), begun
 
 
 def _spatial(array: Array, problem: ConvProblem) -> list[int]:

@@ -405,11 +405,12 @@ def transforms(high: tuple[int, int], wide: tuple[int, int], groups: int, dtype:
     """
     simd = load_module(".kernels.winograd_simd")
     tiles = simd.Tile(*high), simd.Tile(*wide)
-    return (
+    begun = (
         simd.input_transform(*tiles, groups, dtype),
         simd.weight_transform(*tiles, dtype),
         simd.output_transform(*tiles, dtype),
     )
+    return begun[0].address, begun[1].address, begun[2].address
 
 
 def name(geometry: MutableSequence[int]) -> str:

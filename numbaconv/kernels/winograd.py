@@ -16,7 +16,7 @@ block is not finite, its tiles are summed directly, by the same microkernel.
 
 from __future__ import annotations
 
-from ..runtime import kernel
+from ..runtime import kernel, piece
 from . import geometry as at
 from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
 from .packing import zero_run
@@ -77,7 +77,7 @@ def multiply_place(weight, a, scratch, b, c, tiles, rows, depth, nr, out, more):
             zero_lanes(scratch, c + m * nr + lanes // 2, lanes // 2)
 
 
-@kernel
+@piece
 def winograd_multiply(weight, matrices, panels, scratch, block, tiles, group, sums, rows, geometry, out):
     """Multiply some panels by some blocks of tiles at each place u.
 
@@ -134,7 +134,7 @@ def winograd_store(out, geometry, scratch, buffer, channel, table, runs):
         buffer += integer_at(table, 4 * run + 3)
 
 
-@kernel
+@piece
 def winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, masks, group, panel, tile, last):
     """Transform a panel's sums of a block of tiles, and store them; return whether a tile is spoiled.
 

@@ -6,7 +6,7 @@ are not finite, they are computed from untransformed cells and weights, by the s
 
 from __future__ import annotations
 
-from ..runtime import kernel
+from ..runtime import kernel, piece
 from . import geometry as at
 from .blocking import TILE_ROWS, VECTOR_BYTES
 from .simd import address_of, gemm_microkernel, gemm_microkernel_narrow, pointer_to
@@ -90,7 +90,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
         tile += integer_at(table, 4 * run + 3) // wide
 
 
-@kernel
+@piece
 def mend_block(copy, pack, x, weight, out, rows, geometry, scratch, own, masks, group, begin, end, number):
     """Sum the spoiled tiles of block ``number`` directly, in the panels begin <= p < end of a group.
 

@@ -6,7 +6,7 @@ are a block. Neighbours in one row are a run.
 
 from __future__ import annotations
 
-from ..runtime import kernel
+from ..runtime import kernel, piece
 from . import geometry as at
 from .blocking import BUFFERED, LINE, VECTOR_BYTES
 from .packing import NO_PLANE, copy_block, depth_start
@@ -151,7 +151,7 @@ def clear_beyond(geometry, scratch, block, tiles, begin, end):
                 zero_lanes(scratch, first + u * geometry[at.INPUT_STEP] + c * nr, lanes)
 
 
-@kernel
+@piece
 def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, tile, last, begin, end):
     """scratch[block + u * INPUT_STEP + k * NR + t] = place u of B^T d B of tile ``tile`` + t, k as for the weights.
 
