@@ -63,6 +63,10 @@ def operators_remembered() -> Iterator[None]:
 OPTIMISED: Final = 2
 
 
+#: Of each name whether the text defines it.
+_Texts = dict[str, tuple[bool, str]]
+
+
 class _Module(ir.Module):
     """Where Numba writes a kernel. The texts of several make one: metadata, which has numbers, they have in common."""
 
@@ -73,7 +77,7 @@ class _Module(ir.Module):
         super().__init__(name)
         self.metadata, self._metadatacache = self._metadata, self._known
 
-    def texts(self) -> dict[str, tuple[bool, str]]:
+    def texts(self) -> _Texts:
         """Whether each function or variable is defined here, and its text."""
         return {
             name: (getattr(value, "initializer", None) is not None or bool(getattr(value, "blocks", ())), str(value))
@@ -87,7 +91,7 @@ class _Library(JITCodeLibrary):
     def __init__(self, codegen: Any, name: str) -> None:
         super(CPUCodeLibrary, self).__init__(codegen, name)
         self._linking_libraries: list[Any] = []
-        self._texts: dict[str, tuple[bool, str]] = {}
+        self._texts: _Texts = {}
         self._final_module = self._shared_module = None
 
     def create_ir_module(self, name: str) -> Any:
@@ -96,9 +100,7 @@ class _Library(JITCodeLibrary):
 
     def add_ir_module(self, module: Any) -> None:
         """Keep what Numba has written."""
-        parts = [self._texts]
-        _add(parts, module.texts())
-        assert len(parts) == 1
+        _add([self._texts], module.texts())
 
     def add_linking_library(self, library: Any) -> None:
         """Take another one in, or call it: it need not be machine code before this is."""
@@ -108,7 +110,7 @@ class _Library(JITCodeLibrary):
 
     def _linked(self, pieces: bool) -> Any:
         """One module of LLVM's of all this, with the pieces or without."""
-        parts: list[dict[str, tuple[bool, str]]] = []
+        parts: list[_Texts] = []
         others = []
         for library in _taken_in(self):
             if not isinstance(library, _Library):
@@ -127,19 +129,22 @@ class _Library(JITCodeLibrary):
         return module
 
 
-def _add(parts: list[dict[str, tuple[bool, str]]], more: dict[str, tuple[bool, str]]) -> None:
-    """Add texts to the first part that has no other definitions of these names: a constant may have another's."""
+def _add(parts: list[_Texts], more: _Texts) -> None:
+    """Add texts to the first part that does not define the same names otherwise, as it may with constants."""
     for part in parts:
-        if all(name not in part or not (defined and part[name][0]) or text == part[name][1] for name, (defined, text) in more.items()):
+        defined = {name: text for name, text in more.items() if text[0] and name in part and part[name][0]}
+        if all(part[name] == text for name, text in defined.items()):
             part.update({name: text for name, text in more.items() if text[0] or name not in part})
             return
     parts.append(dict(more))
 
 
-def _text(part: dict[str, tuple[bool, str]]) -> str:
+def _text(part: _Texts) -> str:
     """Functions and variables, with what all of them have in common, as LLVM reads them."""
-    kinds = [kind.get_declaration() for kind in ir.global_context.identified_types.values()]
-    return cgutils.normalize_ir_text("\n".join([*kinds, *(text for _, text in part.values()), *map(str, _Module._metadata)]))
+    lines = [kind.get_declaration() for kind in ir.global_context.identified_types.values()]
+    lines += [text for _, text in part.values()]
+    lines += map(str, _Module._metadata)
+    return str(cgutils.normalize_ir_text("\n".join(lines)))
 
 
 def _taken_in(library: Any) -> dict[Any, None]:
@@ -187,6 +192,9 @@ class Whole(_Library):
     works without the GIL, on text alone, so that Python writes the next kernel meanwhile.
     """
 
+    #: The last thread that was started.
+    _latest: threading.Thread | None = None
+
     def __init__(self, codegen: Any, name: str) -> None:
         super().__init__(codegen, name)
         self.enable_object_caching()
@@ -197,6 +205,7 @@ class Whole(_Library):
         """Let LLVM make machine code; nothing is added any more."""
         with contextlib.suppress(RuntimeError):  # no thread is to be had: finalize does it
             self._maker.start()
+            Whole._latest = self._maker
 
     def _try(self) -> None:
         with contextlib.suppress(Exception):  # finalize will meet it again
@@ -218,7 +227,8 @@ class Whole(_Library):
             piece._ensure_finalized()
         if self._maker.ident is None:
             self.begin()
-        if self._maker.is_alive():
+        if Whole._latest is not None and Whole._latest.is_alive():
+            Whole._latest = None
             gc.collect(0)  # Python has to look at what was made at some time: here it has nothing else to do
         if self._maker.ident is not None:
             self._maker.join()
@@ -273,7 +283,7 @@ _SKIPPED: Final = {
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _Lowering(NativeLowering):  # type: ignore[misc]
+class _Lowering(NativeLowering):
     """Numba's pass that writes LLVM's code, without asking LLVM anything: that would wait for other kernels' code."""
 
     _name = "kernel_lowering"

@@ -32,7 +32,7 @@ from .forks import load_module
 from .kernels import geometry as at
 from .kernels.blocking import LINE, PACK_SCRATCH
 from .lowering import Lowering, lowering
-from .planner import Plan, check_names, choose, driver, rows
+from .planner import Plan, check_names, choose, driver, prepare, rows
 from .problem import ConvProblem, conv_problem
 
 #: Calls that are remembered; beyond that all are forgotten and planned again.
@@ -200,6 +200,7 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     geometry.flags.writeable = False
     dtype = plan.problem.dtype
     with runtime.compiling():
+        prepare(plan, geometry)
         begin(plan.candidate, geometry, dtype.name)
         table = rows(plan, geometry)
         pack, tasks = functions(plan.candidate, geometry, dtype.name)
@@ -222,14 +223,12 @@ def functions(candidate: str, geometry: Sequence[int] | Array, dtype: str) -> tu
     return 0 if pack is None else pack.address, tasks.address
 
 
-def begin(
-    candidate: str, geometry: Sequence[int] | Array, dtype: str
-) -> tuple[runtime.Native | None, runtime.Native]:
+def begin(candidate: str, geometry: Sequence[int] | Array, dtype: str) -> tuple[runtime.Native | None, runtime.Native]:
     """Begin to compile :func:`functions`."""
     signature = ("intp", "intp", *[f"{dtype}*"] * 3, "int64*", "int64*", f"{dtype}*")
     pack, tasks = driver(candidate).kernels(geometry)
-    begun = runtime.begin(tasks, signature)  # first: it takes longest
-    return None if pack is None else runtime.begin(pack, signature), begun
+    # What takes longest comes last: while Python writes it, LLVM makes the machine code of the other one.
+    return None if pack is None else runtime.begin(pack, signature), runtime.begin(tasks, signature)
 
 
 def _spatial(array: Array, problem: ConvProblem) -> list[int]:

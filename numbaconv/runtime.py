@@ -28,7 +28,14 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as numba_threads
 
 from . import forks
-from .compiling import FragmentCompiler, FragmentDispatcher, FragmentType, KernelCompiler, PieceCompiler, operators_remembered
+from .compiling import (
+    FragmentCompiler,
+    FragmentDispatcher,
+    FragmentType,
+    KernelCompiler,
+    PieceCompiler,
+    operators_remembered,
+)
 from .forks import load_module
 
 log = logging.getLogger("numbaconv")
@@ -279,7 +286,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     return _Kernel(function, **_KERNEL_OPTIONS)
 
 
-def piece(function: Callable[..., Any]) -> Any:
+def separate_kernel(function: Callable[..., Any]) -> Any:
     """Compile a part of large kernels, which call it seldom, by itself: while they are written, LLVM optimises it."""
     return _Kernel(function, PieceCompiler, **_KERNEL_OPTIONS)
 

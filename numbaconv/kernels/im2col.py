@@ -10,6 +10,7 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .gemm import multiply_tile
+from .numbers import smaller
 from .packing import copy_block, depth_start, zero_run
 from .tasks import own_start, own_task, task_position
 
@@ -30,7 +31,7 @@ def im2col_pack(x, geometry, scratch, block, start, channels, pixel, columns):
     while done < columns:
         line, w = divmod(pixel + done, width)
         d, h = divmod(line, height)
-        count = min(columns - done, width - w)
+        count = smaller(columns - done, width - w)
         first_row = h * geometry[at.STRIDE_H] - geometry[at.PAD_H]
         rows = (first_row, geometry[at.DILATION_H], geometry[at.KERNEL_H])
         for kd in range(geometry[at.KERNEL_D]):
@@ -71,11 +72,11 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + group * channels * geometry[at.X_CHANNEL]
         target = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
-        end = min(pixels, (number + 1) * block_pixels)
+        end = smaller(pixels, (number + 1) * block_pixels)
         for c in range(0, channels, geometry[at.CHANNEL_BLOCK]):
-            count = min(geometry[at.CHANNEL_BLOCK], channels - c)
+            count = smaller(geometry[at.CHANNEL_BLOCK], channels - c)
             for pixel in range(number * block_pixels, end, nr):
-                columns = min(nr, end - pixel)
+                columns = smaller(nr, end - pixel)
                 im2col_pack(x, geometry, scratch, base, start + c * geometry[at.X_CHANNEL], count, pixel, columns)
                 multiply_tile(
                     weight, out, rows, geometry, scratch, (base, spare, pixel), (0, 0, width, width, end),

@@ -33,6 +33,7 @@ from .image_simd import (
     image_tile_4,
     image_tile_4x1,
 )
+from .numbers import larger, smaller
 from .threads import on_threads
 
 #: Stands for a plane that lies outside the volume. Real ones may start below 0, but no array reaches this far.
@@ -94,7 +95,7 @@ def image_index(margins, start, before, size, position):
         return position
     if position < 0:
         return margins[start + before + position]
-    return margins[start + max(before, 0) + position - size]
+    return margins[start + larger(before, 0) + position - size]
 
 
 def image_convert(x, y, count, x_step, y_step):
@@ -118,8 +119,8 @@ def image_pack(x, load, origin, fill, margins, geometry, row, lines, column, col
     size = geometry[at.IN_W]
     step = geometry[at.X_W]
     bytes_ = geometry[at.X_BYTES]
-    left = min(columns, max(0, -column))
-    right = max(left, min(columns, size - column))
+    left = smaller(columns, larger(0, -column))
+    right = larger(left, smaller(columns, size - column))
     for r in range(lines):
         goal = r * pitch
         index = image_index(margins, geometry[at.MARGIN_H], geometry[at.PAD_H], geometry[at.IN_H], row + r)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import LINE, VECTOR_BYTES
+from .numbers import smaller
 from .simd import address_of, call_native, count_up, reset_counters, wait_for
 from .threads import on_threads
 
@@ -68,7 +69,7 @@ def next_task(scratch):
 def own_task(slot, slots, geometry, scratch):
     """Return a task that no thread has taken yet, of the thread's own range or, behind it, of others'; else TASKS."""
     tasks = geometry[at.TASKS]
-    ranges = min(slots, RANGES)
+    ranges = smaller(slots, RANGES)
     for i in range(ranges):
         r = (slot + i) % ranges
         first, last = tasks * r // ranges, tasks * (r + 1) // ranges
