@@ -92,9 +92,9 @@ def winograd_multiply(weight, matrices, panels, scratch, block, tiles, group, su
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
     places = points(geometry)
     step = WINOGRAD_DEPTH if geometry[at.TOGETHER] > 1 else depth
-    beside = geometry[at.BESIDE] != 0
-    count = (tiles + nr - 1) // nr - int(beside)
-    whole = count - int(beside)
+    beside = smaller(1, geometry[at.BESIDE])
+    count = (tiles + nr - 1) // nr - beside
+    whole = count - beside
     for u in range(places):
         for q in range(count):
             b = block + (q * places + u) * geometry[at.INPUT_STEP]
