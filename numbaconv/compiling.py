@@ -199,7 +199,7 @@ class Whole(_Library):
         super().__init__(codegen, name)
         self.enable_object_caching()
         self._made: list[Any] = []
-        self._maker = threading.Thread(target=self._try, daemon=True)
+        self._maker = threading.Thread(target=self._try)
 
     def begin(self) -> None:
         """Let LLVM make machine code; nothing is added any more."""

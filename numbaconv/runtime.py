@@ -34,6 +34,7 @@ from .compiling import (
     FragmentType,
     KernelCompiler,
     PieceCompiler,
+    Whole,
     operators_remembered,
 )
 from .forks import load_module
@@ -347,8 +348,10 @@ class Native:
 
     @property
     def assembly(self) -> str:
-        """The machine code as text."""
-        return str(self._result.library.get_asm_str())
+        """The machine code as text, with that of its pieces where it was compiled by this process."""
+        library = self._result.library
+        pieces = library.pieces() if isinstance(library, Whole) else []
+        return "".join(str(item.get_asm_str()) for item in (library, *pieces))
 
 
 @functools.cache
