@@ -32,7 +32,7 @@ from .forks import load_module
 from .kernels import geometry as at
 from .kernels.blocking import NARROW_LINE, PACK_SCRATCH
 from .lowering import Lowering, lowering
-from .planner import Plan, check_names, choose, driver, rows
+from .planner import Plan, check_names, choose, driver, prepare, rows
 from .problem import ConvProblem, conv_problem
 
 #: Calls that are remembered; beyond that all are forgotten and planned again.
@@ -200,6 +200,8 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     geometry.flags.writeable = False
     dtype = plan.problem.dtype
     with runtime.compiling():
+        prepare(plan, geometry)
+        begin(plan.candidate, geometry, dtype.name)
         table = rows(plan, geometry)
         pack, tasks = functions(plan.candidate, geometry, dtype.name)
     table.flags.writeable = False
@@ -217,9 +219,16 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
 
 def functions(candidate: str, geometry: Sequence[int] | Array, dtype: str) -> tuple[int, int]:
     """The addresses of the functions that lay out the weights and that do the tasks, compiled for a dtype."""
+    pack, tasks = begin(candidate, geometry, dtype)
+    return 0 if pack is None else pack.address, tasks.address
+
+
+def begin(candidate: str, geometry: Sequence[int] | Array, dtype: str) -> tuple[runtime.Native | None, runtime.Native]:
+    """Begin to compile :func:`functions`."""
     signature = ("intp", "intp", *[f"{dtype}*"] * 3, "int64*", "int64*", f"{dtype}*")
     pack, tasks = driver(candidate).kernels(geometry)
-    return 0 if pack is None else runtime.native(pack, signature), runtime.native(tasks, signature)
+    # What takes longest comes last: while Python writes it, LLVM makes the machine code of the other one.
+    return None if pack is None else runtime.begin(pack, signature), runtime.begin(tasks, signature)
 
 
 def _spatial(array: Array, problem: ConvProblem) -> list[int]:

@@ -226,6 +226,11 @@ def _lay_out(
     )  # fmt: skip
     products = math.prod(window.output_shape) * taps * sum(map(len, terms))
     serial, parallel_run, tasks, block, convert = image.kernels()
+    begun = (
+        runtime.begin(block, (f"{sums}*", f"{sums}*" if fused else "int8*")),
+        runtime.begin(convert, (f"{real}*", f"{sums}*")),
+        runtime.begin(convert, (f"{sums}*", f"{written}*")),
+    )
     prepare, spectrum = 0, 0
     arguments = (*[f"{sums}*"] * 3, *["int64*"] * 3)
     if transformed:
@@ -238,12 +243,8 @@ def _lay_out(
     planes = 1 + complex_w + (complex_x and complex_w)
     factors = rank * (window.kernel_shape[-2] + window.kernel_shape[-1]) if rank else 0
     weights = ceil_div(planes * taps + factors, LINE) * LINE + spectrum
-    functions = (
-        runtime.native(block, (f"{sums}*", f"{sums}*" if fused else "int8*")),
-        runtime.native(convert, (f"{real}*", f"{sums}*")),
-        runtime.native(convert, (f"{sums}*", f"{written}*")),
-    )
     task = runtime.native(tasks, arguments)
+    functions = (begun[0].address, begun[1].address, begun[2].address)
     arrays = (address_of(margins), address_of(table), address_of(geometry))
     return Layout(
         (geometry, margins, table), order, sums, int(geometry[at.SCRATCH]), parallel, weights, *direct,

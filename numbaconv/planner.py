@@ -302,6 +302,13 @@ def _algorithm(candidate: str) -> str:
     return candidate.split("_")[0]
 
 
+def prepare(plan: Plan, geometry: Any) -> None:
+    """Begin to compile what :func:`rows` has the addresses of."""
+    begin = getattr(driver(plan.candidate), "prepare", None)
+    if begin is not None:
+        begin(geometry, plan.problem.dtype.itemsize)
+
+
 def rows(plan: Plan, geometry: Any) -> Any:
     """The table of row starts that the plan's kernel takes; ``geometry`` is the plan's, with the arrays' strides."""
     return driver(plan.candidate).rows(geometry, plan.problem.dtype.itemsize)

@@ -18,16 +18,25 @@ import pathlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, ClassVar, Final, NamedTuple
 
 import llvmlite.binding as llvm
 import numba
-from numba.core import caching, config, registry
+from numba.core import caching, compiler, config, registry
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as numba_threads
 
 from . import forks
-from .compiling import FragmentCompiler, FragmentDispatcher, FragmentType, KernelCompiler, operators_remembered
+from .compiling import (
+    FragmentCompiler,
+    FragmentDispatcher,
+    FragmentType,
+    KernelCompiler,
+    PieceCompiler,
+    Whole,
+    operators_remembered,
+)
 from .forks import load_module
 
 log = logging.getLogger("numbaconv")
@@ -145,10 +154,20 @@ class _CacheImpl(caching.CompileResultCacheImpl):
     _locator_classes: ClassVar[list[Any]] = [_Locator]
 
 
+@functools.cache
+def _machine(codegen: Any) -> Any:
+    """The machine that Numba compiles for, as part of a key: it would ask LLVM, which may be busy with a kernel."""
+    answer = codegen.magic_tuple()
+    return SimpleNamespace(magic_tuple=lambda: answer)
+
+
 class _KernelCache(caching.FunctionCache):
     """Numba's function cache; a damaged file or a full disk costs a compilation, never an exception."""
 
     _impl_class = _CacheImpl
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return super()._index_key(sig, _machine(codegen))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -227,12 +246,12 @@ _KERNEL_OPTIONS: Final = {"_nrt": False, "no_rewrites": True}
 class _Kernel(registry.CPUDispatcher):
     """A compiled function for Python's calls; kernels take its fragment in."""
 
-    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+    def __init__(self, function: Callable[..., Any], compiler: Any = FragmentCompiler, **options: Any) -> None:
         super().__init__(function, targetoptions={**_OPTIONS, **options}, pipeline_class=KernelCompiler)
         self.fragment = FragmentDispatcher(
             function,
             targetoptions={**_OPTIONS, **options, "no_cpython_wrapper": True, "no_cfunc_wrapper": True},
-            pipeline_class=FragmentCompiler,
+            pipeline_class=compiler,
         )
         if cache_directory() is not None:
             self._cache = _KernelCache(function)
@@ -255,14 +274,27 @@ class _Kernel(registry.CPUDispatcher):
             return entry
 
 
+class _Parallel(_Kernel):
+    """A kernel that calls others on Numba's threads."""
+
+    def compile(self, signature: Any) -> Any:
+        threading_layer()  # it tells LLVM where the functions of Numba's pool are
+        return super().compile(signature)
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a serial kernel on its first call: no GIL, NumPy's division, the package's own cache."""
     return _Kernel(function, **_KERNEL_OPTIONS)
 
 
+def separate_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a part of large kernels, which call it seldom, by itself: while they are written, LLVM optimises it."""
+    return _Kernel(function, PieceCompiler, **_KERNEL_OPTIONS)
+
+
 def parallel_kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel whose ``prange`` loops run on Numba's threads. Call it through :func:`launch`."""
-    return _Kernel(function, parallel=True)
+    """Compile a kernel that calls others on Numba's threads. Call it through :func:`launch`."""
+    return _Parallel(function, **_KERNEL_OPTIONS)
 
 
 def host(function: Callable[..., Any]) -> Any:
@@ -277,12 +309,58 @@ def address(dispatcher: Any, arguments: tuple[Any, ...]) -> int:
     return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
 
 
+class Native:
+    """A function that is called by its address; it lives as long as the process."""
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        """Read it from the cache, or begin to compile it: LLVM makes the machine code in another thread."""
+        self.__name__ = function.__name__
+        self._signature = types.void(*arguments)
+        self._cache = caching.NullCache() if cache_directory() is None else _KernelCache(function)
+        target = registry.cpu_target
+        with compiling():
+            start = time.perf_counter()
+            self._result = self._cache.load_overload(self._signature, target.target_context)
+            self._cached = self._result is not None
+            if not self._cached:
+                flags = compiler.Flags()
+                target.options.parse_as_flags(flags, {**_OPTIONS, **_KERNEL_OPTIONS, "no_cpython_wrapper": True})
+                flags.no_compile = True
+                self._result = compiler.compile_extra(
+                    target.typing_context, target.target_context, function, arguments, types.void, flags, {},
+                    pipeline_class=KernelCompiler,
+                )  # fmt: skip
+                self._result.library.begin()
+            self._seconds = time.perf_counter() - start
+
+    @functools.cached_property
+    def address(self) -> int:
+        """Where it lies, when it has been compiled; it is called by the conventions of C."""
+        with compiling():
+            start = time.perf_counter()
+            if not self._cached:
+                self._cache.save_overload(self._signature, self._result)
+            name = self._result.fndesc.llvm_cfunc_wrapper_name
+            found = int(self._result.library.get_pointer_to_function(name))
+            _note(self.__name__, self._seconds + time.perf_counter() - start, self._cached)
+        natives.append(self)
+        return found
+
+    @property
+    def assembly(self) -> str:
+        """The machine code as text, with that of its pieces where it was compiled by this process."""
+        library = self._result.library
+        pieces = library.pieces() if isinstance(library, Whole) else []
+        return "".join(str(item.get_asm_str()) for item in (library, *pieces))
+
+
 @functools.cache
-def native(function: Any, arguments: tuple[str, ...]) -> int:
-    """Compile a function that returns nothing; its address, by which kernels call it.
+def begin(function: Any, arguments: tuple[str, ...]) -> Native:
+    """Begin to compile a function that returns nothing, by whose address kernels call it.
 
     What kernels call by name is compiled again for each of them. A set of microkernels, or a driver that comes in many
-    dtypes, is better compiled once and called by its address. It lives as long as the process.
+    dtypes, is better compiled once and called by its address. Who needs several should begin them all before asking
+    where they are.
 
     Parameters
     ----------
@@ -295,21 +373,16 @@ def native(function: Any, arguments: tuple[str, ...]) -> int:
     function = getattr(function, "py_func", function)
     kinds = [_argument_type(name) for name in arguments]
     kinds += [types.intp] * (function.__code__.co_argcount - len(kinds))
-    compiled: Any = load_module("numba.core.ccallback").CFunc(
-        function, (tuple(kinds), types.void), {}, {"error_model": "numpy", **_KERNEL_OPTIONS}, KernelCompiler
-    )
-    if cache_directory() is not None:
-        compiled._cache = _KernelCache(function)
-    with compiling():
-        start = time.perf_counter()
-        compiled.compile()
-        _note(function.__name__, time.perf_counter() - start, compiled.cache_hits > 0)
-    natives.append(compiled)
-    return int(compiled.address)
+    return Native(function, tuple(kinds))
+
+
+def native(function: Any, arguments: tuple[str, ...]) -> int:
+    """The address of a function that :func:`begin` compiles."""
+    return begin(function, arguments).address
 
 
 #: All that :func:`native` has compiled.
-natives: Final[list[Any]] = []
+natives: Final[list[Native]] = []
 
 
 def _argument_type(name: str) -> Any:

@@ -125,3 +125,50 @@ def test_a_home_that_is_none(tmp_path, run_python):
     (tmp_path / "home").touch()
     environment = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": "", "NUMBA_CACHE_DIR": ""}
     assert run_python(CALL, **environment).split() == ["None", KERNELS, "0"]
+
+
+# ------------------------------------------------------------------------------------------ LLVM in a thread of its own
+
+#: Begin to compile kernels, then call them, {where}.
+BEGUN = """
+import os
+import sys
+import threading
+from numbaconv import execute
+from numbaconv.kernels import geometry as at
+{before}
+begun = execute.begin("direct_pixels", [0] * at.LENGTH, "float32")
+{between}
+assert all(function.address for function in begun)
+"""
+
+
+def test_a_child_makes_the_code_that_its_parent_has_begun(run_python, tmp_path):
+    """The thread that makes it is left in the parent, which makes its own."""
+    fork = "child = os.fork()\nif child: assert os.waitpid(child, 0)[1] == 0"
+    code = BEGUN.format(before="", between=fork) + CALL
+    assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).count(str(tmp_path)) == 2
+
+
+def test_kernels_are_compiled_where_no_thread_can_be_started(run_python, tmp_path):
+    refuse = "def refuse(*_): raise RuntimeError('no more threads')\nthreading.Thread.start = refuse"
+    code = BEGUN.format(before=refuse, between="") + CALL
+    assert str(tmp_path) in run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
+
+
+def test_kernels_that_share_a_piece_are_read_from_the_cache(run_python, tmp_path):
+    """Winograd's kernels for padded inputs and for others both call the code that multiplies, which is kept twice."""
+    code = """
+import numpy as np
+import numbaconv as nc
+x, w = np.ones((1, 8, 12, 12), np.float32), np.ones((8, 8, 3, 3), np.float32)
+for mode in {modes}:
+    out = nc.conv2d(x, w, padding=1, padding_mode=mode, algorithm="winograd")
+    np.testing.assert_allclose(out[0, 0, 5], [48] + 10 * [72] + [48] if mode == "zeros" else 72, rtol=1e-5)
+from numbaconv import runtime
+print(sum(not compilation.cached for compilation in runtime.compilations))
+"""
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert int(run_python(code.format(modes=["zeros"]), **environment)) > 0
+    assert int(run_python(code.format(modes=["reflect"]), **environment)) == 1
+    assert int(run_python(code.format(modes=["zeros", "reflect"]), **environment)) == 0

@@ -242,7 +242,7 @@ def check_width(width):
         assert function.signatures
         code[name] = "".join(function.inspect_asm().values())
     for function in runtime.natives:
-        code[function.__name__] = code.get(function.__name__, "") + function._library.get_asm_str()
+        code[function.__name__] = code.get(function.__name__, "") + function.assembly
     drivers = {
         "direct_channels_tasks", "direct_planes_tasks", "direct_lanes_tasks", "direct_pixels_tasks", "im2col_tasks",
         "winograd_tasks", "winograd_padded_tasks",

@@ -393,13 +393,18 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     sizes = (geometry[at.CHANNELS], *geometry[at.KERNEL_D : at.KERNEL_W + 1])
     c, d, h, w = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
     plain = (d * geometry[at.CHANNELS] + c) * geometry[at.PLAIN_STEP] + h * geometry[at.PLAIN_PITCH] + w
-    high, wide = ((geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))
-    functions = transforms(high, wide, geometry[at.RUN_GROUPS], f"float{8 * itemsize}")
+    functions = [function.address for function in prepare(geometry, itemsize)]
     return np.concatenate([np.arange(_depth(geometry), dtype=np.int64) * nr, plain.reshape(-1), functions])
 
 
-def transforms(high: tuple[int, int], wide: tuple[int, int], groups: int, dtype: str) -> tuple[int, int, int]:
-    """The addresses of the functions that transform inputs, in ``groups`` runs of tiles, weights and outputs.
+def prepare(geometry: MutableSequence[int], itemsize: int) -> tuple[Any, Any, Any]:
+    """Begin to compile the transforms."""
+    high, wide = ((geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))
+    return transforms(high, wide, geometry[at.RUN_GROUPS], f"float{8 * itemsize}")
+
+
+def transforms(high: tuple[int, int], wide: tuple[int, int], groups: int, dtype: str) -> tuple[Any, Any, Any]:
+    """Begin to compile the functions that transform inputs, in ``groups`` runs of tiles, weights and outputs.
 
     F(m, r) along the height and along the width are pairs (m, r).
     """

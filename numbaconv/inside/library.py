@@ -71,7 +71,7 @@ def _share_drivers() -> None:
             if (
                 inspect.isfunction(function)
                 and function.__module__ == module.__name__
-                and name not in ("unsupported", "rows", "kernels", "transforms", "name")
+                and name not in ("unsupported", "rows", "kernels", "prepare", "transforms", "name")
             ):
                 register_jitable(function)
 
@@ -138,7 +138,7 @@ def _winograd(dtype: str, dimensions: str, tiles: str) -> None:
     table = table_of(kernels_symbol(dtype))
     place = slots.FUNCTIONS + slots.FUNCTIONS_OF_CANDIDATE * CANDIDATES.index("winograd")
     table[place : place + slots.FUNCTIONS_OF_CANDIDATE] = _candidate("winograd", dtype)
-    one = (1, 1)
+    begun, one = [], (1, 1)
     for number, (m, r, one_axis, two_axes) in enumerate(winograd.TILES):
         tile = (m, r)
         for axes, (high, wide) in enumerate(((tile, one), (one, tile), (tile, tile))):
@@ -147,7 +147,9 @@ def _winograd(dtype: str, dimensions: str, tiles: str) -> None:
                 continue
             for groups in (1, 2, 4):
                 place = transforms_at(number, axes, groups)
-                table[place : place + 3] = winograd.transforms(high, wide, groups, dtype)
+                begun.append((place, winograd.transforms(high, wide, groups, dtype)))
+    for place, functions_of_tile in begun:
+        table[place : place + 3] = [function.address for function in functions_of_tile]
 
 
 def functions_symbol(x: str, sums: str, rule: str, y: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from numba import prange
 from numba.extending import register_jitable
 
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import NARROW_LINE, VECTOR_BYTES
 from .simd import add_runs, copy_lanes, finish_lanes, store_pairs
+from .threads import on_threads
 
 #: Planes whose rows are added up in turn: where the taps of a row lie is worked out once for all of them, and what is
 #: summed for the first one has reached the cache when it is stored.
@@ -52,8 +52,7 @@ def weave_serial(slot, slots, even, odd, out, table):
 @parallel_kernel
 def weave_parallel(slots, even, odd, out, table):
     """:func:`weave_serial` on ``slots`` threads."""
-    for slot in prange(slots):
-        weave_serial(slot, slots, even, odd, out, table)
+    on_threads(weave_serial, slots, (even, odd, out, table))
 
 
 @kernel
@@ -162,5 +161,4 @@ def store_row(sums, own, length, stride, out, y, width, step):
 @parallel_kernel
 def fold_parallel(slots, columns, bias, out, planes, table, sums):
     """:func:`fold_serial` on ``slots`` threads."""
-    for slot in prange(slots):
-        fold_serial(slot, slots, columns, bias, out, planes, table, sums)
+    on_threads(fold_serial, slots, (columns, bias, out, planes, table, sums))

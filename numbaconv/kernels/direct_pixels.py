@@ -12,14 +12,15 @@ plane the stride is 1.
 
 from __future__ import annotations
 
-from ..runtime import kernel
+from ..runtime import kernel, separate_kernel
 from . import geometry as at
 from .gemm import multiply_tile
+from .numbers import smaller
 from .packing import copy_block, depth_start, zero_run
 from .tasks import own_start, own_task, task_position
 
 
-@kernel
+@separate_kernel
 def direct_pixels_pack(x, geometry, scratch, block, start, channels, line, lines, column, columns):
     """Copy the input under ``lines`` x ``columns`` outputs, those from row ``line`` (flat in d, h) and ``column`` on.
 
@@ -31,8 +32,8 @@ def direct_pixels_pack(x, geometry, scratch, block, start, channels, line, lines
     stride_h = geometry[at.STRIDE_H]
     reach_h = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
     reach_w = (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W]
-    phases_h = min(stride_h, reach_h + 1)
-    phases_w = min(geometry[at.STRIDE_W], reach_w + 1)
+    phases_h = smaller(stride_h, reach_h + 1)
+    phases_w = smaller(geometry[at.STRIDE_W], reach_w + 1)
     count = columns + reach_w // geometry[at.STRIDE_W]
     first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
     plane = geometry[at.STRIP_CHANNEL]
@@ -90,15 +91,15 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
         column *= geometry[at.BLOCK_COLUMNS]
         h *= geometry[at.BLOCK_ROWS]
         line = d * geometry[at.OUT_H] + h
-        lines = min(geometry[at.BLOCK_ROWS], geometry[at.OUT_H] - h)
-        columns = min(geometry[at.BLOCK_COLUMNS], geometry[at.OUT_W] - column)
+        lines = smaller(geometry[at.BLOCK_ROWS], geometry[at.OUT_H] - h)
+        columns = smaller(geometry[at.BLOCK_COLUMNS], geometry[at.OUT_W] - column)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + group * channels * geometry[at.X_CHANNEL]
         target = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
         end = (lines - 1) * pitch + columns
         # Tiles run through whole rows of the strip and what lies between them, or start anew in every row.
         run, reach = (pitch, columns) if geometry[at.ROW_TILES] != 0 else (end, end)
         for c in range(0, channels, geometry[at.CHANNEL_BLOCK]):
-            count = min(geometry[at.CHANNEL_BLOCK], channels - c)
+            count = smaller(geometry[at.CHANNEL_BLOCK], channels - c)
             if packed != strip or count < channels:
                 direct_pixels_pack(
                     x, geometry, scratch, base, start + c * geometry[at.X_CHANNEL], count, line, lines, column, columns

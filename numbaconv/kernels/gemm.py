@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from ..runtime import kernel
+from ..runtime import kernel, separate_kernel
 from . import geometry as at
 from .blocking import TILES, VECTOR_BYTES
+from .numbers import smaller
 from .simd import finish_lanes, gemm_microkernel, gemm_microkernel_1, gemm_microkernel_2, gemm_microkernel_4
 
 USUAL_ROWS = TILES[0][0]
 
 
-@kernel
+@separate_kernel
 def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel_first, panel_last, start, sums):
     """Add one block of channels to a column of register tiles: NR pixels x the filters of some panels.
 
@@ -47,7 +48,7 @@ def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel
         a = (number * total + first) * mr
         bias = geometry[at.BIAS_START] + number * mr
         channel = group * filters + panel * mr
-        count = min(mr, filters - panel * mr)
+        count = smaller(mr, filters - panel * mr)
         c = start + channel * geometry[at.OUT_CHANNEL]
         if whole and count == mr:
             target, step, elsewhere, accumulate, last = c + pixel, geometry[at.OUT_CHANNEL], 0, first, finish
@@ -97,13 +98,13 @@ def store_row(sums, first, bias, out, start, geometry, position, area, accumulat
     line, column, pitch, width, end = area
     lanes = VECTOR_BYTES // out.itemsize
     step = geometry[at.OUT_STRIDE_W]
-    last = min(end, position + geometry[at.NR])
+    last = smaller(end, position + geometry[at.NR])
     row = position // pitch
     offset = position - row * pitch
     d, h = divmod(line + row, geometry[at.OUT_H])
     while position < last:
-        count = min(last - position, pitch - offset)
-        inside = min(count, width - offset)
+        count = smaller(last - position, pitch - offset)
+        inside = smaller(count, width - offset)
         y = start + d * geometry[at.OUT_STRIDE_D] + h * geometry[at.OUT_STRIDE_H] + (column + offset) * step
         if step == 1:
             for j in range(0, inside, lanes):

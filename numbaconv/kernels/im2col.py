@@ -10,6 +10,7 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .gemm import multiply_tile
+from .numbers import smaller
 from .packing import copy_block, depth_start, zero_run
 from .tasks import own_start, own_task, task_position
 
@@ -30,7 +31,7 @@ def im2col_pack(x, geometry, scratch, block, start, channels, pixel, columns):
     while done < columns:
         line, w = divmod(pixel + done, width)
         d, h = divmod(line, height)
-        count = min(columns - done, width - w)
+        count = smaller(columns - done, width - w)
         first_row = h * geometry[at.STRIDE_H] - geometry[at.PAD_H]
         rows = (first_row, geometry[at.DILATION_H], geometry[at.KERNEL_H])
         for kd in range(geometry[at.KERNEL_D]):
@@ -73,18 +74,18 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + group * channels * geometry[at.X_CHANNEL]
         target = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
-        begin, end = number * block_pixels, min(pixels, (number + 1) * block_pixels)
+        begin, end = number * block_pixels, smaller(pixels, (number + 1) * block_pixels)
         for c in range(0, channels, geometry[at.CHANNEL_BLOCK]):
-            count = min(geometry[at.CHANNEL_BLOCK], channels - c)
+            count = smaller(geometry[at.CHANNEL_BLOCK], channels - c)
             first = start + c * geometry[at.X_CHANNEL]
             for pixel in range(begin, end, nr):
                 block = base + (pixel - begin) * depth
-                im2col_pack(x, geometry, scratch, block, first, count, pixel, min(nr, end - pixel))
+                im2col_pack(x, geometry, scratch, block, first, count, pixel, smaller(nr, end - pixel))
             for panel in range(panel_first, panel_last, together):
                 for pixel in range(begin, end, nr):
                     multiply_tile(
                         weight, out, rows, geometry, scratch, (base + (pixel - begin) * depth, spare, pixel),
-                        (0, 0, width, width, end), group, panel, min(panel_last, panel + together), target,
+                        (0, 0, width, width, end), group, panel, smaller(panel_last, panel + together), target,
                         (c * taps, count * taps, total),
                     )  # fmt: skip
         task = own_task(slot, slots, geometry, scratch)

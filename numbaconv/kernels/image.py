@@ -11,8 +11,6 @@ further, and nothing overflows that would not otherwise.
 
 from __future__ import annotations
 
-from numba import prange
-
 from ..runtime import kernel, parallel_kernel
 from . import image_geometry as at
 from .blocking import VECTOR_BYTES
@@ -35,6 +33,8 @@ from .image_simd import (
     image_tile_4,
     image_tile_4x1,
 )
+from .numbers import larger, smaller
+from .threads import on_threads
 
 #: Stands for a plane that lies outside the volume. Real ones may start below 0, but no array reaches this far.
 NO_PLANE = -(2**62)
@@ -51,7 +51,7 @@ def image_block(w, rule, x, x_pitch, kernel_h, kernel_w, out, out_pitch, lines, 
     wide = TILE_VECTORS * lanes
     line = 0
     while line < lines:
-        rows = min(4, lines - line, kernel_h)
+        rows = smaller(smaller(4, lines - line), kernel_h)
         source = x + line * x_pitch * size
         target = out + line * out_pitch * size
         line += rows
@@ -68,7 +68,7 @@ def image_block(w, rule, x, x_pitch, kernel_h, kernel_w, out, out_pitch, lines, 
                 image_tile_1(w, rule, from_, x_pitch, kernel_h, kernel_w, to, out_pitch, accumulate)
             c += wide
         while c < columns:
-            first = min(c, columns - lanes) * size
+            first = smaller(c, columns - lanes) * size
             done = 0
             while done < rows:
                 from_, to = source + first + done * x_pitch * size, target + first + done * out_pitch * size
@@ -95,7 +95,7 @@ def image_index(margins, start, before, size, position):
         return position
     if position < 0:
         return margins[start + before + position]
-    return margins[start + max(before, 0) + position - size]
+    return margins[start + larger(before, 0) + position - size]
 
 
 def image_convert(x, y, count, x_step, y_step):
@@ -119,8 +119,8 @@ def image_pack(x, load, origin, fill, margins, geometry, row, lines, column, col
     size = geometry[at.IN_W]
     step = geometry[at.X_W]
     bytes_ = geometry[at.X_BYTES]
-    left = min(columns, max(0, -column))
-    right = max(left, min(columns, size - column))
+    left = smaller(columns, larger(0, -column))
+    right = larger(left, smaller(columns, size - column))
     for r in range(lines):
         goal = r * pitch
         index = image_index(margins, geometry[at.MARGIN_H], geometry[at.PAD_H], geometry[at.IN_H], row + r)
@@ -341,23 +341,23 @@ def image_tasks(weights, scratches, fill, margins, terms, geometry, x, out, bloc
     across = (out_w + geometry[at.BLOCK] - 1) // geometry[at.BLOCK]
     down = (out_h + geometry[at.BAND] - 1) // geometry[at.BAND]
     # The columns whose windows lie inside the image, from one whose output may be aligned on.
-    inside_first = (max(0, geometry[at.PAD_W]) + lanes - 1) // lanes * lanes
+    inside_first = (larger(0, geometry[at.PAD_W]) + lanes - 1) // lanes * lanes
     inside_last = geometry[at.IN_W] - geometry[at.KERNEL_W] + 1 + geometry[at.PAD_W]
     for task in range(geometry[at.TASKS] * slot // slots, geometry[at.TASKS] * (slot + 1) // slots):
         number, part = divmod(task, across)
         plane, band = divmod(number, down)
         row = band * geometry[at.BAND]
-        lines = min(geometry[at.BAND], out_h - row)
-        end = min(out_w, (part + 1) * geometry[at.BLOCK])
+        lines = smaller(geometry[at.BAND], out_h - row)
+        end = smaller(out_w, (part + 1) * geometry[at.BLOCK])
         column = part * geometry[at.BLOCK]
         while column < end:
             stop = end
             if geometry[at.READ_INPUT] != 0 and inside_last - inside_first >= 4 * lanes:
                 # Three segments: only those at the edges need a strip.
                 if column < inside_first:
-                    stop = min(end, inside_first)
+                    stop = smaller(end, inside_first)
                 elif column < inside_last:
-                    stop = min(end, inside_last)
+                    stop = smaller(end, inside_last)
                     if geometry[at.RANK] > 0 or geometry[at.TERMS] * geometry[at.OUTER_TAPS] > 1:
                         stop = column + (stop - column) // lanes * lanes if stop - column >= lanes else stop
             done = False
@@ -409,5 +409,4 @@ def image_parallel(slots, addresses):
 
     One parallel region, compiled once, serves all dtypes.
     """
-    for slot in prange(slots):
-        call_tasks(addresses, slot, slots)
+    on_threads(image_serial, slots, (addresses,))

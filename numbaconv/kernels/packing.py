@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import PACK_SCRATCH, PIECE_BYTES, SPAN, TILE_ROWS, VECTOR_BYTES
+from .numbers import larger, smaller
 from .simd import address_of, copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
 from .simd_channels import gather_channels, sum_of_zeros, transpose_lines
 from .tasks import shared_start
@@ -22,7 +23,7 @@ def source_index(position, size, mode):
     if 0 <= position < size:
         return position
     if mode == at.PAD_REPLICATE:
-        return min(max(position, 0), size - 1)
+        return smaller(larger(position, 0), size - 1)
     if mode == at.PAD_CIRCULAR:
         return position % size
     if mode == at.PAD_REFLECT:
@@ -75,8 +76,8 @@ def copy_planes(x, start, planes, geometry, rows, columns, y, target, ahead):
     channels, x_channel = planes
     lanes = VECTOR_BYTES // y.itemsize
     # A row costs less than a division: what all rows share is worked out once.
-    left = min(count, max(0, -(first // stride)))  # the first j whose position is not negative
-    right = min(count, max(left, -((first - size) // stride)))  # the first one whose position is at least size
+    left = smaller(count, larger(0, -(first // stride)))  # the first j whose position is not negative
+    right = smaller(count, larger(left, -((first - size) // stride)))  # the first one whose position is at least size
     jump = stride * step
     inside = right - left
     whole = inside - inside % lanes
@@ -162,7 +163,7 @@ def panels_together(geometry, panel, most, itemsize):
     if geometry[at.WEIGHT_DENSE] != 0:
         return 1
     piece = geometry[at.MR] * abs(geometry[at.WEIGHT_FILTER]) * itemsize
-    return max(1, min(most, geometry[at.PANELS] - panel, PIECE_BYTES // max(1, piece)))
+    return larger(1, smaller(smaller(most, geometry[at.PANELS] - panel), PIECE_BYTES // larger(1, piece)))
 
 
 @kernel
@@ -198,15 +199,15 @@ def pack_ordered_panel(weight, rows, geometry, group, panel, y, start):
     mr = geometry[at.MR]
     step = geometry[at.WEIGHT_FILTER]
     x = geometry[at.WEIGHT_START] + (group * geometry[at.FILTERS] + panel * mr) * step
-    count = min(mr, geometry[at.FILTERS] - panel * mr)
+    count = smaller(mr, geometry[at.FILTERS] - panel * mr)
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     lanes = VECTOR_BYTES // y.itemsize
     for m in range(0, mr, lanes):
-        valid = max(1, min(lanes, count - m))
-        source = x + min(m, count - 1) * step
+        valid = larger(1, smaller(lanes, count - m))
+        source = x + smaller(m, count - 1) * step
         for k in range(0, depth, lanes):
             gather_channels(
-                weight, source + k, step, 1, 0, valid, min(lanes, depth - k), y, start + m, rows,
+                weight, source + k, step, 1, 0, valid, smaller(lanes, depth - k), y, start + m, rows,
                 geometry[at.ORDER_START] + k,
             )  # fmt: skip
 
@@ -217,7 +218,7 @@ def pack_dense_panel(weight, rows, geometry, group, panel, y, start):
     mr = geometry[at.MR]
     step = geometry[at.WEIGHT_FILTER]
     x = geometry[at.WEIGHT_START] + (group * geometry[at.FILTERS] + panel * mr) * step
-    count = min(mr, geometry[at.FILTERS] - panel * mr)
+    count = smaller(mr, geometry[at.FILTERS] - panel * mr)
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     lanes = VECTOR_BYTES // y.itemsize
     whole = depth - depth % lanes if count == TILE_ROWS else 0
@@ -234,7 +235,7 @@ def tap_span(geometry):
     below, span = 0, 1
     for axis in range(3):
         reach = (geometry[at.KERNEL_D + axis] - 1) * geometry[at.WEIGHT_D + axis]
-        below += max(0, -reach)
+        below += larger(0, -reach)
         span += abs(reach)
     return below, span
 
@@ -254,14 +255,14 @@ def pack_spans(weight, x, rows, geometry, filters, some, y, start, scratch, own,
     panel_step = geometry[at.CHANNELS] * taps * mr
     for c in range(geometry[at.CHANNELS]):
         for f in range(0, some * mr, lanes):
-            valid = max(1, min(lanes, filters - f))
-            source = x + c * geometry[at.WEIGHT_CHANNEL] + min(f, filters - 1) * step
+            valid = larger(1, smaller(lanes, filters - f))
+            source = x + c * geometry[at.WEIGHT_CHANNEL] + smaller(f, filters - 1) * step
             for j in range(0, span, lanes):
-                transpose_lines(weight, source + j, step, valid, min(lanes, span - j), scratch, own + j * lanes)
-            lane, end = 0, min(lanes, some * mr - f)
+                transpose_lines(weight, source + j, step, valid, smaller(lanes, span - j), scratch, own + j * lanes)
+            lane, end = 0, smaller(lanes, some * mr - f)
             while lane < end:  # a vector may hold filters of several panels
                 panel, m = divmod(f + lane, mr)
-                count = min(end - lane, mr - m)
+                count = smaller(end - lane, mr - m)
                 k = c * taps
                 for d in range(geometry[at.KERNEL_D]):
                     for h in range(geometry[at.KERNEL_H]):
@@ -299,7 +300,7 @@ def pack_taps(weight, x, rows, geometry, filters, some, y, start):
                     target = start + (rows[order + k] if order != 0 else k * mr)
                     for p in range(some):
                         first = source + p * mr * step
-                        count = min(mr, filters - p * mr)
+                        count = smaller(mr, filters - p * mr)
                         if step == 1 and count == mr and mr % lanes == 0:
                             for m in range(0, mr, lanes):
                                 copy_vector(weight, first + m, y, target + m, ahead)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import VECTOR_BYTES
+from .numbers import larger, smaller
 from .packing import NO_PLANE, copy_planes, copy_run, depth_start, source_index, zero_run
 from .simd_channels import gather_channels, spread_groups_2, spread_groups_4, spread_groups_8
 from .tasks import PARTS, shared_start
@@ -30,8 +31,8 @@ def block_position(number, geometry):
     number, d = divmod(number, (geometry[at.OUT_D] + depths - 1) // depths)
     image, group = divmod(number, geometry[at.GROUPS])
     d *= depths
-    lines = min(height, geometry[at.OUT_H] - row * height) * min(depths, geometry[at.OUT_D] - d)
-    columns = min(width, geometry[at.OUT_W] - column * width)
+    lines = smaller(height, geometry[at.OUT_H] - row * height) * smaller(depths, geometry[at.OUT_D] - d)
+    columns = smaller(width, geometry[at.OUT_W] - column * width)
     return image, group, d, row * height, column * width, lines, columns
 
 
@@ -81,7 +82,7 @@ def pack_cells(x, geometry, scratch, strip, start, h, column, lines, channels, l
     skip = column_skip(geometry)
     height, width = geometry[at.IN_H], geometry[at.IN_W]
     for r in range((lines - 1) * step + reach + 1):
-        line = min(r // step, lines - 1)
+        line = smaller(r // step, lines - 1)
         row = (h + line) * geometry[at.STRIDE_H] - geometry[at.PAD_H] + r - line * step
         xh = source_index(row, height, geometry[at.PAD_MODE])
         y = strip + r * pitch * lanes
@@ -102,8 +103,8 @@ def pack_cells(x, geometry, scratch, strip, start, h, column, lines, channels, l
 def pack_image(x, geometry, scratch, strip, start, channels):
     """As :func:`pack_planes` where a block is a whole image: the padding is there already, only pixels are copied."""
     pitch = geometry[at.PITCH]
-    width = min(geometry[at.IN_W], pitch - geometry[at.PAD_W])
-    height = min(geometry[at.IN_H], geometry[at.STRIP_ROWS] - geometry[at.PAD_H])
+    width = smaller(geometry[at.IN_W], pitch - geometry[at.PAD_W])
+    height = smaller(geometry[at.IN_H], geometry[at.STRIP_ROWS] - geometry[at.PAD_H])
     first = strip + geometry[at.PAD_H] * pitch + geometry[at.PAD_W]
     for c in range(channels):
         source, y = start + c * geometry[at.X_CHANNEL], first + c * geometry[at.STRIP_CHANNEL]
@@ -130,15 +131,15 @@ def pack_lanes(x, rows, geometry, scratch, strip, start, h, column, lines, filte
     cells = geometry[at.CELLS_START]
     if geometry[at.WHOLE] != 0 and geometry[at.X_W] == 1 and geometry[at.X_H] == width:
         for p in range(0, height * width, lanes):
-            count = min(lanes, height * width - p)
+            count = smaller(lanes, height * width - p)
             gather_channels(x, start + p, jump, filters, phase, valid, count, scratch, strip, rows, cells + p)
         return
     first = column * geometry[at.STRIDE_W] - geometry[at.PAD_W]
     reach = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
     pitch = geometry[at.PITCH]
     step = geometry[at.LINE_STEP]
-    left = min(pitch, max(0, -first))
-    right = min(pitch, max(left, width - first))
+    left = smaller(pitch, larger(0, -first))
+    right = smaller(pitch, larger(left, width - first))
     line = 0
     for r in range((lines - 1) * step + reach + 1):
         if r - line * step >= step and line < lines - 1:
@@ -152,7 +153,7 @@ def pack_lanes(x, rows, geometry, scratch, strip, start, h, column, lines, filte
         source = start + row * geometry[at.X_H] + (first + left) * geometry[at.X_W]
         if geometry[at.X_W] == 1:
             for q in range(left, right, lanes):
-                count = min(lanes, right - q)
+                count = smaller(lanes, right - q)
                 if geometry[at.WHOLE] != 0:
                     target, cell = strip, cells + row * width + first + q
                 else:
@@ -205,7 +206,7 @@ def copy_strip(copy_cells, x, geometry, scratch, strip, number, first, count, wh
     start += group * geometry[at.CHANNELS] * geometry[at.X_CHANNEL]
     if geometry[at.BLOCK_DEPTHS] > 1:
         depths = lines // geometry[at.OUT_H]
-        count = min(count, depths - first)
+        count = smaller(count, depths - first)
         start += (d + first) * geometry[at.STRIDE_D] * geometry[at.X_D]
         planes = (count, geometry[at.STRIDE_D] * geometry[at.X_D])
         for c in range(geometry[at.CHANNELS]):
@@ -234,7 +235,7 @@ def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
     image, _, d, h, column, lines, _ = block_position(number, geometry)
     lanes = VECTOR_BYTES // scratch.itemsize
     group, phase = divmod(panel * lanes, geometry[at.LANE_FILTERS])
-    valid = min(lanes, geometry[at.FILTERS] - panel * lanes)
+    valid = smaller(lanes, geometry[at.FILTERS] - panel * lanes)
     start = geometry[at.X_START] + image * geometry[at.X_BATCH]
     start += group * geometry[at.CHANNELS] * geometry[at.X_CHANNEL]
     channels, filters = geometry[at.CHANNELS], geometry[at.LANE_FILTERS]
@@ -268,7 +269,7 @@ def pack_shared(pack, part, x, geometry, scratch):
     first, last = total * part // PARTS, total * (part + 1) // PARTS
     while first < last:
         number, plane = divmod(first, every)
-        count = min(every - plane, last - first)
+        count = smaller(every - plane, last - first)
         strip = shared_start(scratch) + number * geometry[at.STRIP]
         pack(x, geometry, scratch, strip, number, plane, count, 0)
         first += count

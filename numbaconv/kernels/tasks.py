@@ -4,7 +4,7 @@ The scratch is one array: a cache line of counters; then, on a cache line, what 
 elements); then each thread's own SCRATCH elements.
 
 What a thread does is a function (slot, slots, x, weight, out, rows, geometry, scratch), compiled once for each dtype
-and called by its address: one parallel region, which takes Numba half a second to compile, serves all algorithms, and
+and called by its address: one parallel region, serves all algorithms, and
 the packing of weights, too.
 
 A thread takes the next task when it has done one: threads that start late, or are interrupted, do fewer. Each begins
@@ -15,12 +15,12 @@ others have taken: they are running, so it will not wait for ever, however few t
 
 from __future__ import annotations
 
-from numba import prange
-
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import NARROW_LINE, VECTOR_BYTES
+from .numbers import smaller
 from .simd import address_of, call_native, count_up, reset_counters, wait_for
+from .threads import on_threads
 
 #: Parts into which the work before the tasks is cut.
 PARTS = 8
@@ -69,7 +69,7 @@ def next_task(scratch):
 def own_task(slot, slots, geometry, scratch):
     """Return a task that no thread has taken yet, of the thread's own range or, behind it, of others'; else TASKS."""
     tasks = geometry[at.TASKS]
-    ranges = min(slots, RANGES)
+    ranges = smaller(slots, RANGES)
     for i in range(ranges):
         r = (slot + i) % ranges
         first, last = tasks * r // ranges, tasks * (r + 1) // ranges
@@ -103,8 +103,14 @@ def part_done(scratch):
 
 
 @kernel
-def run_serial(slot, slots, function, x, weight, out, rows, geometry, scratch):
+def run_slot(slot, slots, function, x, weight, out, rows, geometry, scratch):
     """Call the function at address ``function``, as thread ``slot`` of ``slots``."""
+    call_native(function, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def run_serial(slot, slots, function, x, weight, out, rows, geometry, scratch):
+    """:func:`run_slot`, after which no other thread has taken tasks."""
     reset_counters(scratch)
     call_native(function, slot, slots, x, weight, out, rows, geometry, scratch)
 
@@ -113,8 +119,7 @@ def run_serial(slot, slots, function, x, weight, out, rows, geometry, scratch):
 def run_parallel(slots, function, x, weight, out, rows, geometry, scratch):
     """:func:`run_serial` on ``slots`` threads; which thread computes a value does not change it."""
     reset_counters(scratch)
-    for slot in prange(slots):
-        call_native(function, slot, slots, x, weight, out, rows, geometry, scratch)
+    on_threads(run_slot, slots, (function, x, weight, out, rows, geometry, scratch))
 
 
 @kernel

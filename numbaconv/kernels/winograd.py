@@ -16,9 +16,10 @@ block is not finite, its tiles are summed directly, by the same microkernel.
 
 from __future__ import annotations
 
-from ..runtime import kernel
+from ..runtime import kernel, separate_kernel
 from . import geometry as at
 from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
+from .numbers import smaller
 from .packing import zero_run
 from .simd import (
     address_of,
@@ -77,7 +78,7 @@ def multiply_place(weight, a, scratch, b, c, tiles, rows, depth, nr, out, more):
             zero_lanes(scratch, c + m * nr + lanes // 2, lanes // 2)
 
 
-@kernel
+@separate_kernel
 def winograd_multiply(weight, matrices, panels, scratch, block, tiles, group, sums, rows, geometry, out):
     """Multiply some panels by some blocks of tiles at each place u.
 
@@ -91,20 +92,20 @@ def winograd_multiply(weight, matrices, panels, scratch, block, tiles, group, su
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
     places = points(geometry)
     step = WINOGRAD_DEPTH if geometry[at.TOGETHER] > 1 else depth
-    beside = geometry[at.BESIDE] != 0
-    count = (tiles + nr - 1) // nr - int(beside)
-    whole = count - int(beside)
+    beside = smaller(1, geometry[at.BESIDE])
+    count = (tiles + nr - 1) // nr - beside
+    whole = count - beside
     for u in range(places):
         for q in range(count):
             b = block + (q * places + u) * geometry[at.INPUT_STEP]
             for k in range(0, depth, step):
-                some = min(step, depth - k)
+                some = smaller(step, depth - k)
                 for p in range(panels):
                     a = matrices + (p * places + u) * geometry[at.WEIGHT_STEP] + k * TILE_ROWS
                     c = sums + ((q * panels + p) * places + u) * TILE_ROWS * nr
                     if q < whole:
                         multiply_place(
-                            weight, a, scratch, b + k * nr, c, min(nr, tiles - q * nr), rows, some, nr, out, k
+                            weight, a, scratch, b + k * nr, c, smaller(nr, tiles - q * nr), rows, some, nr, out, k
                         )
                     else:
                         gemm_microkernel_beside(
@@ -134,7 +135,7 @@ def winograd_store(out, geometry, scratch, buffer, channel, table, runs):
         buffer += integer_at(table, 4 * run + 3)
 
 
-@kernel
+@separate_kernel
 def winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, masks, group, panel, tile, last):
     """Transform a panel's sums of a block of tiles, and store them; return whether a tile is spoiled.
 
@@ -156,7 +157,7 @@ def winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, mask
     count = tabulate_runs(geometry, runs, tile, last)
     spoiled = 0
     first = panel * TILE_ROWS
-    for m in range(min(TILE_ROWS, geometry[at.FILTERS] - first)):
+    for m in range(smaller(TILE_ROWS, geometry[at.FILTERS] - first)):
         mask = masks + 8 * m
         call_function(
             rows[geometry[at.FUNCTIONS] + OUTPUT],
@@ -240,7 +241,7 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
             group, first = divmod(task, blocks)
             end = first + 1
             winograd_pack(
-                copy, x, rows, geometry, scratch, block, own, group, first * nr, min(tiles, end * nr), 0,
+                copy, x, rows, geometry, scratch, block, own, group, first * nr, smaller(tiles, end * nr), 0,
                 geometry[at.CHANNELS],
             )  # fmt: skip
         begin, behind = panels * part // split, panels * (part + 1) // split
@@ -249,7 +250,7 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
         spoiled = 0
         raw, packed = own + geometry[at.PANEL_START], begin  # the next panel lies there; the first one not laid out
         for panel in range(begin, behind, geometry[at.TOGETHER]):
-            some = min(geometry[at.TOGETHER], behind - panel)
+            some = smaller(geometry[at.TOGETHER], behind - panel)
             matrices = (group * panels + panel) * step
             if unpacked:
                 matrices = own + geometry[at.MATRICES_START]
@@ -262,8 +263,8 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
             for number in range(first, end, geometry[at.ABREAST]):
                 if shared:
                     block = shared_start(scratch) + (group * blocks + number) * size
-                until = min(end, number + geometry[at.ABREAST])
-                several = min(tiles, until * nr) - number * nr
+                until = smaller(end, number + geometry[at.ABREAST])
+                several = smaller(tiles, until * nr) - number * nr
                 winograd_multiply(panels_of, matrices, some, scratch, block, several, group, own, rows, geometry, out)
                 sums = own
                 for q in range(number, until):
@@ -271,7 +272,7 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
                         mask = masks + 8 * ((q - first) * mask_step + (p - begin) * TILE_ROWS)
                         found = winograd_outputs(
                             panels_of, bias_start(geometry, scratch, group, p), out, rows, geometry, scratch, sums, own,
-                            mask, group, p, q * nr, min(tiles, (q + 1) * nr),
+                            mask, group, p, q * nr, smaller(tiles, (q + 1) * nr),
                         )  # fmt: skip
                         sums += points(geometry) * TILE_ROWS * nr
                         if found:

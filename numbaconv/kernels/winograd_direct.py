@@ -6,9 +6,10 @@ are not finite, they are computed from untransformed cells and weights, by the s
 
 from __future__ import annotations
 
-from ..runtime import kernel
+from ..runtime import kernel, separate_kernel
 from . import geometry as at
 from .blocking import TILE_ROWS, VECTOR_BYTES
+from .numbers import smaller
 from .simd import address_of, gemm_microkernel, gemm_microkernel_narrow, pointer_to
 from .winograd_simd import integer_at
 from .winograd_tiles import tabulate_runs, tile_count, winograd_gather
@@ -52,12 +53,12 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
     table = address_of(scratch, own + geometry[at.TABLE_START])
     taps = pointer_to(rows, planes * geometry[at.PIECES_H] * geometry[at.PIECES_W])
     spare = own + geometry[at.TILE_START]
-    filters = min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)
+    filters = smaller(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)
     channel = (group * geometry[at.FILTERS] + panel * TILE_ROWS) * geometry[at.OUT_CHANNEL]
     step_h = geometry[at.DILATION_H] * geometry[at.OUT_STRIDE_H]
     step = geometry[at.DILATION_W] * geometry[at.OUT_STRIDE_W]
     wide, lanes = geometry[at.TILE_W], VECTOR_BYTES // scratch.itemsize
-    most = min(nr, 2 * lanes)
+    most = smaller(nr, 2 * lanes)
     plain, tile = own + geometry[at.PLAIN_START], 0
     spoiled = 0
     for m in range(filters):
@@ -65,7 +66,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
     for run in range(runs):
         columns = integer_at(table, 4 * run + 2)
         for j in range(0, columns, most):
-            count = min(most, columns - j)
+            count = smaller(most, columns - j)
             first, last = tile + j // wide, tile + (j + count - 1) // wide
             if (spoiled >> first) & ((2 << (last - first)) - 1) == 0:
                 continue
@@ -90,7 +91,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
         tile += integer_at(table, 4 * run + 3) // wide
 
 
-@kernel
+@separate_kernel
 def mend_block(copy, pack, x, weight, out, rows, geometry, scratch, own, masks, group, begin, end, number):
     """Sum the spoiled tiles of block ``number`` directly, in the panels begin <= p < end of a group.
 
@@ -98,13 +99,13 @@ def mend_block(copy, pack, x, weight, out, rows, geometry, scratch, own, masks, 
     once for all panels. ``weight`` is as in ``winograd_tasks``.
     """
     nr = geometry[at.NR]
-    tile, last = number * nr, min(tile_count(geometry), (number + 1) * nr)
+    tile, last = number * nr, smaller(tile_count(geometry), (number + 1) * nr)
     gather_plain(copy, x, geometry, scratch, own, group, tile, last)
     runs = tabulate_runs(geometry, address_of(scratch, own + geometry[at.TABLE_START]), tile, last)
     for panel in range(begin, end):
         mask = masks + 8 * (panel - begin) * TILE_ROWS
         spoiled = 0
-        for m in range(min(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)):
+        for m in range(smaller(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)):
             spoiled |= integer_at(mask, m)
         if spoiled == 0:
             continue

@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..runtime import native
+from ..runtime import Native, begin
 from .blocking import TILE_ROWS, WINOGRAD_POINTS
 from .cook_toom import Matrix, matrices
 from .vectors import INDEX, Vectors, constant, emit_call
@@ -328,31 +328,31 @@ def transform(*arguments: Any) -> int:
     raise NotImplementedError
 
 
-def _compiled(body: Callable[..., Any], name: str, transform: Any, pointers: tuple[str, ...]) -> int:
-    """The address of ``body``, compiled with a transform of its own under a name of its own."""
+def _compiled(body: Callable[..., Any], name: str, transform: Any, pointers: tuple[str, ...]) -> Native:
+    """Begin to compile ``body`` with a transform of its own under a name of its own."""
     code = body.__code__.replace(co_name=name)
     function = FunctionType(code, {**body.__globals__, "transform": transform}, name)
     function.__qualname__ = name
-    return native(function, tuple(f"{dtype}*" for dtype in pointers))
+    return begin(function, tuple(f"{dtype}*" for dtype in pointers))
 
 
 @functools.cache
-def input_transform(high: Tile, wide: Tile, groups: int, dtype: str) -> int:
-    """The address of a function that transforms the tiles of some channels; see :func:`_input_body`."""
+def input_transform(high: Tile, wide: Tile, groups: int, dtype: str) -> Native:
+    """Begin to compile a function that transforms the tiles of some channels; see :func:`_input_body`."""
     name = f"winograd_input_{high.m}x{high.r}_{wide.m}x{wide.r}_{groups}"
     return _compiled(_input_body, name, _input_transform(high, wide, groups), (dtype, "int64", "int64"))
 
 
 @functools.cache
-def weight_transform(high: Tile, wide: Tile, dtype: str) -> int:
-    """The address of a function that transforms the weights of a panel; see :func:`_weight_body`."""
+def weight_transform(high: Tile, wide: Tile, dtype: str) -> Native:
+    """Begin to compile a function that transforms the weights of a panel; see :func:`_weight_body`."""
     name = f"winograd_weight_{high.m}x{high.r}_{wide.m}x{wide.r}"
     return _compiled(_weight_body, name, _weight_transform(high, wide), (dtype, dtype))
 
 
 @functools.cache
-def output_transform(high: Tile, wide: Tile, dtype: str) -> int:
-    """The address of a function that transforms the sums of one filter; see :func:`_output_body`."""
+def output_transform(high: Tile, wide: Tile, dtype: str) -> Native:
+    """Begin to compile a function that transforms the sums of one filter; see :func:`_output_body`."""
     name = f"winograd_output_{high.m}x{high.r}_{wide.m}x{wide.r}"
     return _compiled(_output_body, name, _output_transform(high, wide), (dtype, dtype, dtype, "int64", "int64"))
 

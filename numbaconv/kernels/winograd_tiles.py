@@ -6,9 +6,10 @@ are a block. Neighbours in one row are a run.
 
 from __future__ import annotations
 
-from ..runtime import kernel
+from ..runtime import kernel, separate_kernel
 from . import geometry as at
 from .blocking import BUFFERED, LINE, VECTOR_BYTES
+from .numbers import smaller
 from .packing import NO_PLANE, copy_block, depth_start
 from .simd import address_of, copy_between, zero_lanes
 from .tasks import PARTS, shared_start
@@ -46,7 +47,7 @@ def tile_run(tile, last, geometry):
     image, d = divmod(rest, geometry[at.OUT_D])
     h = below + row * geometry[at.TILE_H] * geometry[at.DILATION_H]
     w = right + column * geometry[at.TILE_W] * geometry[at.DILATION_W]
-    return image, d, h, w, min(last - tile, geometry[at.ACROSS] - column)
+    return image, d, h, w, smaller(last - tile, geometry[at.ACROSS] - column)
 
 
 @kernel
@@ -120,7 +121,7 @@ def tabulate(geometry, table, lanes, tile, last):
         for t in range(0, count, width):
             put_integer(table, entry, region + t * geometry[at.TILE_W])
             put_integer(table, entry + 1, tile - first + t)
-            put_integer(table, entry + 2, min(width, count - t))
+            put_integer(table, entry + 2, smaller(width, count - t))
             entry += 3
         region += geometry[at.RUN_STEP]
         tile += count
@@ -151,7 +152,7 @@ def clear_beyond(geometry, scratch, block, tiles, begin, end):
                 zero_lanes(scratch, first + u * geometry[at.INPUT_STEP] + c * nr, lanes)
 
 
-@kernel
+@separate_kernel
 def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, tile, last, begin, end):
     """scratch[block + u * INPUT_STEP + k * NR + t] = place u of B^T d B of tile ``tile`` + t, k as for the weights.
 
@@ -173,7 +174,7 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, tile, las
     put_integer(sizes, 5, geometry[at.INPUT_STEP])
     clear_beyond(geometry, scratch, block, last - tile, begin, end)
     for c in range(begin, end, BUFFERED):
-        some = min(BUFFERED, end - c)
+        some = smaller(BUFFERED, end - c)
         target = block + c * nr
         for kd in range(geometry[at.KERNEL_D]):
             winograd_gather(copy, x, geometry, scratch, buffer, steps, group, tile, last, c, some, kd)
@@ -212,7 +213,7 @@ def winograd_shared(copy, part, x, rows, geometry, scratch, own):
     for number in range(geometry[at.GROUPS] * blocks):
         group, block = divmod(number, blocks)
         start = shared_start(scratch) + number * points(geometry) * geometry[at.INPUT_STEP]
-        last = min(tiles, (block + 1) * nr)
+        last = smaller(tiles, (block + 1) * nr)
         winograd_pack(copy, x, rows, geometry, scratch, start, own, group, block * nr, last, begin, end)
         if geometry[at.BESIDE] != 0 and block == blocks - 1:
             for u in range(points(geometry)):
@@ -236,8 +237,8 @@ def tabulate_runs(geometry, table, tile, last):
         start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + d * geometry[at.OUT_STRIDE_D]
         start += h * geometry[at.OUT_STRIDE_H] + w * geometry[at.OUT_STRIDE_W]
         put_integer(table, 4 * runs, start)
-        put_integer(table, 4 * runs + 1, min(high, -((h - geometry[at.OUT_H]) // geometry[at.DILATION_H])))
-        put_integer(table, 4 * runs + 2, min(wide * count, -((w - geometry[at.OUT_W]) // geometry[at.DILATION_W])))
+        put_integer(table, 4 * runs + 1, smaller(high, -((h - geometry[at.OUT_H]) // geometry[at.DILATION_H])))
+        put_integer(table, 4 * runs + 2, smaller(wide * count, -((w - geometry[at.OUT_W]) // geometry[at.DILATION_W])))
         put_integer(table, 4 * runs + 3, wide * count)
         runs += 1
         tile += count

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import PACK_SCRATCH, TILE_ROWS
+from .numbers import larger, smaller
 from .packing import pack_bias, pack_dense_panel, pack_panels, panels_together
 from .simd import address_of, scratch_size
 from .tasks import shared_start
@@ -101,9 +102,9 @@ def pack_own(weight, rows, geometry, scratch, raw, group, panel, some, end):
 
     They are ``some``, at most UNPACKED, or several times as many, to ``end`` at most: as many as are read together.
     """
-    most = min(geometry[at.UNPACKED], end - panel)
+    most = smaller(geometry[at.UNPACKED], end - panel)
     count = panels_together(geometry, panel, most, scratch.itemsize) // some * some
-    count = max(some, count)
+    count = larger(some, count)
     spare = raw + geometry[at.UNPACKED] * raw_size(geometry)
     pack_panels(weight, rows, geometry, group, panel, count, scratch, raw, scratch, spare)
     return count

@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import VECTOR_BYTES
+from .numbers import smaller
 from .simd_channels import biased
 from .vectors import Vectors, constant, element, transposed
 
@@ -75,20 +76,20 @@ def store_woven_pixels(scratch, sums, weight, bias, out, geometry, image, panel,
     width, rows = geometry[at.WEAVE_WIDTH], geometry[at.WEAVE_ROWS]
     near, channel_step = geometry[at.WEAVE_STEP], geometry[at.OUT_CHANNEL]
     steps = (near, channel_step - (rows - 1) * near)
-    valid = min(mr, geometry[at.FILTERS] - panel * mr)
+    valid = smaller(mr, geometry[at.FILTERS] - panel * mr)
     start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
     relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
-    last = min(last, columns)
+    last = smaller(last, columns)
     while first < last:
         line, place = divmod(column + first, width)
-        count = min(last - first, width - place)
+        count = smaller(last - first, width - place)
         y = start + line * geometry[at.OUT_STRIDE_H] + 2 * place
         for n in range(0, valid, lanes):
             c, row = divmod((panel * mr + n) // 2, rows)
             target = y + c * channel_step + row * near
             for j in range(0, count, lanes):
                 store_woven(
-                    scratch, sums + j * mr + n, mr, min(lanes, count - j), weight, bias + n, relu, out,
+                    scratch, sums + j * mr + n, mr, smaller(lanes, count - j), weight, bias + n, relu, out,
                     target + 2 * j, rows, row, steps, valid - n,
                 )  # fmt: skip
         first += count
