@@ -91,15 +91,15 @@ def winograd_multiply(weight, matrices, panels, scratch, block, tiles, group, su
     nr = geometry[at.NR]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
     places = points(geometry)
-    step = WINOGRAD_DEPTH if geometry[at.TOGETHER] > 1 else depth
     beside = smaller(1, geometry[at.BESIDE])
     count = (tiles + nr - 1) // nr - beside
     whole = count - beside
     for u in range(places):
         for q in range(count):
             b = block + (q * places + u) * geometry[at.INPUT_STEP]
-            for k in range(0, depth, step):
-                some = smaller(step, depth - k)
+            # Whatever TOGETHER is: an image's sums do not depend on how many others its batch has.
+            for k in range(0, depth, WINOGRAD_DEPTH):
+                some = smaller(WINOGRAD_DEPTH, depth - k)
                 for p in range(panels):
                     a = matrices + (p * places + u) * geometry[at.WEIGHT_STEP] + k * TILE_ROWS
                     c = sums + ((q * panels + p) * places + u) * TILE_ROWS * nr
