@@ -160,7 +160,9 @@ def _add_warmup(commands: Commands) -> None:
         help="compile the usual kernels into the cache",
         description="Compile the usual kernels now, so that later processes read them from the cache.",
     )
-    parser.add_argument("--dtype", nargs="+", default=["float32"], help="float32 (default), float64, int32, int64")
+    parser.add_argument(
+        "--dtype", nargs="+", default=["float32"], help="float32 (default), float64, int16, int32, int64"
+    )
     parser.set_defaults(run=_run_warmup)
 
 

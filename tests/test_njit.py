@@ -503,3 +503,24 @@ def test_out_and_dtype():
 
     with pytest.raises(ValueError, match="out overlaps an input"):
         over(np.zeros((1, 1, 4, 4)), np.zeros((1, 1, 1, 1)))
+
+
+@njit
+def activated(x, w, transposed_w):
+    return nc.conv2d(x, w, activation="relu"), nc.conv_transpose2d(x, transposed_w, activation="relu")
+
+
+OTHER_INTEGERS = ["int8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_INTEGERS)])
+def test_integers_are_cut_before_they_are_activated(dtype):
+    """A sum that is negative in the kernel's dtype may be positive in the result's."""
+    random, limits = np.random.default_rng(0), np.iinfo(dtype)
+    x, w = (
+        random.integers(limits.min, limits.max, shape, dtype, endpoint=True) for shape in ((1, 3, 8, 8), (4, 3, 3, 3))
+    )
+    transposed_w = w.swapaxes(0, 1).copy()
+    expected = nc.conv2d(x, w), nc.conv_transpose2d(x, transposed_w)
+    for inside, outside in zip(activated(x, w, transposed_w), expected, strict=True):
+        np.testing.assert_array_equal(inside, np.maximum(outside, 0), strict=True)

@@ -83,7 +83,7 @@ def transposed_shape(place):
         raise ValueError("padding_mode must be 'zeros' for transposed convolutions")
     p[slots.BATCH], p[slots.CHANNELS], p[slots.FILTERS], p[slots.GROUPS] = batch, filters, channels, groups
     p[slots.MODE] = at.PAD_ZEROS
-    p[slots.RELU] = activation(words, ACTIVATION)
+    p[slots.RELU] = activation(words, ACTIVATION) * p[slots.FLOATS]  # of integers it is that of what they are cut to
     sizes_at(words, size, p, GIVEN, ndim)
     sizes_at(words, shape + 2, p, slots.KERNEL, ndim)
     weight_at(words, WEIGHT, p, ndim)

@@ -74,7 +74,7 @@ def conv_shape(place):
     weight_at(words, WEIGHT, p, ndim)
     bias_at(words, BIAS, p)
     p[slots.MODE] = padding_mode(words, MODE)
-    p[slots.RELU] = activation(words, ACTIVATION)
+    p[slots.RELU] = activation(words, ACTIVATION) * p[slots.FLOATS]  # of integers it is that of what they are cut to
     steps(words, STEP, p, slots.STEP, ndim, 1, STRIDE)
     steps(words, SPREAD, p, slots.DILATION, ndim, 1, DILATION)
     pads(words, PADDING, p, ndim)

@@ -32,7 +32,7 @@ def _microkernel(tile_rows: int, tile_vectors: int, parts: int = 1, ahead: int =
     def gemm_microkernel(
         typing_context, a, a_start, b, b_start, rows, depth, out, start, stride, spare, accumulate, bias_start, finish
     ):
-        """C = A B [+ C] [+ bias] [then ReLU] for one register tile of MR x NR; float32, float64, int32 or int64.
+        """C = A B [+ C] [+ bias] [then ReLU] for one register tile of MR x NR; of float32, float64 or whole numbers.
 
         C[m, n] (+)= sum over k < depth of A[m, k] * B[k, n], for m < MR and n < NR, in the order of k.
 

@@ -30,7 +30,7 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
         typing_context, x, in_place, x_start, rows, first, pixels, valid, depth, weight, weight_start, sums, start,
         accumulate, ask, step,
     ):  # fmt: skip
-        """Sum ``depth`` products for a tile of pixels, filters in the lanes; float32 or float64.
+        """Sum ``depth`` products for a tile of pixels, filters in the lanes.
 
         sums[start + m * N + n] (+)= sum over k < depth of X[m, k] * weight[weight_start + k * N + n], for n < N, the
         lanes of the tile's vectors, in the order of k.
@@ -124,7 +124,7 @@ def _run_microkernel(tile_pixels: int, taps: int, stride: int) -> Any:
         typing_context, x, x_start, rows, first, depth, pixels, tile, tiles, weight, weight_start, sums, start,
         accumulate,
     ):  # fmt: skip
-        """Sum ``depth`` runs of taps for each of some tiles of pixels, one filter a lane; float32 or float64.
+        """Sum ``depth`` runs of taps for each of some tiles of pixels, one filter a lane.
 
         sums[start + (p + m) * lanes + n] (+)= sum over k < depth and t < TAPS of X[p, m, k, t, n] * weight[weight_start
         + (k * TAPS + t) * lanes + n], for n < lanes and m < tile_pixels
