@@ -58,9 +58,9 @@ def column(matrix, number):
 
 
 def call(function, *arguments):
-    """Call compiled code by its address with the addresses of arrays, and integers."""
+    """Call compiled code with the addresses of arrays, and integers."""
     values = [value.ctypes.data if isinstance(value, np.ndarray) else value for value in arguments]
-    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(values))(function)(*values)
+    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(values))(function.address)(*values)
 
 
 def as_floats(tile):
