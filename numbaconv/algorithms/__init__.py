@@ -11,7 +11,7 @@
 ``rows(geometry, itemsize)``
     The table of row starts that the microkernel reads its packed block by.
 ``kernels(geometry)``
-    The functions that lay out the weights (None where tasks do it) and that do the tasks, for ``runtime.native``;
+    The functions that lay out the weights (None where tasks do it) and that do the tasks, for ``runtime.begin``;
     imported only now. They serve every layout where the slots of strides are 0, and else that of ``geometry``.
 
 ``cost`` and ``block`` index ``geometry`` by the names of :mod:`numbaconv.kernels.geometry` and stay within Numba's

@@ -451,7 +451,7 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
-    """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
+    """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.begin``."""
     direct_channels = load_module(".kernels.direct_channels")
     if geometry[at.LANE_FILTERS] != 0:
         return packing(geometry), direct_channels.direct_lanes_tasks

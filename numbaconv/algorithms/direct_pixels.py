@@ -115,7 +115,8 @@ def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, colum
     """:func:`cost` of a block of outputs."""
     mr, nr = tile_for(geometry[at.FILTERS], itemsize)
     vectors = nr * itemsize // VECTOR_BYTES
-    whole = _lines(geometry, itemsize, nr, _channels(geometry, itemsize))
+    channels = _channels(geometry, itemsize)
+    whole = _lines(geometry, itemsize, nr, channels)
     pitch = _columns(geometry, nr) + _halo(geometry, 2)
     anew = _row_tiles(geometry, nr, whole)
     tiles = lines * ceil_div(columns, nr) if anew else ceil_div((lines - 1) * pitch + columns, nr)
@@ -124,10 +125,10 @@ def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, colum
     products = prices[price.GEMM if mr == TILE_ROWS else price.FEW] * tiles * panels * mr * vectors * depth
     copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
     vector = prices[price.COPIED_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
-    passes = ceil_div(geometry[at.CHANNELS], _channels(geometry, itemsize))
+    passes = ceil_div(geometry[at.CHANNELS], channels)
     height = lines + _halo(geometry, 1)
     width = (columns + _halo(geometry, 2)) * itemsize
-    row = prices[price.PIXELS_ROW] + page(geometry, itemsize, _channels(geometry, itemsize), prices)
+    row = prices[price.PIXELS_ROW] + page(geometry, itemsize, channels, prices)
     copies = copied * height * (row + vector * ceil_div(width, VECTOR_BYTES))
     copies += copied // geometry[at.CHANNELS] * height * prices[price.PIXELS_STRIP_ROW] * passes
     if anew:
@@ -136,7 +137,7 @@ def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, colum
         cut = int((lines * columns) % nr != 0) if lines == 1 or pitch == columns else tiles
     stores = storing(geometry, itemsize, mr, nr, tiles, cut, prices)
     weights = reading_weights(float(panels * mr * depth * itemsize), prices)
-    strip = copied // geometry[at.CHANNELS] * _channels(geometry, itemsize) * height * width
+    strip = copied // geometry[at.CHANNELS] * channels * height * width
     copies += reading_block(float(strip), passes * 2.0, prices)
     return products + copies + stores * passes + prices[price.GEMM_TASK] + weights
 
@@ -184,5 +185,5 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
-    """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
+    """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.begin``."""
     return packing(geometry), load_module(".kernels.direct_pixels").direct_pixels_tasks

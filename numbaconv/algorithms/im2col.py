@@ -43,19 +43,19 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     images = geometry[at.BATCH] * geometry[at.GROUPS]
     tiles = ceil_div(pixels, nr)
     depth = geometry[at.CHANNELS] * taps(geometry)
-    passes = ceil_div(geometry[at.CHANNELS], _channels(geometry, itemsize))
+    channels = _channels(geometry, itemsize)
+    passes = ceil_div(geometry[at.CHANNELS], channels)
     runs = 1 + nr / geometry[at.OUT_W]
     vectors = nr * itemsize // VECTOR_BYTES
     panels = ceil_div(geometry[at.FILTERS], mr)
     products = prices[price.GEMM if mr == TILE_ROWS else price.FEW] * tiles * depth * panels * mr * vectors
     each = prices[price.IM2COL_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
-    run = prices[price.IM2COL_RUN] + page(geometry, itemsize, _channels(geometry, itemsize), prices)
+    run = prices[price.IM2COL_RUN] + page(geometry, itemsize, channels, prices)
     copies = runs * run + vectors * each
     calls = runs * geometry[at.KERNEL_D] * geometry[at.KERNEL_W] * passes
     calls *= prices[price.IM2COL_CALL] + geometry[at.KERNEL_H] * prices[price.IM2COL_ROW]
     packing = tiles * (depth * copies + calls)
-    packed = _channels(geometry, itemsize) * taps(geometry) * nr * itemsize
-    tasks = ceil_div(tiles, _size(images, tiles, packed))
+    tasks = ceil_div(tiles, _size(images, tiles, channels * taps(geometry) * nr * itemsize))
     stores = storing(geometry, itemsize, mr, nr, tiles, int(pixels % nr != 0), prices)
     starts = tasks * prices[price.GEMM_TASK]
     weights = tasks * reading_weights(float(panels * mr * depth * itemsize), prices)
@@ -100,5 +100,5 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
-    """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
+    """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.begin``."""
     return packing(geometry), load_module(".kernels.im2col").im2col_tasks

@@ -425,7 +425,7 @@ def name(geometry: MutableSequence[int]) -> str:
 
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
-    """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.native``."""
+    """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.begin``."""
     weights, winograd = load_module(".kernels.winograd_weights"), load_module(".kernels.winograd")
     padded = geometry[at.X_W] == 1 and geometry[at.DILATION_W] == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS
     if geometry[at.UNPACKED] != 0:

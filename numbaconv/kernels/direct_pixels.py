@@ -105,12 +105,13 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                     x, geometry, scratch, base, start + c * geometry[at.X_CHANNEL], count, line, lines, column, columns
                 )
             for panel in range(panel_first, panel_last, together):
+                behind = smaller(panel_last, panel + together)
                 for first in range(0, end, run):
                     for position in range(first, first + reach, nr):
                         multiply_tile(
                             weight, out, rows, geometry, scratch, (base + position, spare, position),
-                            (line, column, pitch, columns, first + reach), group, panel,
-                            min(panel_last, panel + together), target, (c * taps, count * taps, total),
+                            (line, column, pitch, columns, first + reach), group, panel, behind, target,
+                            (c * taps, count * taps, total),
                         )  # fmt: skip
         packed = strip
         task = own_task(slot, slots, geometry, scratch)

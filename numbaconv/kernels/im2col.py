@@ -82,10 +82,10 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                 block = base + (pixel - begin) * depth
                 im2col_pack(x, geometry, scratch, block, first, count, pixel, smaller(nr, end - pixel))
             for panel in range(panel_first, panel_last, together):
+                behind = smaller(panel_last, panel + together)
                 for pixel in range(begin, end, nr):
                     multiply_tile(
                         weight, out, rows, geometry, scratch, (base + (pixel - begin) * depth, spare, pixel),
-                        (0, 0, width, width, end), group, panel, smaller(panel_last, panel + together), target,
-                        (c * taps, count * taps, total),
+                        (0, 0, width, width, end), group, panel, behind, target, (c * taps, count * taps, total),
                     )  # fmt: skip
         task = own_task(slot, slots, geometry, scratch)

@@ -13,23 +13,20 @@ from numba import types
 from numba.extending import intrinsic
 
 
-@intrinsic
-def smaller(typing_context, a, b):
-    """The smaller one of two integers."""
+def _chosen(comparison: str, name: str) -> Any:
+    """Make the one of two that compares so with the other."""
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        a, b = arguments
-        return builder.select(builder.icmp_signed("<", b, a), b, a)
+    def chosen(typing_context, a, b):
+        """Of two integers, one."""
 
-    return types.intp(types.intp, types.intp), generate
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+            a, b = arguments
+            return builder.select(builder.icmp_signed(comparison, a, b), a, b)
+
+        return types.intp(types.intp, types.intp), generate
+
+    chosen.__name__ = name
+    return intrinsic(chosen)
 
 
-@intrinsic
-def larger(typing_context, a, b):
-    """The larger one of two integers."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        a, b = arguments
-        return builder.select(builder.icmp_signed(">", b, a), b, a)
-
-    return types.intp(types.intp, types.intp), generate
+smaller, larger = _chosen("<", "smaller"), _chosen(">", "larger")

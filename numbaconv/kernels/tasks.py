@@ -4,8 +4,7 @@ The scratch is one array: a cache line of counters; then, on a cache line, what 
 elements); then each thread's own SCRATCH elements.
 
 What a thread does is a function (slot, slots, x, weight, out, rows, geometry, scratch), compiled once for each dtype
-and called by its address: one parallel region, serves all algorithms, and
-the packing of weights, too.
+and called by its address: one kernel that starts threads serves all algorithms, and the packing of weights, too.
 
 A thread takes the next task when it has done one: threads that start late, or are interrupted, do fewer. Each begins
 with tasks of a range of its own, so that from call to call its core's cache holds what they read. What is filled
