@@ -73,8 +73,10 @@ def _jobs(dtype: np.dtype[Any]) -> list[tuple[str, Callable[[], Any]]]:
     """Calls that use the usual kernels, on one thread and on several."""
     jobs: list[tuple[str, Callable[[], Any]]] = []
 
-    def add(name: str, channels: int, size: int, groups: int, algorithm: str, packs: dict[Any, Any] | None) -> None:
-        x = np.ones((1, channels, size, size), dtype)
+    def add(
+        name: str, channels: int, size: int, groups: int, algorithm: str, packs: dict[Any, Any] | None, value: float = 1
+    ) -> None:
+        x = np.full((1, channels, size, size), value, dtype)
         weight = np.ones((channels, channels // groups, 3, 3), dtype)
         options = execute.Options(algorithm=algorithm, groups=groups)
         jobs.append((name, lambda: execute.convolve(2, x, weight, None, options, None, None, packs)))
@@ -84,6 +86,8 @@ def _jobs(dtype: np.dtype[Any]) -> list[tuple[str, Callable[[], Any]]]:
             add(candidate, 8, 12, 1, candidate, None)
             add(f"{candidate}, laid out before", 8, 12, 1, candidate, {})
             add(f"{candidate}, several threads", 64, 48, 1, candidate, None)
+    if dtype.kind == "f":
+        add("winograd, not finite", 8, 12, 1, "winograd", {}, np.nan)
     add("depthwise", 64, 64, 64, "direct_channels", None)
     row = np.hanning(11)[1:-1].astype(dtype)
     random = np.random.default_rng(0).integers(1, 9, (5, 5)).astype(dtype)

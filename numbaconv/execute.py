@@ -7,16 +7,15 @@ planning and the layout of memory, so that a small convolution costs little more
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from . import runtime, store
+from . import memory, runtime, store
 from .arrays import (
-    LINE_BYTES,
     Array,
-    address_of,
     as_array,
     check_out,
     check_real,
@@ -30,20 +29,13 @@ from .arrays import (
 )
 from .forks import load_module
 from .kernels import geometry as at
-from .kernels.blocking import NARROW_LINE, PACK_SCRATCH
+from .kernels.blocking import NARROW_LINE, PACK_SCRATCH, UNDONE
 from .lowering import Lowering, lowering
 from .planner import Plan, check_names, choose, driver, prepare, rows
 from .problem import ConvProblem, conv_problem
 
 #: Calls that are remembered; beyond that all are forgotten and planned again.
 CALLS_KEPT: Final = 4096
-#: Bytes of scratch, or of weights packed for one call, from which and up to which their memory is kept for the next
-#: call, and how many pieces of it. malloc gives memory at its end back to the system, and each page of it is a fault in
-#: the next call: plain calls of 3x3 taps over 64x56x56 took 2.3 times as long, in programs that never freed larger
-#: arrays (544 faults; Emerald Rapids).
-LEAST_KEPT: Final = 2**16
-MOST_KEPT: Final = 2**24
-PIECES_KEPT: Final = 4
 
 
 class Options(NamedTuple):
@@ -91,6 +83,7 @@ class Executable:
     run_serial: Any
     run_parallel: Any
     run_once: Any
+    complete: Any  # compiles what a plan's tasks seldom call, where there is such a thing, and completes ``rows``
 
     def pack_weights(self, weight: Array, bias: Array | None) -> Array:
         """The weights and the bias in the order in which the kernel reads them."""
@@ -119,10 +112,9 @@ class Executable:
     def run_flat(self, x: Array, packed: Array, out: Array) -> None:
         """:meth:`run` on flat views."""
         threads = runtime.thread_count() if self.parallel else 1
-        scratch = _scratch(self.shared + threads * self.scratch, self.dtype)
-        arguments = (self.tasks, x, packed, out, self.rows, self.geometry, scratch)
-        runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
-        _give_back(scratch)
+        scratch = memory.scratch(self.shared + threads * self.scratch, self.dtype)
+        self._launch(threads, (self.tasks, x, packed, out, self.rows, self.geometry, scratch))
+        memory.give_back(scratch)
 
     def call_flat(self, x: Array, weight: Array, bias: Array, out: Array) -> None:
         """Pack the weights and run; where one thread does both, in one step, which saves a microsecond."""
@@ -130,60 +122,55 @@ class Executable:
             self._run_unpacked(x, weight, bias, out)
             return
         if self.parallel or self.parallel_packing:
-            packed = self.pack_flat(weight, bias, _borrow(self.packed_elements, self.dtype))
+            packed = self.pack_flat(weight, bias, memory.borrow(self.packed_elements, self.dtype))
             self.run_flat(x, packed, out)
-            _give_back(packed)
+            memory.give_back(packed)
             return
         packed = np.empty(self.packed_elements, self.dtype)
         scratch = np.empty(max(self.shared + self.scratch, 2 * NARROW_LINE + PACK_SCRATCH), self.dtype)
-        self.run_once(self.pack, self.tasks, weight, bias, packed, x, out, self.rows, self.geometry, scratch)
+        lacking = self._lacking()
+        arguments = (self.pack, self.tasks, weight, bias, packed, x, out, self.rows, self.geometry, scratch)
+        self.run_once(*arguments)
+        if lacking and _undone(scratch):
+            self._complete()
+            self.run_once(*arguments)
 
     def _run_unpacked(self, x: Array, weight: Array, bias: Array, out: Array) -> None:
         """Run a plan whose tasks pack the weights themselves."""
         threads = runtime.thread_count() if self.parallel else 1
         groups, filters, panels, mr = (self.plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.PANELS, at.MR))
-        scratch = _scratch(self.shared + threads * self.scratch + groups * panels * mr, self.dtype)
+        scratch = memory.scratch(self.shared + threads * self.scratch + groups * panels * mr, self.dtype)
         biases = scratch[-groups * panels * mr :].reshape(groups, panels * mr)
         biases[...] = 0
         if bias.size > 0:
             biases[:, :filters] = bias.reshape(groups, filters)
-        arguments = (self.tasks, x, weight, out, self.rows, self.geometry, scratch)
+        self._launch(threads, (self.tasks, x, weight, out, self.rows, self.geometry, scratch))
+        memory.give_back(scratch)
+
+    def _launch(self, threads: int, arguments: tuple[Any, ...]) -> None:
+        """Do all tasks, and once more where some have lacked a function that had not been compiled."""
+        lacking = self._lacking()
         runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
-        _give_back(scratch)
+        if lacking and _undone(arguments[-1]):
+            self._complete()
+            runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
+
+    def _lacking(self) -> bool:
+        """Whether tasks may lack a function; asked before they run: another thread may complete the table meanwhile."""
+        return self.complete is not None and bool(self.rows[-1] == 0)
+
+    def _complete(self) -> None:
+        with runtime.compiling():
+            self.complete()
 
     def _flat_bias(self, bias: Array | None) -> Array:
         """The bias as the packing kernels take it."""
         return self.no_bias if bias is None else flat(np.require(bias, self.dtype, ("C", "A")))
 
 
-_kept: list[Array] = []
-
-
-def _borrow(elements: int, dtype: np.dtype[Any]) -> Array | None:
-    """Uninitialised memory that begins on a cache line, until :func:`_give_back`; None for sizes that are not kept."""
-    size = elements * dtype.itemsize
-    if not LEAST_KEPT <= size <= MOST_KEPT:
-        return None
-    try:
-        memory = _kept.pop()  # nobody else gets it meanwhile, neither another thread nor a call within this one
-    except IndexError:
-        memory = np.empty(0, np.uint8)
-    if memory.size < size + LINE_BYTES:
-        memory = np.empty(size + LINE_BYTES, np.uint8)
-    start = -address_of(memory) % LINE_BYTES
-    return memory[start : start + size].view(dtype)
-
-
-def _scratch(elements: int, dtype: np.dtype[Any]) -> Array:
-    """Uninitialised memory for one run of a kernel; :func:`_give_back` takes it back."""
-    borrowed = _borrow(elements, dtype)
-    return np.empty(elements, dtype) if borrowed is None else borrowed
-
-
-def _give_back(borrowed: Array) -> None:
-    """Keep memory for the next call."""
-    if LEAST_KEPT <= borrowed.nbytes <= MOST_KEPT and len(_kept) < PIECES_KEPT and borrowed.base is not None:
-        _kept.append(borrowed.base)
+def _undone(scratch: Array) -> bool:
+    """Whether a run that has worked in ``scratch`` has left tasks undone, for want of a function."""
+    return bool(scratch[:NARROW_LINE].view(np.int64)[UNDONE])
 
 
 def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
@@ -204,6 +191,10 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
         begin(plan.candidate, geometry, dtype.name)
         table = rows(plan, geometry)
         pack, tasks = functions(plan.candidate, geometry, dtype.name)
+    complete = getattr(driver(plan.candidate), "complete", None)
+    if complete is not None:
+        complete = functools.partial(complete, table, dtype.itemsize)
+        table = table[:]
     table.flags.writeable = False
     order = plan.geometry[at.ORDER_START]
     places = table[order : order + plan.problem.depth].tobytes() if order else b""
@@ -213,7 +204,7 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     return Executable(
         plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * NARROW_LINE,
         plan.parallel, plan.packed_elements, plan.parallel_packing, layout, flat(np.empty(0, dtype)),
-        pack, tasks, kernels.run_serial, kernels.run_parallel, kernels.pack_and_run,
+        pack, tasks, kernels.run_serial, kernels.run_parallel, kernels.pack_and_run, complete,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import hashlib
 import logging
 import os
 import pathlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -204,6 +205,12 @@ compilations: Final[list[Compilation]] = []
 COMPILED: Final = "compiled.tsv"
 
 
+#: Seconds after which a thread that compiles hands the GIL to those in which LLVM works. They need it between LLVM's
+#: functions, a hundred times in a first call: with Python's own 5 ms, LLVM had done less than half of its work when
+#: Python had written the last kernel, and Winograd's first call took 2.6 instead of 2.0 s (Emerald Rapids).
+SWITCHED: Final = 1e-4
+
+
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
     """Let no other thread compile, and no garbage be looked for: there is none to speak of, in a fifth of the time.
@@ -211,12 +218,14 @@ def compiling() -> Iterator[None]:
     Python looks at all that was made meanwhile in the end, so who compiles several functions had better do that in one.
     """
     with global_compiler_lock:
-        paused = gc.isenabled()
-        gc.disable()
+        paused, interval = gc.isenabled(), sys.getswitchinterval()
         try:
+            gc.disable()
+            sys.setswitchinterval(SWITCHED)
             with operators_remembered():
                 yield
         finally:
+            sys.setswitchinterval(interval)
             if paused:
                 gc.enable()
 

@@ -418,7 +418,10 @@ def test_tables_of_rows(arguments, dtype, last):
             geometry = np.array(plan.geometry, np.int64)
             geometry[[at.X_CHANNEL, at.X_D, at.X_H, at.X_W]] = 1013, 509, 97, 3
             table = loops[name](geometry, problem.dtype.itemsize)
-            np.testing.assert_array_equal(table, rows(plan, geometry))
+            expected = rows(plan, geometry)
+            if name == "winograd":
+                winograd.complete(expected, problem.dtype.itemsize)
+            np.testing.assert_array_equal(table, expected)
 
 
 ROWS = []

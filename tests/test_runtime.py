@@ -1,13 +1,17 @@
 """The cache: each test in a process of its own, which starts with nothing compiled or loaded."""
 
 import concurrent.futures
+import contextlib
+import gc
 import os
 import pathlib
 import shutil
+import sys
 
 import pytest
 
 import numbaconv
+from numbaconv import runtime
 
 #: A call, checked. Prints the cache's directory, how many functions were compiled and how many were read from it.
 CALL = """
@@ -172,3 +176,49 @@ print(sum(not compilation.cached for compilation in runtime.compilations))
     assert int(run_python(code.format(modes=["zeros"]), **environment)) > 0
     assert int(run_python(code.format(modes=["reflect"]), **environment)) == 1
     assert int(run_python(code.format(modes=["zeros", "reflect"]), **environment)) == 0
+
+
+#: Layers of each way to run a plan (weights packed before, by tasks, and in one step with them), each computed by
+#: several threads at once, of finite inputs and of others: no call may miss that another one has compiled meanwhile
+#: what it lacks.
+SPOILED = """
+import concurrent.futures, sys
+import numpy as np
+import numbaconv as nc
+from numbaconv import runtime
+random = np.random.default_rng(0)
+layers = []
+for size, channels in ((9, 8), (30, 40), (60, 32)):
+    w = random.integers(-4, 5, (channels, channels, 3, 3)).astype(np.float32)
+    layers.append((size, channels, w, lambda x, w=w: nc.conv2d(x, w, padding=1, algorithm="winograd")))
+    layers.append((size, channels, w, nc.Conv2d.from_weight(w, padding=1, algorithm="winograd")))
+def compare(size, channels, w, call, spoil):
+    x = random.integers(-4, 5, (1, channels, size, size)).astype(np.float32)
+    if spoil:
+        x.flat[spoil] = np.nan
+    found, expected = call(x), nc.conv2d(x, w, padding=1, algorithm="direct_pixels")
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    np.testing.assert_allclose(found, expected, atol=2e-2)
+interval = sys.getswitchinterval()
+for layer in layers:
+    compare(*layer, 0)
+    assert not any(function.__name__ == "mend_block" for function in runtime.natives)
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    for layer in layers:
+        list(pool.map(lambda spoil: compare(*layer, spoil), (0, 5, 0, 100, 300, 0, 7, 640)))
+assert sum(function.__name__ == "mend_block" for function in runtime.natives) == 1
+assert sys.getswitchinterval() == interval
+print("passed")
+"""
+
+
+def test_what_sums_spoiled_tiles_is_compiled_for_the_first_of_them(run_python, tmp_path):
+    assert run_python(SPOILED, NUMBA_CACHE_DIR=str(tmp_path)).strip() == "passed"
+
+
+def test_compiling_leaves_the_interpreter_as_it_was():
+    interval, collecting = sys.getswitchinterval(), gc.isenabled()
+    with contextlib.suppress(KeyError), runtime.compiling():
+        assert sys.getswitchinterval() < interval
+        raise KeyError
+    assert (sys.getswitchinterval(), gc.isenabled()) == (interval, collecting)

@@ -394,13 +394,24 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     c, d, h, w = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
     plain = (d * geometry[at.CHANNELS] + c) * geometry[at.PLAIN_STEP] + h * geometry[at.PLAIN_PITCH] + w
     functions = [function.address for function in prepare(geometry, itemsize)]
-    return np.concatenate([np.arange(_depth(geometry), dtype=np.int64) * nr, plain.reshape(-1), functions])
+    places = np.arange(_depth(geometry), dtype=np.int64) * nr
+    return np.concatenate([places, plain.reshape(-1), [*functions, 0]])  # 0: see complete
 
 
 def prepare(geometry: MutableSequence[int], itemsize: int) -> tuple[Any, Any, Any]:
     """Begin to compile the transforms."""
     high, wide = ((geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))
     return transforms(high, wide, geometry[at.RUN_GROUPS], f"float{8 * itemsize}")
+
+
+def complete(rows: np.ndarray[Any, np.dtype[np.int64]], itemsize: int) -> None:
+    """Compile what sums spoiled tiles directly, and tell the tasks where it lies."""
+    rows[-1] = mending(f"float{8 * itemsize}").address
+
+
+def mending(dtype: str) -> Any:
+    """Begin to compile what sums spoiled tiles directly."""
+    return load_module(".kernels.winograd_direct").mending(dtype)
 
 
 def transforms(high: tuple[int, int], wide: tuple[int, int], groups: int, dtype: str) -> tuple[Any, Any, Any]:

@@ -138,6 +138,7 @@ def _winograd(dtype: str, dimensions: str, tiles: str) -> None:
     table = table_of(kernels_symbol(dtype))
     place = slots.FUNCTIONS + slots.FUNCTIONS_OF_CANDIDATE * CANDIDATES.index("winograd")
     table[place : place + slots.FUNCTIONS_OF_CANDIDATE] = _candidate("winograd", dtype)
+    mending = winograd.mending(dtype)
     begun, one = [], (1, 1)
     for number, (m, r, one_axis, two_axes) in enumerate(winograd.TILES):
         tile = (m, r)
@@ -150,6 +151,7 @@ def _winograd(dtype: str, dimensions: str, tiles: str) -> None:
                 begun.append((place, winograd.transforms(high, wide, groups, dtype)))
     for place, functions_of_tile in begun:
         table[place : place + 3] = [function.address for function in functions_of_tile]
+    table[slots.MEND] = mending.address
 
 
 def functions_symbol(x: str, sums: str, rule: str, y: str) -> str:

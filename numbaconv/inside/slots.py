@@ -94,7 +94,9 @@ PRICES: Final = FUNCTIONS + FUNCTIONS_OF_CANDIDATE * len(CANDIDATES)
 #: functions that transform inputs, weights and outputs.
 TRANSFORMS: Final = PRICES + len(USUAL)
 TRANSFORMS_OF_TILE: Final = 27
-KERNELS_LENGTH: Final = TRANSFORMS + TRANSFORMS_OF_TILE * len(TILES)
+#: What sums Winograd's spoiled tiles.
+MEND: Final = TRANSFORMS + TRANSFORMS_OF_TILE * len(TILES)
+KERNELS_LENGTH: Final = MEND + 1
 
 
 def packed(name: str) -> tuple[int, int]:

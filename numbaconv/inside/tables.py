@@ -46,7 +46,7 @@ def winograd_rows(geometry, kernels):
     height, width = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
     line, plane = geometry[at.PLAIN_PITCH], geometry[at.PLAIN_STEP]
     functions = geometry[at.FUNCTIONS]
-    table = np.empty(functions + 3, np.int64)
+    table = np.empty(functions + 4, np.int64)
     i = functions - channels * depth * height * width
     for k in range(i):
         table[k] = k * nr
@@ -60,6 +60,7 @@ def winograd_rows(geometry, kernels):
     place = transforms_at(geometry[at.TRANSFORM] - 1, axes, geometry[at.RUN_GROUPS])
     for i in range(3):
         table[functions + i] = load(kernels + 8 * (place + i), np.int64(0))
+    table[functions + 3] = load(kernels + 8 * slots.MEND, np.int64(0))
     return table
 
 

@@ -46,6 +46,8 @@ WINOGRAD_DEPTH: Final = 128
 #: Each thread's scratch starts on a line of its own.
 LINE: Final = 16
 NARROW_LINE: Final = 32
+#: Which of the counters at the start of the scratch says that tasks have lacked a function; see ``tasks``.
+UNDONE: Final = 4
 #: Elements from the first to the last tap of a filter and channel up to which they are packed by transposing all that
 #: lies there, and scratch that it takes of each thread. Tap by tap, 2.4 million weights seen from the other side took
 #: 4.3 cycles each, and 2.2 since (Zen 4).

@@ -16,14 +16,15 @@ from __future__ import annotations
 
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
-from .blocking import NARROW_LINE, VECTOR_BYTES
+from .blocking import NARROW_LINE, UNDONE, VECTOR_BYTES
 from .numbers import smaller
 from .simd import address_of, call_native, count_up, reset_counters, wait_for
 from .threads import on_threads
 
 #: Parts into which the work before the tasks is cut.
 PARTS = 8
-#: Who takes tasks from ranges takes none from _TASK. Behind these counters lies the scratch's size (``simd.SIZE``).
+#: Who takes tasks from ranges takes none from _TASK, and leaves none UNDONE. Behind these counters lies the scratch's
+#: size (``simd.SIZE``).
 _PART, _DONE, _TASK, _RANGE = 0, 2, 3, 3  # _PART: one for each half of the parts
 #: Ranges of tasks that have a counter of their own, one for each thread, or for some. From one counter for all, 1x1
 #: layers took 1.02 to 1.1 times as long (Zen 5, 2 threads).
@@ -62,6 +63,12 @@ def task_position(task, blocks, geometry):
 def next_task(scratch):
     """Return a task that no thread has taken yet: 0, 1, 2, ..."""
     return count_up(scratch, _TASK)
+
+
+@kernel
+def leave_undone(scratch):
+    """Tell the caller that a task has lacked a function, which must be compiled before all tasks are done again."""
+    count_up(scratch, UNDONE)
 
 
 @kernel

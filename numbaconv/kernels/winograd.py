@@ -11,7 +11,7 @@ product for each of the (m + r - 1)(m' + r' - 1) places in a transformed tile.
 
 A block of NR tiles goes through all three steps in a thread's scratch: nothing the size of the image is ever stored.
 A transform spreads NaN and infinity over its tile, and overflows before direct summation does: where a sum of a
-block is not finite, its tiles are summed directly, by the same microkernel.
+block is not finite, its tiles are summed directly, by the same microkernel (:mod:`.winograd_direct`).
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ from .simd import (
     gemm_microkernel_wide,
     zero_lanes,
 )
-from .tasks import PARTS, next_task, own_part, own_start, part_done, shared_start
-from .winograd_direct import mend_block
+from .tasks import PARTS, leave_undone, next_task, own_part, own_start, part_done, shared_start
 from .winograd_simd import call_function, integer_at, put_integer
 from .winograd_tiles import (
     beside_start,
@@ -46,8 +45,10 @@ from .winograd_tiles import (
 )
 from .winograd_weights import bias_start, pack_none, pack_own, raw_size, transform_panel
 
-#: Where the output transform's address lies among those in the table of rows.
+#: Where the addresses of the output transform and of ``winograd_direct.mend_block`` lie among those in the table of
+#: rows.
 OUTPUT = 2
+MEND = 3
 #: Half a vector is worth a microkernel of its own where it takes half the time: on Zen 4 with AVX-512. (Zen 5 takes, in
 #: cycles for each k of 8 filters, 12.2 for 3 vectors of tiles, 8.4 for 2, 5.9 for 1 and 5.2 for half of one.)
 HALVES = VECTOR_BYTES == 64
@@ -206,7 +207,8 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
     packed by ``winograd_weights`` or, where UNPACKED is not 0, a flat view with the strides WEIGHT_*: tasks then pack
     and transform the panels that they need, and the bias, as ``pack_bias`` lays it out, is the end of ``scratch``.
     ``rows`` holds k * NR for every k; where the taps of direct summation lie among untransformed tiles; the addresses
-    of the transforms. A thread's scratch holds the transformed block, unless that is shared, points x INPUT_STEP; then
+    of the transforms and, once it has been compiled, of ``winograd_direct.mend_block``: until then, tasks that need it
+    are left undone. A thread's scratch holds the transformed block, unless that is shared, points x INPUT_STEP; then
     the sums of TOGETHER panels by ABREAST blocks, points x MR x NR each, and what the starts in ``geometry`` name.
     """
     nr = geometry[at.NR]
@@ -277,10 +279,19 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
                         sums += points(geometry) * TILE_ROWS * nr
                         if found:
                             spoiled |= 1 << (q - first)
-        for number in range(first, end):
-            if (spoiled >> (number - first)) & 1:
-                mask = masks + 8 * (number - first) * mask_step
-                mend_block(
-                    copy, pack, x, weight, out, rows, geometry, scratch, own, mask, group, begin, behind, number
-                )  # fmt: skip
+        if spoiled != 0:
+            mend = rows[geometry[at.FUNCTIONS] + MEND]
+            if mend == 0:
+                leave_undone(scratch)
+            else:
+                for number in range(first, end):
+                    if (spoiled >> (number - first)) & 1:
+                        call_function(
+                            mend,
+                            (
+                                address_of(x, 0), address_of(weight, 0), address_of(out, 0), address_of(rows, 0),
+                                address_of(geometry, 0), address_of(scratch, 0), own,
+                                masks + 8 * (number - first) * mask_step, group, begin, behind, number,
+                            ),
+                        )  # fmt: skip
         task = next_task(scratch)

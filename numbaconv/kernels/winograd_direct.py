@@ -1,19 +1,20 @@
 """Tiles that Winograd's transforms have spoiled are summed directly.
 
 A transform spreads NaN and infinity over its tile, and overflows before direct summation does. Where outputs of a tile
-are not finite, they are computed from untransformed cells and weights, by the same microkernels.
+are not finite, they are computed from untransformed cells and weights, by the same microkernels. This is compiled when
+the first tile is spoiled: few programs ever need it, and it took a seventh of a first call (0.4 s; Emerald Rapids).
 """
 
 from __future__ import annotations
 
-from ..runtime import kernel, separate_kernel
+from ..runtime import Native, begin, kernel
 from . import geometry as at
 from .blocking import TILE_ROWS, VECTOR_BYTES
 from .numbers import smaller
 from .simd import address_of, gemm_microkernel, gemm_microkernel_narrow, pointer_to
 from .winograd_simd import integer_at
-from .winograd_tiles import tabulate_runs, tile_count, winograd_gather
-from .winograd_weights import bias_start, raw_size
+from .winograd_tiles import copy_any, tabulate_runs, tile_count, winograd_gather
+from .winograd_weights import bias_start, pack_own, raw_size
 
 
 @kernel
@@ -23,7 +24,7 @@ def plain_lines(geometry):
 
 
 @kernel
-def gather_plain(copy, x, geometry, scratch, own, group, tile, last):
+def gather_plain(x, geometry, scratch, own, group, tile, last):
     """Copy what is under the tiles from ``tile`` to ``last``, in all channels and taps of depth, for direct summation.
 
     scratch[PLAIN_START + (kd * channels + c) * PLAIN_STEP + ...] as in :func:`winograd_gather`.
@@ -34,7 +35,7 @@ def gather_plain(copy, x, geometry, scratch, own, group, tile, last):
     steps = (step, plain_lines(geometry) * geometry[at.PLAIN_PITCH], geometry[at.PLAIN_PITCH])
     for kd in range(geometry[at.KERNEL_D]):
         winograd_gather(
-            copy, x, geometry, scratch, plain + kd * channels * step, steps, group, tile, last, 0, channels, kd
+            copy_any, x, geometry, scratch, plain + kd * channels * step, steps, group, tile, last, 0, channels, kd
         )
 
 
@@ -91,16 +92,16 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
         tile += integer_at(table, 4 * run + 3) // wide
 
 
-@separate_kernel
-def mend_block(copy, pack, x, weight, out, rows, geometry, scratch, own, masks, group, begin, end, number):
+@kernel
+def mend_block(x, weight, out, rows, geometry, scratch, own, masks, group, begin, end, number):
     """Sum the spoiled tiles of block ``number`` directly, in the panels begin <= p < end of a group.
 
     ``masks`` + (p - begin) * MR says which ones they are, as in ``winograd_outputs``. What tiles read is gathered
-    once for all panels. ``weight`` is as in ``winograd_tasks``.
+    once for all panels. ``x`` to ``scratch`` are as in ``winograd.compute_tasks``.
     """
     nr = geometry[at.NR]
     tile, last = number * nr, smaller(tile_count(geometry), (number + 1) * nr)
-    gather_plain(copy, x, geometry, scratch, own, group, tile, last)
+    gather_plain(x, geometry, scratch, own, group, tile, last)
     runs = tabulate_runs(geometry, address_of(scratch, own + geometry[at.TABLE_START]), tile, last)
     for panel in range(begin, end):
         mask = masks + 8 * (panel - begin) * TILE_ROWS
@@ -111,10 +112,15 @@ def mend_block(copy, pack, x, weight, out, rows, geometry, scratch, own, masks, 
             continue
         if geometry[at.UNPACKED] != 0:
             raw = own + geometry[at.PANEL_START]
-            pack(weight, rows, geometry, scratch, raw, group, panel, 1, panel + 1)
+            pack_own(weight, rows, geometry, scratch, raw, group, panel, 1, panel + 1)
         else:
             raw = geometry[at.RAW_START] + (group * geometry[at.PANELS] + panel) * raw_size(geometry)
         sum_directly(
             scratch if geometry[at.UNPACKED] != 0 else weight, (raw, bias_start(geometry, scratch, group, panel)), out,
             rows, geometry, scratch, own, mask, group, panel, runs,
         )  # fmt: skip
+
+
+def mending(dtype: str) -> Native:
+    """Begin to compile :func:`mend_block`, which the tasks call by its address."""
+    return begin(mend_block, (*[f"{dtype}*"] * 3, "int64*", "int64*", f"{dtype}*"))
