@@ -9,7 +9,7 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import BUFFERED, LINE, PACK_SCRATCH, TILE_ROWS, VECTOR_BYTES
+from ..kernels.blocking import BUFFERED, CORES, LINE, PACK_SCRATCH, TILE_ROWS, VECTOR_BYTES
 from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
@@ -69,6 +69,12 @@ SLOWDOWN = 1.07
 TOGETHER = 4
 LEAST_DEPTH = 192
 SUMS_BYTES = 2**19
+#: Tiles up to which those that are left behind blocks of three vectors are multiplied beside these. Each takes a 24th
+#: of a block's products, a vector of them a third: with 16 of them, 128 channels at 112x112 took 1.06 times as long
+#: (Emerald Rapids).
+MOST_BESIDE: Final = 7
+#: Bytes of the transformed tiles of three vectors up to which a block has so many, where there are several.
+LARGEST_BLOCK: Final = 2**21
 #: Bytes of untransformed weights that a task lays out at a time, at most, where it transforms them and they do not lie
 #: filter by filter. Panel by panel, input gradients of 256 channels at 14x14 took 1.15 times as long, and of 512 at 7x7
 #: 1.2; with half as many bytes, the latter 1.1 (Zen 5).
@@ -145,25 +151,39 @@ def _tiles(geometry: MutableSequence[int]) -> int:
 
 
 def _columns(geometry: MutableSequence[int], itemsize: int) -> int:
-    """NR, the tiles of a block: two vectors, one where there are no more, or three where few more are left.
+    """NR, the tiles of a block: two vectors, one where there are no more; three where few are left behind, or many.
 
-    The latter are the 49 tiles of an image of 28x28: by the microkernels' cycles 0.9 of what 32 and 17 take, and a
-    layer of 128 channels, with all else that changed that day, 0.94 (Zen 5).
+    An image of 28x28 has 49 tiles, one of 56x56 four times as many: three vectors and one BESIDE for each block. Larger
+    blocks read the weights less often, and four of them leave no thread waiting, as six and a small one do: 64 to 256
+    channels at 56x56 took 0.87 of the time on two threads and 0.93 on one, at 224x224 0.93 (Emerald Rapids).
     """
     lanes = VECTOR_BYTES // itemsize
     tiles = _tiles(geometry)
     if tiles <= lanes:
         return lanes
-    half = lanes // 2
-    three = VECTOR_BYTES == 64 and 2 * lanes + half < tiles <= 3 * lanes + half
-    return 3 * lanes if three else 2 * lanes
+    whole, left = divmod(tiles, 3 * lanes)
+    if whole == 0:
+        three = 2 * left > 5 * lanes
+    elif whole == 1:
+        three = left <= lanes // 2
+    else:
+        size = _points(geometry) * _depth(geometry) * 3 * lanes * itemsize
+        three = whole >= FEWEST_TASKS or (left <= min(whole, MOST_BESIDE) and whole >= 2 * CORES)
+        three = three and size <= LARGEST_BLOCK
+    return 3 * lanes if three and VECTOR_BYTES == 64 else 2 * lanes
 
 
-def _beside(geometry: MutableSequence[int], itemsize: int) -> bool:
-    """Whether the only tile of the second block is multiplied beside the three vectors of the first one."""
+def _beside(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Blocks of three vectors that have one more tile beside them: those that are left, where they are so few."""
     nr = _columns(geometry, itemsize)
-    three = nr * itemsize == 3 * VECTOR_BYTES
-    return three and _tiles(geometry) == nr + 1 and _shared(geometry, itemsize)
+    whole, left = divmod(_tiles(geometry), nr)
+    return left if nr * itemsize == 3 * VECTOR_BYTES and left <= min(whole, MOST_BESIDE) else 0
+
+
+def _blocks(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Blocks of tiles of a group."""
+    nr = _columns(geometry, itemsize)
+    return _tiles(geometry) // nr if _beside(geometry, itemsize) else ceil_div(_tiles(geometry), nr)
 
 
 def _depth(geometry: MutableSequence[int]) -> int:
@@ -188,16 +208,16 @@ def _together(geometry: MutableSequence[int], itemsize: int) -> int:
     return min(TOGETHER, of_task) if _deep(geometry, itemsize) else 1
 
 
-def _runs(geometry: MutableSequence[int], nr: int) -> int:
+def _runs(geometry: MutableSequence[int], itemsize: int) -> int:
     """Runs of neighbouring tiles that a block may have."""
-    return min(nr, ceil_div(nr - 1, geometry[at.ACROSS]) + 1)
+    nr = _columns(geometry, itemsize)
+    return min(nr, ceil_div(nr - 1, geometry[at.ACROSS]) + 1) + min(1, _beside(geometry, itemsize))
 
 
 def _shared(geometry: MutableSequence[int], itemsize: int) -> bool:
     """Whether all tasks share the transformed tiles: where there are few blocks for the threads."""
-    nr = _columns(geometry, itemsize)
-    blocks = geometry[at.GROUPS] * ceil_div(_tiles(geometry), nr)
-    elements = blocks * _points(geometry) * _depth(geometry) * nr
+    blocks = geometry[at.GROUPS] * _blocks(geometry, itemsize)
+    elements = blocks * _points(geometry) * _depth(geometry) * _columns(geometry, itemsize)
     if blocks >= FEWEST_TASKS or elements > SHARED_ELEMENTS:
         return False
     return blocks < FEWEST_BLOCKS or elements * itemsize <= SHARED_BYTES
@@ -213,9 +233,11 @@ def _shuffles(m: int) -> int:
 
 
 def _vectors(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int, int]:
-    """Vectors of tiles that microkernels multiply: several at a time, one, and half of one."""
+    """Vectors of tiles that microkernels multiply: several at a time, one, half of one; not the tiles beside them."""
     lanes = VECTOR_BYTES // itemsize
     nr = _columns(geometry, itemsize)
+    if _beside(geometry, itemsize):
+        return _tiles(geometry) // nr * 3, 0, 0
     whole = ceil_div(_tiles(geometry), nr) - 1
     rest = _tiles(geometry) - whole * nr
     wide, narrow, half = whole * nr // lanes, 0, 0
@@ -236,13 +258,12 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) ->
     lanes = VECTOR_BYTES // itemsize
     nr = _columns(geometry, itemsize)
     tiles, points, depth = _tiles(geometry), _points(geometry), _depth(geometry)
-    blocks = ceil_div(tiles, nr)
+    blocks, beside = ceil_div(tiles, nr), _beside(geometry, itemsize)
     panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
     wide, narrow, half = _vectors(geometry, itemsize)
-    width = wide + narrow + half / 2
-    products = wide * prices[price.WINOGRAD] + narrow * prices[price.WINOGRAD_NARROW]
-    single = prices[price.WINOGRAD] / TILE_ROWS if _beside(geometry, itemsize) else prices[price.WINOGRAD_HALF]
-    products = depth * TILE_ROWS * (products + half * single)
+    width = wide + narrow + (half + beside) / 2
+    products = (wide + beside / TILE_ROWS) * prices[price.WINOGRAD] + narrow * prices[price.WINOGRAD_NARROW]
+    products = depth * TILE_ROWS * (products + half * prices[price.WINOGRAD_HALF])
     products += blocks * prices[price.WINOGRAD_PRODUCT]
     products *= points * panels
     runs = ceil_div(tiles, geometry[at.ACROSS])
@@ -261,7 +282,7 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) ->
     outputs = width * points * (OUTPUT_POINT + shuffles) + runs * geometry[at.TILE_H] * 4
     if geometry[at.DILATION_W] > 1:
         outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W] * apart
-    stored = ceil_div(tiles, nr) * _runs(geometry, nr) * geometry[at.TILE_H] * storing_run(geometry, itemsize, prices)
+    stored = blocks * _runs(geometry, itemsize) * geometry[at.TILE_H] * storing_run(geometry, itemsize, prices)
     total = transforms * prices[price.TRANSFORMED] + straddled * prices[price.STRADDLED]
     total += gathered * prices[price.GATHERED] + geometry[at.FILTERS] * outputs * prices[price.TRANSFORMED_BACK]
     total += products + runs * prices[price.WINOGRAD_RUN]
@@ -317,14 +338,16 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     use_tile(geometry, TILE_ROWS, nr)
     points, depth = _points(geometry), _depth(geometry)
     shared = _shared(geometry, itemsize)
-    runs = _runs(geometry, nr)
+    runs = _runs(geometry, itemsize)
+    beside = _beside(geometry, itemsize)
     longest = min(nr, geometry[at.ACROSS])
     group = lanes // geometry[at.RUN_GROUPS]
     panels = geometry[at.GROUPS] * geometry[at.PANELS]
     m, reach = geometry[at.TILE_W], geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
     lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
     # A transform reads all lanes of a group of tiles, and as many columns as whole multiples of m.
-    width = max(m * ceil_div(longest, group) * group + ceil_div(geometry[at.TAPS_W] - 1, m) * m + reach, m * nr)
+    width = m * ceil_div(longest, group) * group + ceil_div(geometry[at.TAPS_W] - 1, m) * m + reach
+    pitch = nr + (lanes if beside else 0)
     geometry[at.CHANNEL_BLOCK] = geometry[at.CHANNELS]
     geometry[at.PITCH] = ceil_div(width, LINE) * LINE
     geometry[at.RUN_STEP] = lines * geometry[at.PITCH]
@@ -333,35 +356,34 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     # now, most of them for new memory; 256 x 256 take 2.2 (Zen 4).
     geometry[at.GATHERED_STEP] = runs * geometry[at.RUN_STEP] + LINE
     geometry[at.WEIGHT_STEP] = depth * TILE_ROWS + LINE
-    geometry[at.INPUT_STEP] = depth * nr + LINE
+    geometry[at.INPUT_STEP] = depth * nr + (ceil_div(depth, LINE) * LINE if beside else 0) + LINE
+    geometry[at.BESIDE] = beside
+    geometry[at.SUMS_PITCH] = pitch
+    geometry[at.SUMS_STEP] = step = TILE_ROWS * pitch + LINE
     weights = panels * points * geometry[at.WEIGHT_STEP]
     transformed = points * geometry[at.INPUT_STEP]
     in_task = ceil_div(geometry[at.PANELS], _split(geometry, itemsize))
-    several = _deep(geometry, itemsize) or _beside(geometry, itemsize)
     geometry[at.TOGETHER] = _together(geometry, itemsize)
-    abreast = SUMS_BYTES // (geometry[at.TOGETHER] * points * TILE_ROWS * nr * itemsize)
-    blocks_of_task = ceil_div(_tiles(geometry), nr) if shared else 1
-    geometry[at.ABREAST] = max(1, min(blocks_of_task, abreast)) if several else 1
-    sums = geometry[at.TOGETHER] * geometry[at.ABREAST] * points * TILE_ROWS * nr
-    gathered = max(BUFFERED * geometry[at.GATHERED_STEP], geometry[at.TILE_H] * geometry[at.PITCH])
-    integers = max(3 * (nr + 4), 4 * nr)
+    abreast = SUMS_BYTES // (geometry[at.TOGETHER] * points * step * itemsize)
+    blocks_of_task = _blocks(geometry, itemsize) if shared else 1
+    geometry[at.ABREAST] = max(1, min(blocks_of_task, abreast)) if _deep(geometry, itemsize) else 1
+    sums = geometry[at.TOGETHER] * geometry[at.ABREAST] * points * step
+    gathered = max(BUFFERED * geometry[at.GATHERED_STEP], geometry[at.TILE_H] * (m * pitch + LINE))
+    integers = max(3 * (nr + 8), 4 * (nr + 1))
     masks = in_task * TILE_ROWS * blocks_of_task
     geometry[at.PLAIN_PITCH] = ceil_div(m * longest + reach, LINE) * LINE
     geometry[at.PLAIN_STEP] = runs * lines * geometry[at.PLAIN_PITCH]
     geometry[at.GATHERED_START] = sums
     geometry[at.TABLE_START] = sums + gathered
     geometry[at.SIZES_START] = geometry[at.TABLE_START] + ceil_div(integers * 8 // itemsize, LINE) * LINE
-    geometry[at.MASKS_START] = geometry[at.SIZES_START] + LINE
+    geometry[at.MASKS_START] = geometry[at.SIZES_START] + 2 * LINE
     geometry[at.PLAIN_START] = geometry[at.MASKS_START] + ceil_div(masks * 8 // itemsize, LINE) * LINE
     # Vectors that begin in the last row may end behind it.
     own = geometry[at.PLAIN_START] + geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PLAIN_STEP] + m * nr
-    blocks = geometry[at.GROUPS] * ceil_div(_tiles(geometry), nr)
+    blocks = geometry[at.GROUPS] * _blocks(geometry, itemsize)
     if shared:
         lay_out(geometry, geometry[at.GROUPS], own, weights, _split(geometry, itemsize))
         geometry[at.SHARED] = blocks * transformed
-        if _beside(geometry, itemsize) and geometry[at.ABREAST] > 1:
-            geometry[at.BESIDE] = geometry[at.SHARED]
-            geometry[at.SHARED] += geometry[at.GROUPS] * ceil_div(points * (depth + LINE), LINE) * LINE
         geometry[at.TILE_START] = own
     else:
         lay_out(geometry, blocks, own + transformed, weights, 1)

@@ -15,6 +15,8 @@ from typing import Final
 from .. import runtime
 
 VECTOR_BYTES: Final = runtime.vector_bytes()
+#: Threads that Numba may start: it is of no use to cut a problem into fewer tasks, nor into many more.
+CORES: Final = runtime.cores()
 #: (MR, vectors in NR) of the microkernels: the usual one, and those for groups of at most 4, 2 and 1 filters, of whose
 #: tile the usual one would fill up most with zeros. AVX-512 has 32 registers: 16 sums, 2 vectors, a broadcast. The
 #: others have 16. NEON has 32 registers, too, and is not tuned yet.

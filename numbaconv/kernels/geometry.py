@@ -139,9 +139,11 @@ WEAVE_ROWS: Final = 89  # rows of taps
 WEAVE_STEP: Final = 90  # elements between two rows of the output
 
 IN_PLACE: Final = 91  # direct, channels: 1 where the input is read where it is, and not from strips
-BESIDE: Final = 92  # winograd: where the cells of a tile behind a block's lie in what is SHARED, otherwise 0
+BESIDE: Final = 92  # winograd: blocks that have one more tile beside their NR
 COLUMN_STEP: Final = 93  # direct, channels: columns of the strip between two output columns
-LENGTH: Final = 94
+SUMS_PITCH: Final = 94  # winograd: elements between the sums of two filters
+SUMS_STEP: Final = 95  # winograd: elements between the sums of two places
+LENGTH: Final = 96
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
-from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
+from .blocking import BUFFERED, LINE, TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
 from .numbers import smaller
 from .packing import zero_run
 from .simd import (
@@ -34,12 +34,13 @@ from .simd import (
 from .tasks import PARTS, leave_undone, next_task, own_part, own_start, part_done, shared_start
 from .winograd_simd import call_function, integer_at, put_integer
 from .winograd_tiles import (
-    beside_start,
+    block_count,
+    block_tiles,
     copy_any,
     copy_padded,
     points,
+    products,
     tabulate_runs,
-    tile_count,
     winograd_pack,
     winograd_shared,
 )
@@ -55,70 +56,72 @@ HALVES = VECTOR_BYTES == 64
 
 
 @kernel
-def multiply_place(weight, a, scratch, b, c, tiles, rows, depth, nr, out, more):
-    """scratch[c + m * nr + t] = sum over k < depth of weight[a + k * MR + m] * scratch[b + rows[k] + t], t < ``tiles``.
+def multiply_place(weight, a, scratch, b, c, tiles, rows, depth, pitch, out, more):
+    """scratch[c + m * pitch + t] = sum over k < depth of weight[a + k * MR + m] * scratch[b + rows[k] + t], t < tiles.
 
     Where ``more`` is not 0, the sums are added to what is there. All microkernels sum in the same order: what a tile
     becomes does not depend on where it lies in a block. More sums than wanted are written.
     """
     lanes = VECTOR_BYTES // scratch.itemsize
     if tiles > 2 * lanes:
-        gemm_microkernel_wide(weight, a, scratch, b, rows, depth, out, c, nr, 1, more, 0, at.FINISH_NOTHING)
+        gemm_microkernel_wide(weight, a, scratch, b, rows, depth, out, c, pitch, 1, more, 0, at.FINISH_NOTHING)
         return
     if tiles > lanes and (not HALVES or tiles > lanes + lanes // 2):
-        gemm_microkernel(weight, a, scratch, b, rows, depth, out, c, nr, 1, more, 0, at.FINISH_NOTHING)
+        gemm_microkernel(weight, a, scratch, b, rows, depth, out, c, pitch, 1, more, 0, at.FINISH_NOTHING)
         return
     if tiles > lanes // 2 or not HALVES:
-        gemm_microkernel_narrow(weight, a, scratch, b, rows, depth, out, c, nr, 1, more, 0, at.FINISH_NOTHING)
+        gemm_microkernel_narrow(weight, a, scratch, b, rows, depth, out, c, pitch, 1, more, 0, at.FINISH_NOTHING)
         tiles -= lanes
         b += lanes
         c += lanes
     if tiles > 0:
-        gemm_microkernel_half(weight, a, scratch, b, rows, depth, out, c, nr, 1, more, 0, at.FINISH_NOTHING)
+        gemm_microkernel_half(weight, a, scratch, b, rows, depth, out, c, pitch, 1, more, 0, at.FINISH_NOTHING)
         for m in range(TILE_ROWS):  # see winograd_tiles.clear_beyond
-            zero_lanes(scratch, c + m * nr + lanes // 2, lanes // 2)
+            zero_lanes(scratch, c + m * pitch + lanes // 2, lanes // 2)
 
 
 @separate_kernel
-def winograd_multiply(weight, matrices, panels, scratch, block, tiles, group, sums, rows, geometry, out):
-    """Multiply some panels by some blocks of tiles at each place u.
+def winograd_multiply(weight, matrices, panels, scratch, block, number, until, sums, rows, geometry, out):
+    """Multiply some panels by the blocks of tiles from ``number`` to ``until`` at each place u.
 
-    scratch[sums + ((q * panels + p) * points + u) * MR * NR + m * NR + t] = sum over k of U[p, u, m, k] * V[q, u, k, t]
-    The matrices U start at ``weight[matrices]``, a block's V at ``scratch[block]``, and there are ``tiles`` tiles in as
-    many blocks as it takes. One place after the other: so each matrix comes from memory, or from a distant cache, once
-    for all that it is multiplied with. The only tile of the last block of ``group`` is multiplied BESIDE those of the
-    one before, three vectors. More sums than wanted are written.
+    scratch[sums + ((q * panels + p) * points + u) * SUMS_STEP + m * SUMS_PITCH + t]
+        = sum over k of U[p, u, m, k] * V[q, u, k, t]
+    The matrices U start at ``weight[matrices]``, the first block's V at ``scratch[block]``. One place after the other:
+    so each matrix comes from memory, or from a distant cache, once for all that it is multiplied with. More sums than
+    wanted are written.
     """
-    nr = geometry[at.NR]
-    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
+    nr, pitch = geometry[at.NR], geometry[at.SUMS_PITCH]
+    depth = products(geometry)
     places = points(geometry)
-    beside = smaller(1, geometry[at.BESIDE])
-    count = (tiles + nr - 1) // nr - beside
-    whole = count - beside
     for u in range(places):
-        for q in range(count):
+        for q in range(until - number):
+            tile, last, beside = block_tiles(number + q, geometry)
             b = block + (q * places + u) * geometry[at.INPUT_STEP]
             # Whatever TOGETHER is: an image's sums do not depend on how many others its batch has.
             for k in range(0, depth, WINOGRAD_DEPTH):
                 some = smaller(WINOGRAD_DEPTH, depth - k)
                 for p in range(panels):
                     a = matrices + (p * places + u) * geometry[at.WEIGHT_STEP] + k * TILE_ROWS
-                    c = sums + ((q * panels + p) * places + u) * TILE_ROWS * nr
-                    if q < whole:
-                        multiply_place(
-                            weight, a, scratch, b + k * nr, c, smaller(nr, tiles - q * nr), rows, some, nr, out, k
-                        )
+                    c = sums + ((q * panels + p) * places + u) * geometry[at.SUMS_STEP]
+                    if beside < 0:
+                        multiply_place(weight, a, scratch, b + k * nr, c, last - tile, rows, some, pitch, out, k)
                     else:
                         gemm_microkernel_beside(
-                            weight, a, scratch, b + k * nr, rows, some, out, c, nr, 1, k, 0, at.FINISH_NOTHING,
-                            beside_start(geometry, scratch, group, u) + k, c + panels * places * TILE_ROWS * nr,
+                            weight, a, scratch, b + k * nr, rows, some, out, c, pitch, 1, k, 0, at.FINISH_NOTHING,
+                            b + depth * nr + k, c + nr,
                         )  # fmt: skip
+
+
+@kernel
+def buffer_pitch(geometry):
+    """Elements between two rows of a filter's outputs in a thread's scratch."""
+    return geometry[at.TILE_W] * geometry[at.SUMS_PITCH] + LINE
 
 
 @kernel
 def winograd_store(out, geometry, scratch, buffer, channel, table, runs):
     """Copy the outputs of a filter from ``buffer`` to ``out[channel]``, cut off at the image's edges."""
-    pitch = geometry[at.PITCH]
+    pitch = buffer_pitch(geometry)
     lanes = VECTOR_BYTES // out.itemsize
     step_h = geometry[at.DILATION_H] * geometry[at.OUT_STRIDE_H]
     step = geometry[at.DILATION_W] * geometry[at.OUT_STRIDE_W]
@@ -137,25 +140,26 @@ def winograd_store(out, geometry, scratch, buffer, channel, table, runs):
 
 
 @separate_kernel
-def winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, masks, group, panel, tile, last):
+def winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, masks, group, panel, number):
     """Transform a panel's sums of a block of tiles, and store them; return whether a tile is spoiled.
 
     The panel's bias starts at ``weight[bias]``. Bit t of integer m at ``masks`` becomes 1 where tile t of filter m is
     spoiled.
     """
-    nr = geometry[at.NR]
+    pitch = geometry[at.SUMS_PITCH]
     lanes = VECTOR_BYTES // out.itemsize
     buffer = own + geometry[at.GATHERED_START]
     runs = address_of(scratch, own + geometry[at.TABLE_START])
-    tiles = last - tile
+    tile, last, beside = block_tiles(number, geometry)
+    tiles = last - tile if beside < 0 else last - tile + 1
     sizes = address_of(scratch, own + geometry[at.SIZES_START])
     put_integer(sizes, 0, (tiles + lanes - 1) // lanes)
     put_integer(sizes, 1, lanes)
     put_integer(sizes, 2, lanes * geometry[at.TILE_W])
-    put_integer(sizes, 3, TILE_ROWS * nr)
-    put_integer(sizes, 4, geometry[at.PITCH])
+    put_integer(sizes, 3, geometry[at.SUMS_STEP])
+    put_integer(sizes, 4, buffer_pitch(geometry))
     put_integer(sizes, 5, 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0)
-    count = tabulate_runs(geometry, runs, tile, last)
+    count = tabulate_runs(geometry, runs, number)
     spoiled = 0
     first = panel * TILE_ROWS
     for m in range(smaller(TILE_ROWS, geometry[at.FILTERS] - first)):
@@ -163,7 +167,7 @@ def winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, mask
         call_function(
             rows[geometry[at.FUNCTIONS] + OUTPUT],
             (
-                address_of(scratch, sums + m * nr), address_of(scratch, buffer), address_of(weight, bias + m), mask,
+                address_of(scratch, sums + m * pitch), address_of(scratch, buffer), address_of(weight, bias + m), mask,
                 sizes,
             ),
         )  # fmt: skip
@@ -209,9 +213,9 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
     ``rows`` holds k * NR for every k; where the taps of direct summation lie among untransformed tiles; the addresses
     of the transforms and, once it has been compiled, of ``winograd_direct.mend_block``: until then, tasks that need it
     are left undone. A thread's scratch holds the transformed block, unless that is shared, points x INPUT_STEP; then
-    the sums of TOGETHER panels by ABREAST blocks, points x MR x NR each, and what the starts in ``geometry`` name.
+    the sums of TOGETHER panels by ABREAST blocks, points x SUMS_STEP each, and what the starts in ``geometry``
+    name.
     """
-    nr = geometry[at.NR]
     panels = geometry[at.PANELS]
     split = geometry[at.PANEL_SPLIT]
     shared = geometry[at.SHARED] != 0
@@ -219,8 +223,7 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
     panels_of = scratch if unpacked else weight  # where transformed weights lie
     size = points(geometry) * geometry[at.INPUT_STEP]
     step = points(geometry) * geometry[at.WEIGHT_STEP]
-    tiles = tile_count(geometry)
-    blocks = (tiles + nr - 1) // nr
+    blocks = block_count(geometry)
     own = own_start(slot, geometry, scratch)
     block = own
     if not shared:
@@ -242,10 +245,7 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
         else:
             group, first = divmod(task, blocks)
             end = first + 1
-            winograd_pack(
-                copy, x, rows, geometry, scratch, block, own, group, first * nr, smaller(tiles, end * nr), 0,
-                geometry[at.CHANNELS],
-            )  # fmt: skip
+            winograd_pack(copy, x, rows, geometry, scratch, block, own, group, first, 0, geometry[at.CHANNELS])
         begin, behind = panels * part // split, panels * (part + 1) // split
         # A task's masks, by block, panel and filter.
         mask_step = (behind - begin) * TILE_ROWS
@@ -266,17 +266,16 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
                 if shared:
                     block = shared_start(scratch) + (group * blocks + number) * size
                 until = smaller(end, number + geometry[at.ABREAST])
-                several = smaller(tiles, until * nr) - number * nr
-                winograd_multiply(panels_of, matrices, some, scratch, block, several, group, own, rows, geometry, out)
+                winograd_multiply(panels_of, matrices, some, scratch, block, number, until, own, rows, geometry, out)
                 sums = own
                 for q in range(number, until):
                     for p in range(panel, panel + some):
                         mask = masks + 8 * ((q - first) * mask_step + (p - begin) * TILE_ROWS)
                         found = winograd_outputs(
                             panels_of, bias_start(geometry, scratch, group, p), out, rows, geometry, scratch, sums, own,
-                            mask, group, p, q * nr, smaller(tiles, (q + 1) * nr),
+                            mask, group, p, q,
                         )  # fmt: skip
-                        sums += points(geometry) * TILE_ROWS * nr
+                        sums += points(geometry) * geometry[at.SUMS_STEP]
                         if found:
                             spoiled |= 1 << (q - first)
         if spoiled != 0:

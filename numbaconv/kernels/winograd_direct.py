@@ -13,7 +13,7 @@ from .blocking import TILE_ROWS, VECTOR_BYTES
 from .numbers import smaller
 from .simd import address_of, gemm_microkernel, gemm_microkernel_narrow, pointer_to
 from .winograd_simd import integer_at
-from .winograd_tiles import copy_any, tabulate_runs, tile_count, winograd_gather
+from .winograd_tiles import copy_any, tabulate_runs, winograd_gather
 from .winograd_weights import bias_start, pack_own, raw_size
 
 
@@ -24,8 +24,8 @@ def plain_lines(geometry):
 
 
 @kernel
-def gather_plain(x, geometry, scratch, own, group, tile, last):
-    """Copy what is under the tiles from ``tile`` to ``last``, in all channels and taps of depth, for direct summation.
+def gather_plain(x, geometry, scratch, own, group, number):
+    """Copy what is under the tiles of block ``number``, in all channels and taps of depth, for direct summation.
 
     scratch[PLAIN_START + (kd * channels + c) * PLAIN_STEP + ...] as in :func:`winograd_gather`.
     """
@@ -35,7 +35,7 @@ def gather_plain(x, geometry, scratch, own, group, tile, last):
     steps = (step, plain_lines(geometry) * geometry[at.PLAIN_PITCH], geometry[at.PLAIN_PITCH])
     for kd in range(geometry[at.KERNEL_D]):
         winograd_gather(
-            copy_any, x, geometry, scratch, plain + kd * channels * step, steps, group, tile, last, 0, channels, kd
+            copy_any, x, geometry, scratch, plain + kd * channels * step, steps, group, number, 0, channels, kd
         )
 
 
@@ -99,10 +99,8 @@ def mend_block(x, weight, out, rows, geometry, scratch, own, masks, group, begin
     ``masks`` + (p - begin) * MR says which ones they are, as in ``winograd_outputs``. What tiles read is gathered
     once for all panels. ``x`` to ``scratch`` are as in ``winograd.compute_tasks``.
     """
-    nr = geometry[at.NR]
-    tile, last = number * nr, smaller(tile_count(geometry), (number + 1) * nr)
-    gather_plain(x, geometry, scratch, own, group, tile, last)
-    runs = tabulate_runs(geometry, address_of(scratch, own + geometry[at.TABLE_START]), tile, last)
+    gather_plain(x, geometry, scratch, own, group, number)
+    runs = tabulate_runs(geometry, address_of(scratch, own + geometry[at.TABLE_START]), number)
     for panel in range(begin, end):
         mask = masks + 8 * (panel - begin) * TILE_ROWS
         spoiled = 0

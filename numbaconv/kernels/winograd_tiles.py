@@ -1,14 +1,15 @@
 """The input side of :mod:`.winograd`: how tiles are numbered, and how what lies under them is gathered and transformed.
 
 Tiles are numbered through the rows of a phase, the phases of a depth, the depths of an image, the images; NR of them
-are a block. Neighbours in one row are a run.
+are a block. Neighbours in one row are a run. Where few tiles are left behind the last whole block, BESIDE of the blocks
+take one of them each, which is the last one of the block, and a run of its own.
 """
 
 from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
-from .blocking import BUFFERED, LINE, VECTOR_BYTES
+from .blocking import BUFFERED, VECTOR_BYTES
 from .numbers import smaller
 from .packing import NO_PLANE, copy_block, depth_start
 from .simd import address_of, copy_between, zero_lanes
@@ -27,10 +28,33 @@ def points(geometry):
 
 
 @kernel
+def products(geometry):
+    """How many products are summed at each place."""
+    return geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
+
+
+@kernel
 def tile_count(geometry):
     """Tiles of all images, output depths and phases."""
     phases = geometry[at.OUT_D] * geometry[at.DILATION_H] * geometry[at.DILATION_W]
     return geometry[at.BATCH] * phases * geometry[at.DOWN] * geometry[at.ACROSS]
+
+
+@kernel
+def block_count(geometry):
+    """Blocks of tiles of a group."""
+    if geometry[at.BESIDE] != 0:
+        return tile_count(geometry) // geometry[at.NR]
+    return (tile_count(geometry) + geometry[at.NR] - 1) // geometry[at.NR]
+
+
+@kernel
+def block_tiles(number, geometry):
+    """Return the tiles of block ``number``, (first, behind the last, the one beside them or -1)."""
+    nr = geometry[at.NR]
+    beside = number < geometry[at.BESIDE]
+    last = smaller(tile_count(geometry), (number + 1) * nr)
+    return number * nr, last, block_count(geometry) * nr + number if beside else -1
 
 
 @kernel
@@ -80,8 +104,8 @@ def copy_any(x, start, channels, geometry, rows, columns, y, target, ahead):
 
 
 @kernel
-def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, tile, last, first_channel, some, kd):
-    """Copy what is under the tiles from ``tile`` to ``last`` and tap ``kd`` of depth, in ``some`` channels of a group.
+def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, first_channel, some, kd):
+    """Copy what is under the tiles of block ``number`` and tap ``kd`` of depth, in ``some`` channels of a group.
 
     scratch[buffer + c * steps[0] + run * steps[1] + i * steps[2] + j] = row i and column j under the run of tiles,
     both counted in dilations from the first tile's first cell. ``copy`` is :func:`copy_any` or :func:`copy_padded`.
@@ -91,6 +115,7 @@ def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, tile, last
     lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
     beyond = geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
     ahead = some * geometry[at.X_CHANNEL]  # what is gathered next, after some transforms
+    tile, last, beside = block_tiles(number, geometry)
     while tile < last:
         image, d, h, w, count = tile_run(tile, last, geometry)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH]
@@ -105,16 +130,19 @@ def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, tile, last
         )  # fmt: skip
         buffer += run_step
         tile += count
+        if tile == last and beside >= 0:
+            tile, last, beside = beside, beside + 1, -1
 
 
 @kernel
-def tabulate(geometry, table, lanes, tile, last):
-    """Cut the tiles from ``tile`` to ``last`` into groups of neighbours for the input transform; how many integers.
+def tabulate(geometry, table, lanes, number):
+    """Cut the tiles of block ``number`` into groups of neighbours for the input transform; how many integers.
 
     The table holds (where a group's cells lie among those gathered, its first tile, how many) for whole vectors of
-    groups: the last group is repeated.
+    groups: the last group is repeated. Behind these lies the same for the tile beside the others, as if it were first.
     """
     width = lanes // geometry[at.RUN_GROUPS]
+    tile, last, _ = block_tiles(number, geometry)
     first, region, entry = tile, 0, 0
     while tile < last:
         _, _, _, _, count = tile_run(tile, last, geometry)
@@ -129,6 +157,10 @@ def tabulate(geometry, table, lanes, tile, last):
         for slot in range(3):
             put_integer(table, entry + slot, integer_at(table, entry + slot - 3))
         entry += 3
+    for group in range(geometry[at.RUN_GROUPS]):
+        put_integer(table, entry + 3 * group, region)
+        put_integer(table, entry + 3 * group + 1, 0)
+        put_integer(table, entry + 3 * group + 2, 1)
     return entry
 
 
@@ -153,10 +185,12 @@ def clear_beyond(geometry, scratch, block, tiles, begin, end):
 
 
 @separate_kernel
-def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, tile, last, begin, end):
-    """scratch[block + u * INPUT_STEP + k * NR + t] = place u of B^T d B of tile ``tile`` + t, k as for the weights.
+def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, begin, end):
+    """scratch[block + u * INPUT_STEP + k * NR + t] = place u of B^T d B of tile t of block ``number``, k as in weights.
 
-    For channels begin <= c < end of a group. ``own`` is where the thread's sums start, with room for all else behind.
+    For channels begin <= c < end of a group. That of the tile beside the others is scratch[... + depth * NR + k]: in
+    the rows of the others, each would lie in a cache line of its own, and 128 and 512 channels at 28x28 took 1.15 to
+    1.3 times as long (Emerald Rapids). ``own`` is where the thread's sums start, with room for all else behind.
     """
     nr = geometry[at.NR]
     lanes = VECTOR_BYTES // scratch.itemsize
@@ -166,37 +200,35 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, tile, las
     steps = (geometry[at.GATHERED_STEP], geometry[at.RUN_STEP], pitch)
     sizes = address_of(scratch, own + geometry[at.SIZES_START])
     table = address_of(scratch, own + geometry[at.TABLE_START])
-    put_integer(sizes, 0, tabulate(geometry, table, lanes, tile, last))
-    put_integer(sizes, 1, 3 * geometry[at.RUN_GROUPS])
-    put_integer(sizes, 2, geometry[at.GATHERED_STEP])
-    put_integer(sizes, 3, nr)
-    put_integer(sizes, 4, pitch)
-    put_integer(sizes, 5, geometry[at.INPUT_STEP])
+    tile, last, beside = block_tiles(number, geometry)
+    entries = tabulate(geometry, table, lanes, number)
+    length = 3 * geometry[at.RUN_GROUPS]
+    for part in range(2):  # what the transform is told of the tiles, and of the one beside them
+        put_integer(sizes, 8 * part, entries if part == 0 else length)
+        put_integer(sizes, 8 * part + 1, length)
+        put_integer(sizes, 8 * part + 2, geometry[at.GATHERED_STEP])
+        put_integer(sizes, 8 * part + 3, nr if part == 0 else 1)
+        put_integer(sizes, 8 * part + 4, pitch)
+        put_integer(sizes, 8 * part + 5, geometry[at.INPUT_STEP])
+    cells = block + nr * products(geometry)
     clear_beyond(geometry, scratch, block, last - tile, begin, end)
     for c in range(begin, end, BUFFERED):
         some = smaller(BUFFERED, end - c)
-        target = block + c * nr
+        k = c
         for kd in range(geometry[at.KERNEL_D]):
-            winograd_gather(copy, x, geometry, scratch, buffer, steps, group, tile, last, c, some, kd)
+            winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, c, some, kd)
             for h in range(geometry[at.PIECES_H]):
                 for w in range(geometry[at.PIECES_W]):
                     source = buffer + h * geometry[at.TAPS_H] * pitch + w * geometry[at.TAPS_W]
-                    call_function(
-                        rows[geometry[at.FUNCTIONS] + INPUT],
-                        (address_of(scratch, 0), table, sizes, source, target, some),
-                    )
-                    target += channels * nr
-
-
-@kernel
-def beside_start(geometry, scratch, group, place):
-    """Where the cells of the tile BESIDE lie one behind the other, in the order of k, at a place of a transformed tile.
-
-    In the block's rows each would lie in a cache line of its own: 128 and 512 channels at 28x28 took 1.15 to 1.3 times
-    as long (Emerald Rapids).
-    """
-    step = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W] + LINE
-    return shared_start(scratch) + geometry[at.BESIDE] + (group * points(geometry) + place) * step
+                    for part in range(1 if beside < 0 else 2):
+                        call_function(
+                            rows[geometry[at.FUNCTIONS] + INPUT],
+                            (
+                                address_of(scratch, 0), table + 8 * entries * part, sizes + 64 * part, source,
+                                block + k * nr if part == 0 else cells + k, some,
+                            ),
+                        )  # fmt: skip
+                    k += channels
 
 
 @kernel
@@ -205,32 +237,24 @@ def winograd_shared(copy, part, x, rows, geometry, scratch, own):
 
     Block b of group g is the matrices from ``scratch[shared_start + (g * blocks + b) * points * INPUT_STEP]`` on.
     """
-    nr = geometry[at.NR]
     channels = geometry[at.CHANNELS]
-    tiles = tile_count(geometry)
-    blocks = (tiles + nr - 1) // nr
+    blocks = block_count(geometry)
     begin, end = channels * part // PARTS, channels * (part + 1) // PARTS
     for number in range(geometry[at.GROUPS] * blocks):
         group, block = divmod(number, blocks)
         start = shared_start(scratch) + number * points(geometry) * geometry[at.INPUT_STEP]
-        last = smaller(tiles, (block + 1) * nr)
-        winograd_pack(copy, x, rows, geometry, scratch, start, own, group, block * nr, last, begin, end)
-        if geometry[at.BESIDE] != 0 and block == blocks - 1:
-            for u in range(points(geometry)):
-                cells = beside_start(geometry, scratch, group, u)
-                for piece in range(geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]):
-                    for k in range(piece * channels + begin, piece * channels + end):
-                        scratch[cells + k] = scratch[start + u * geometry[at.INPUT_STEP] + k * nr]
+        winograd_pack(copy, x, rows, geometry, scratch, start, own, group, block, begin, end)
 
 
 @kernel
-def tabulate_runs(geometry, table, tile, last):
-    """Note where the outputs of each run of tiles from ``tile`` to ``last`` lie; return how many runs there are.
+def tabulate_runs(geometry, table, number):
+    """Note where the outputs of each run of block ``number``'s tiles lie; return how many runs there are.
 
     The table holds (the first output of channel 0, rows, columns, columns of whole tiles). Working them out takes
     divisions, more of them for one filter than storing its outputs takes time.
     """
     high, wide = geometry[at.TILE_H], geometry[at.TILE_W]
+    tile, last, beside = block_tiles(number, geometry)
     runs = 0
     while tile < last:
         image, d, h, w, count = tile_run(tile, last, geometry)
@@ -242,4 +266,6 @@ def tabulate_runs(geometry, table, tile, last):
         put_integer(table, 4 * runs + 3, wide * count)
         runs += 1
         tile += count
+        if tile == last and beside >= 0:
+            tile, last, beside = beside, beside + 1, -1
     return runs
