@@ -429,11 +429,6 @@ def threading_layer() -> str:
     return str(numba.threading_layer())
 
 
-def cores() -> int:
-    """How many threads Numba may start."""
-    return int(config.NUMBA_NUM_THREADS)
-
-
 def thread_count() -> int:
     """How many threads the next kernel may use: Numba's own setting, or less in :func:`limited`; 1 in a forked child.
 

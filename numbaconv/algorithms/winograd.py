@@ -9,7 +9,7 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import BUFFERED, CORES, LINE, PACK_SCRATCH, TILE_ROWS, VECTOR_BYTES
+from ..kernels.blocking import BUFFERED, LINE, PACK_SCRATCH, TILE_ROWS, VECTOR_BYTES
 from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
@@ -73,6 +73,9 @@ SUMS_BYTES = 2**19
 #: of a block's products, a vector of them a third: with 16 of them, 128 channels at 112x112 took 1.06 times as long
 #: (Emerald Rapids).
 MOST_BESIDE: Final = 7
+#: Blocks of three vectors and a tile that an image is cut into at least: with more threads than that, some find nothing
+#: to do.
+FEWEST_WIDE: Final = 4
 #: Bytes of the transformed tiles of three vectors up to which a block has so many, where there are several.
 LARGEST_BLOCK: Final = 2**21
 #: Bytes of untransformed weights that a task lays out at a time, at most, where it transforms them and they do not lie
@@ -168,7 +171,7 @@ def _columns(geometry: MutableSequence[int], itemsize: int) -> int:
         three = left <= lanes // 2
     else:
         size = _points(geometry) * _depth(geometry) * 3 * lanes * itemsize
-        three = whole >= FEWEST_TASKS or (left <= min(whole, MOST_BESIDE) and whole >= 2 * CORES)
+        three = whole >= FEWEST_TASKS or (whole >= FEWEST_WIDE and left <= min(whole, MOST_BESIDE))
         three = three and size <= LARGEST_BLOCK
     return 3 * lanes if three and VECTOR_BYTES == 64 else 2 * lanes
 

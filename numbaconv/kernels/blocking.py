@@ -15,8 +15,6 @@ from typing import Final
 from .. import runtime
 
 VECTOR_BYTES: Final = runtime.vector_bytes()
-#: Threads that Numba may start: it is of no use to cut a problem into fewer tasks, nor into many more.
-CORES: Final = runtime.cores()
 #: (MR, vectors in NR) of the microkernels: the usual one, and those for groups of at most 4, 2 and 1 filters, of whose
 #: tile the usual one would fill up most with zeros. AVX-512 has 32 registers: 16 sums, 2 vectors, a broadcast. The
 #: others have 16. NEON has 32 registers, too, and is not tuned yet.
@@ -48,8 +46,9 @@ WINOGRAD_DEPTH: Final = 128
 #: Each thread's scratch starts on a line of its own.
 LINE: Final = 16
 NARROW_LINE: Final = 32
-#: Which of the counters at the start of the scratch says that tasks have lacked a function; see ``tasks``.
-UNDONE: Final = 4
+#: Which of the integers at the start of the scratch says that tasks have lacked a function; see ``tasks``. It lies
+#: behind the counters' line, which is the second one of float32 and float64 only: other tasks lack none.
+UNDONE: Final = 8
 #: Elements from the first to the last tap of a filter and channel up to which they are packed by transposing all that
 #: lies there, and scratch that it takes of each thread. Tap by tap, 2.4 million weights seen from the other side took
 #: 4.3 cycles each, and 2.2 since (Zen 4).

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .blocking import LINE, TILE_ROWS, TILES, VECTOR_BYTES
+from .blocking import LINE, TILE_ROWS, TILES, UNDONE, VECTOR_BYTES
 from .geometry import FINISH_BIAS, FINISH_BIAS_RELU
 from .vectors import INDEX, INTO_L1, Vectors, changed_if, constant, element, prefetch
 
@@ -194,11 +194,11 @@ def _counter(context: Any, builder: ir.IRBuilder, kind: Any, scratch: ir.Value, 
 
 @intrinsic
 def reset_counters(typing_context, scratch):
-    """Set the counters that threads share, in the first 7 * 8 bytes of scratch, to 0, and the next one to its size."""
+    """Set the counters that threads share, in the first 7 * 8 bytes of scratch, and UNDONE to 0, SIZE to its size."""
     signature = types.void(scratch)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        for number in range(SIZE):
+        for number in (*range(SIZE), UNDONE):
             counter = _counter(context, builder, signature.args[0], arguments[0], constant(number))
             builder.store(constant(0), counter)
         scratch = context.make_array(signature.args[0])(context, builder, arguments[0])
