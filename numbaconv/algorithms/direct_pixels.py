@@ -22,6 +22,7 @@ from .sharing import (
     reading,
     reading_block,
     reading_weights,
+    split_few,
     storing,
     taps,
     use_tile,
@@ -99,20 +100,24 @@ def _channels(geometry: MutableSequence[int], itemsize: int) -> int:
 
 def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, the copies into strips and the stores of tiles that are cut off."""
-    _, nr = tile_for(geometry[at.FILTERS], itemsize)
+    mr, nr = tile_for(geometry[at.FILTERS], itemsize)
     lines = _lines(geometry, itemsize, nr, _channels(geometry, itemsize))
     columns = _columns(geometry, nr)
     down, across = ceil_div(geometry[at.OUT_H], lines), ceil_div(geometry[at.OUT_W], columns)
+    images = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D]
+    split = split_few(ceil_div(geometry[at.FILTERS], mr), images * down * across)
     total = 0.0
     for rows_of_blocks, height in ((down - 1, lines), (1, geometry[at.OUT_H] - (down - 1) * lines)):
         for number, width in ((across - 1, columns), (1, geometry[at.OUT_W] - (across - 1) * columns)):
             if rows_of_blocks > 0 and number > 0:
-                total += rows_of_blocks * number * _block_cost(geometry, itemsize, height, width, prices)
-    return reading(geometry, itemsize, prices) + geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D] * total
+                total += rows_of_blocks * number * _block_cost(geometry, itemsize, height, width, split, prices)
+    return reading(geometry, itemsize, prices) + images * total
 
 
-def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, columns: int, prices: Prices) -> float:
-    """:func:`cost` of a block of outputs."""
+def _block_cost(
+    geometry: MutableSequence[int], itemsize: int, lines: int, columns: int, split: int, prices: Prices
+) -> float:
+    """:func:`cost` of a block of outputs, whose strip each of ``split`` tasks copies."""
     mr, nr = tile_for(geometry[at.FILTERS], itemsize)
     vectors = nr * itemsize // VECTOR_BYTES
     channels = _channels(geometry, itemsize)
@@ -139,7 +144,7 @@ def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, colum
     weights = reading_weights(float(panels * mr * depth * itemsize), prices)
     strip = copied // geometry[at.CHANNELS] * channels * height * width
     copies += reading_block(float(strip), passes * 2.0, prices)
-    return products + copies + stores * passes + prices[price.GEMM_TASK] + weights
+    return products + split * (copies + prices[price.GEMM_TASK]) + stores * passes + weights
 
 
 def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
