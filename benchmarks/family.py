@@ -119,7 +119,7 @@ def _gradient(function: str) -> Iterator[Task]:
 def _dtypes() -> Iterator[Task]:
     """What is not float32, where torch has it."""
     shapes = (1, 64, 56, 56), (64, 64, 3, 3)
-    for dtype in ("float64", "int16", "int32", "int64", "uint8"):
+    for dtype in ("float64", "int8", "int16", "int32", "int64", "uint8"):
         yield Task(f"3x3 {dtype}", "conv2d", *shapes, {"padding": 1}, dtype)
         yield Task(f"1x1 {dtype}", "conv2d", (1, 256, 28, 28), (256, 256, 1, 1), {}, dtype)
 

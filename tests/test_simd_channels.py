@@ -248,7 +248,7 @@ def test_sum_of_zeros(dtype):
 
 
 @numba.njit(parallel=True)
-def _share(scratch, geometry, taken, seen, threads, own):
+def _share(scratch, geometry, taken, seen, threads):
     simd.reset_counters(scratch)
     for slot in numba.prange(threads):
         part = tasks.own_part(slot, threads, scratch)
@@ -257,21 +257,20 @@ def _share(scratch, geometry, taken, seen, threads, own):
             tasks.part_done(scratch)
             part = tasks.own_part(slot, threads, scratch)
         seen[slot] = taken.sum()
-        task = tasks.own_task(slot, threads, geometry, scratch) if own else tasks.next_task(scratch)
+        task = tasks.own_task(slot, threads, geometry, scratch)
         while task < geometry[at.TASKS]:
             taken[tasks.PARTS + task] += 1
-            task = tasks.own_task(slot, threads, geometry, scratch) if own else tasks.next_task(scratch)
+            task = tasks.own_task(slot, threads, geometry, scratch)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("count", [1, 3, 300])
-@pytest.mark.parametrize("own", [False, True])
-def test_tasks_are_taken_once(count, threads, own):
+def test_tasks_are_taken_once(count, threads):
     """Each part and each task is done by one thread, and no thread goes on before all parts are done."""
     geometry = np.zeros(at.LENGTH, np.int64)
     geometry[at.TASKS] = count
     for _ in range(100):
         taken, seen = np.zeros(tasks.PARTS + count, np.int64), np.zeros(threads, np.int64)
-        _share(np.full(64, np.nan, np.float32), geometry, taken, seen, threads, own)
+        _share(np.full(64, np.nan, np.float32), geometry, taken, seen, threads)
         assert (taken == 1).all()
         assert (seen >= tasks.PARTS).all()

@@ -4,6 +4,7 @@
 """
 
 import collections
+import itertools
 import re
 
 import numpy as np
@@ -16,17 +17,18 @@ import numbaconv as nc
 nc.conv2d(np.ones((1, 16, 64, 64), np.float32), np.ones((16, 16, 3, 3), np.float32))
 torch = pytest.importorskip("torch")
 
+#: Of each kind of dtypes.
 PROBLEMS = 1000
-DTYPES = (np.float64, np.complex128, np.int64, np.int32, np.int16, np.uint8)
+KINDS = {"floats": (np.float64, np.complex128), "integers": (np.int64, np.int32, np.int16, np.int8, np.uint8)}
 
 
-def problem(random, ndim, number):
+def problem(random, ndim, dtype):
     """(input, weight, bias, arguments, output padding): integers, so that results compare exactly."""
 
     def integers(least, most):
         return [int(random.integers(least, most + 1)) for _ in range(ndim)]
 
-    dtype = np.dtype(DTYPES[number % len(DTYPES)])
+    dtype = np.dtype(dtype)
     kernel, stride, dilation = integers(1, 4), integers(1, 3), integers(1, 3)
     padding = integers(0, 3)
     extra = [int(random.integers(0, max(s, d))) for s, d in zip(stride, dilation, strict=True)]
@@ -37,7 +39,7 @@ def problem(random, ndim, number):
         for n, s, d, k, more, p in zip(inputs, stride, dilation, kernel, extra, padding, strict=True)
     ]
     if min(size) < 1:
-        return problem(random, ndim, number)
+        return problem(random, ndim, dtype)
 
     def draw(*shape):
         values = random.integers(0 if dtype.kind == "u" else -8, 9, shape)
@@ -63,12 +65,13 @@ def torch_or_loops(tried, name, arrays, options):
     return expected
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("ndim", [1, 2, 3])
-def test_same_results(ndim):
+def test_same_results(ndim, kind):
     random = np.random.default_rng(2024 + ndim)
     tried = collections.Counter()
-    for number in range(PROBLEMS):
-        x, w, y, b, (stride, padding, dilation, groups), extra = problem(random, ndim, number)
+    for number, dtype in zip(range(PROBLEMS), itertools.cycle(KINDS[kind]), strict=False):
+        x, w, y, b, (stride, padding, dilation, groups), extra = problem(random, ndim, dtype)
         what = (number, x.dtype, x.shape, w.shape, stride, padding, dilation, groups, extra)
         options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         for name, arrays, more in (
@@ -79,7 +82,7 @@ def test_same_results(ndim):
             out = getattr(nc, name)(*arrays, **options, **more, precision="exact")
             assert out.dtype == x.dtype
             np.testing.assert_array_equal(out, expected, str(what))
-        if x.dtype.kind not in "fc":
+        if kind == "integers":
             continue
         leaves = [torch.from_numpy(array).requires_grad_() for array in (x, w)]
         g = getattr(torch.nn.functional, f"conv{ndim}d")(*leaves, None, stride, padding, dilation, groups)
@@ -91,10 +94,29 @@ def test_same_results(ndim):
         out = getattr(nc.grad, f"conv{ndim}d_weight")(x, w.shape, gradient.numpy(), *arguments, precision="exact")
         np.testing.assert_array_equal(out, by_weight.numpy(), str(what))
         tried["gradients"] += 1
-    print("\n", ndim, dict(tried))
+    print("\n", ndim, kind, dict(tried))
     for name in (f"conv{ndim}d", f"conv_transpose{ndim}d"):
         assert tried[name] + tried[f"{name} (loops)"] == PROBLEMS
-        assert tried[name] >= PROBLEMS // 3
+        assert tried[name] == PROBLEMS or kind == "integers"
+    assert tried["gradients"] == (PROBLEMS if kind == "floats" else 0)
+
+
+def test_same_windows():
+    """unfold and fold, which torch has for floating-point numbers only."""
+    random = np.random.default_rng(2028)
+    for number in range(PROBLEMS):
+        kernel, stride, dilation = (tuple(map(int, random.integers(1, 5, 2))) for _ in range(3))
+        padding = tuple(map(int, random.integers(0, 4, 2)))
+        least = [max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in zip(kernel, dilation, padding, strict=True)]
+        size = tuple(n + int(random.integers(0, 12)) for n in least)
+        arguments = {"kernel_size": kernel, "dilation": dilation, "padding": padding, "stride": stride}
+        x = random.integers(-8, 9, (*random.integers(1, 4, 2), *size)).astype(np.float64)
+        if number % 2:
+            x = x + 1j * random.integers(-8, 9, x.shape)
+        columns = torch.nn.functional.unfold(torch.from_numpy(x), **arguments)
+        np.testing.assert_array_equal(nc.unfold(x, **arguments), columns.numpy(), str(arguments))
+        image = torch.nn.functional.fold(columns, size, **arguments).numpy()
+        np.testing.assert_array_equal(nc.fold(columns.numpy(), size, **arguments), image, str(arguments))
 
 
 X, W = (1, 4, 5, 6), (4, 2, 3, 3)

@@ -22,14 +22,19 @@ from .sharing import (
     reading,
     reading_block,
     reading_weights,
+    split_few,
     storing,
     taps,
     use_tile,
     within_reach,
 )
 
-#: Output columns of one task, in register tiles: the strips of wider images would leave the cache.
+#: Output columns of one task, in register tiles, or the bytes of its strip where few channels have more: the strips of
+#: wider images would leave the cache. A task that has whole rows of some filters shares no line of theirs, and goes
+#: through memory in one direction: 1x16000 with stride 5 to 512 filters took 1.2 times as long by 16 tiles (Emerald
+#: Rapids, 2 threads).
 COLUMN_TILES = 16
+COLUMN_BYTES = BLOCK_BYTES // 2
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -48,19 +53,27 @@ def _halo(geometry: MutableSequence[int], axis: int) -> int:
     return (geometry[at.KERNEL_D + axis] - 1) * geometry[at.DILATION_D + axis] // geometry[at.STRIDE_D + axis]
 
 
-def _columns(geometry: MutableSequence[int], nr: int) -> int:
+def _planes(geometry: MutableSequence[int], channels: int) -> int:
+    """Planes of a strip."""
+    return channels * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
+
+
+def _columns(geometry: MutableSequence[int], itemsize: int) -> int:
     """Output columns of one task: as many whole tiles in each."""
+    _, nr = tile_for(geometry[at.FILTERS], itemsize)
+    column = _planes(geometry, _channels(geometry, itemsize)) * (3 * _halo(geometry, 1) + 1) * nr * itemsize
+    most = max(COLUMN_TILES, COLUMN_BYTES // column)
     tiles = ceil_div(geometry[at.OUT_W], nr)
-    return min(geometry[at.OUT_W], ceil_div(tiles, ceil_div(tiles, COLUMN_TILES)) * nr)
+    return min(geometry[at.OUT_W], ceil_div(tiles, ceil_div(tiles, most)) * nr)
 
 
-def _row_tiles(geometry: MutableSequence[int], nr: int, lines: int) -> bool:
+def _row_tiles(geometry: MutableSequence[int], itemsize: int, nr: int, lines: int) -> bool:
     """Whether tiles that start anew in every row are fewer than 7/6 of those that run on through the rows.
 
     Each of the former that is not cut off is stored by the microkernel itself; hardly any of the latter is. In rows
     shorter than a tile all are cut off.
     """
-    columns = _columns(geometry, nr)
+    columns = _columns(geometry, itemsize)
     pitch = columns + _halo(geometry, 2)
     anew = lines * ceil_div(columns, nr)
     running = ceil_div((lines - 1) * pitch + columns, nr)
@@ -80,11 +93,11 @@ def _plane(rows_of_strip: int, pitch: int, itemsize: int) -> int:
 
 def _lines(geometry: MutableSequence[int], itemsize: int, nr: int, channels: int) -> int:
     """Output rows of one task: as many as fit the cache, but few enough for FEWEST_TASKS tasks or more."""
-    pitch = _columns(geometry, nr) + _halo(geometry, 2)
-    planes = channels * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
+    pitch = _columns(geometry, itemsize) + _halo(geometry, 2)
+    planes = _planes(geometry, channels)
     fitting = BLOCK_BYTES // (planes * pitch * itemsize) - _halo(geometry, 1)
     others = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D]
-    others *= ceil_div(geometry[at.OUT_W], _columns(geometry, nr))
+    others *= ceil_div(geometry[at.OUT_W], _columns(geometry, itemsize))
     wanted = ceil_div(geometry[at.OUT_H], ceil_div(4 * FEWEST_TASKS, others))
     # Below a few rows, a strip holds more of what its neighbours hold, too, than of its own.
     least = min(geometry[at.OUT_H], 2 * _halo(geometry, 1) + ceil_div(4 * nr, pitch))
@@ -99,31 +112,35 @@ def _channels(geometry: MutableSequence[int], itemsize: int) -> int:
 
 def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, the copies into strips and the stores of tiles that are cut off."""
-    _, nr = tile_for(geometry[at.FILTERS], itemsize)
+    mr, nr = tile_for(geometry[at.FILTERS], itemsize)
     lines = _lines(geometry, itemsize, nr, _channels(geometry, itemsize))
-    columns = _columns(geometry, nr)
+    columns = _columns(geometry, itemsize)
     down, across = ceil_div(geometry[at.OUT_H], lines), ceil_div(geometry[at.OUT_W], columns)
+    images = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D]
+    split = split_few(ceil_div(geometry[at.FILTERS], mr), images * down * across)
     total = 0.0
     for rows_of_blocks, height in ((down - 1, lines), (1, geometry[at.OUT_H] - (down - 1) * lines)):
         for number, width in ((across - 1, columns), (1, geometry[at.OUT_W] - (across - 1) * columns)):
             if rows_of_blocks > 0 and number > 0:
-                total += rows_of_blocks * number * _block_cost(geometry, itemsize, height, width, prices)
-    return reading(geometry, itemsize, prices) + geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D] * total
+                total += rows_of_blocks * number * _block_cost(geometry, itemsize, height, width, split, prices)
+    return reading(geometry, itemsize, prices) + images * total
 
 
-def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, columns: int, prices: Prices) -> float:
-    """:func:`cost` of a block of outputs."""
+def _block_cost(
+    geometry: MutableSequence[int], itemsize: int, lines: int, columns: int, split: int, prices: Prices
+) -> float:
+    """:func:`cost` of a block of outputs, whose strip each of ``split`` tasks copies."""
     mr, nr = tile_for(geometry[at.FILTERS], itemsize)
     vectors = nr * itemsize // VECTOR_BYTES
     channels = _channels(geometry, itemsize)
     whole = _lines(geometry, itemsize, nr, channels)
-    pitch = _columns(geometry, nr) + _halo(geometry, 2)
-    anew = _row_tiles(geometry, nr, whole)
+    pitch = _columns(geometry, itemsize) + _halo(geometry, 2)
+    anew = _row_tiles(geometry, itemsize, nr, whole)
     tiles = lines * ceil_div(columns, nr) if anew else ceil_div((lines - 1) * pitch + columns, nr)
     panels = ceil_div(geometry[at.FILTERS], mr)
     depth = geometry[at.CHANNELS] * taps(geometry)
     products = prices[price.GEMM if mr == TILE_ROWS else price.FEW] * tiles * panels * mr * vectors * depth
-    copied = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
+    copied = _planes(geometry, geometry[at.CHANNELS])
     vector = prices[price.COPIED_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
     passes = ceil_div(geometry[at.CHANNELS], channels)
     height = lines + _halo(geometry, 1)
@@ -139,7 +156,7 @@ def _block_cost(geometry: MutableSequence[int], itemsize: int, lines: int, colum
     weights = reading_weights(float(panels * mr * depth * itemsize), prices)
     strip = copied // geometry[at.CHANNELS] * channels * height * width
     copies += reading_block(float(strip), passes * 2.0, prices)
-    return products + copies + stores * passes + prices[price.GEMM_TASK] + weights
+    return products + split * (copies + prices[price.GEMM_TASK]) + stores * passes + weights
 
 
 def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
@@ -153,7 +170,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     nr = geometry[at.NR]
     channels = _channels(geometry, itemsize)
     lines = _lines(geometry, itemsize, nr, channels)
-    columns = _columns(geometry, nr)
+    columns = _columns(geometry, itemsize)
     geometry[at.CHANNEL_BLOCK] = channels
     geometry[at.TOGETHER] = within_reach(geometry, itemsize)
     geometry[at.BLOCK_ROWS] = lines
@@ -161,8 +178,8 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.STRIP_ROWS] = lines + _halo(geometry, 1)
     geometry[at.PITCH] = columns + _halo(geometry, 2)
     geometry[at.STRIP_CHANNEL] = _plane(geometry[at.STRIP_ROWS], geometry[at.PITCH], itemsize)
-    geometry[at.ROW_TILES] = int(_row_tiles(geometry, nr, lines))
-    planes = channels * geometry[at.KERNEL_D] * _phases(geometry, 1) * _phases(geometry, 2)
+    geometry[at.ROW_TILES] = int(_row_tiles(geometry, itemsize, nr, lines))
+    planes = _planes(geometry, channels)
     blocks = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D]
     blocks *= ceil_div(geometry[at.OUT_H], lines) * ceil_div(geometry[at.OUT_W], columns)
     weights = geometry[at.GROUPS] * geometry[at.PANELS] * geometry[at.MR] * geometry[at.CHANNELS] * taps(geometry)

@@ -21,6 +21,7 @@ from .sharing import (
     page,
     reading,
     reading_weights,
+    split_few,
     storing,
     taps,
     use_tile,
@@ -56,10 +57,11 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     calls *= prices[price.IM2COL_CALL] + geometry[at.KERNEL_H] * prices[price.IM2COL_ROW]
     packing = tiles * (depth * copies + calls)
     tasks = ceil_div(tiles, _size(images, tiles, channels * taps(geometry) * nr * itemsize))
+    split = split_few(panels, images * tasks)
     stores = storing(geometry, itemsize, mr, nr, tiles, int(pixels % nr != 0), prices)
     starts = tasks * prices[price.GEMM_TASK]
     weights = tasks * reading_weights(float(panels * mr * depth * itemsize), prices)
-    each = products + packing + stores * passes + starts + weights
+    each = products + split * (packing + starts) + stores * passes + weights
     return reading(geometry, itemsize, prices) + images * each
 
 

@@ -128,16 +128,21 @@ def split_evenly(panels: int, blocks: int) -> int:
     return ceil_div(panels, panels // split)
 
 
+def split_few(panels: int, blocks: int) -> int:
+    """How many tasks share a block, each of which packs it again: as many as make FEWEST_TASKS of few blocks."""
+    return min(panels, ceil_div(FEWEST_TASKS, max(blocks, 1)))
+
+
 def lay_out(geometry: MutableSequence[int], blocks: int, block_elements: int, weights: int, split: int = 0) -> None:
     """Fill the slots that follow from how many blocks of pixels there are and how large one is.
 
     ``blocks`` counts those of all images and groups; ``block_elements`` is the scratch that one takes; ``weights``
     is the number of elements of the packed weights, behind which the bias lies. ``split`` tasks share a block, each for
-    some of the panels; where it is 0, as many as make FEWEST_TASKS of few blocks.
+    some of the panels; where it is 0, :func:`split_few` says how many.
     """
     panels = geometry[at.PANELS]
     if split == 0:
-        split = min(panels, ceil_div(FEWEST_TASKS, max(blocks, 1)))
+        split = split_few(panels, blocks)
     geometry[at.PANEL_SPLIT] = split
     geometry[at.TASKS] = blocks * split
     geometry[at.BIAS_START] = weights

@@ -31,7 +31,7 @@ from .simd import (
     gemm_microkernel_wide,
     zero_lanes,
 )
-from .tasks import PARTS, leave_undone, next_task, own_part, own_start, part_done, shared_start
+from .tasks import PARTS, leave_undone, own_part, own_start, own_task, part_done, shared_start
 from .winograd_simd import call_function, integer_at, put_integer
 from .winograd_tiles import (
     block_count,
@@ -237,7 +237,7 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
             part_done(scratch)
             part = own_part(slot, slots, scratch)
     masks = address_of(scratch, own + geometry[at.MASKS_START])
-    task = next_task(scratch)
+    task = own_task(slot, slots, geometry, scratch)
     while task < geometry[at.TASKS]:
         first, end, group, part = 0, blocks, 0, 0
         if shared:
@@ -293,4 +293,4 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
                                 masks + 8 * (number - first) * mask_step, group, begin, behind, number,
                             ),
                         )  # fmt: skip
-        task = next_task(scratch)
+        task = own_task(slot, slots, geometry, scratch)
