@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import CHANNEL_TILE_PIXELS, PAGE_BYTES, VECTOR_BYTES
+from .blocking import CHANNEL_TILE_PIXELS, PAGE_BYTES, TILES_TOGETHER, VECTOR_BYTES
 from .gemm import finished
 from .numbers import larger, smaller
 from .packing import pack_panels, panels_together, zero_if_finite, zero_run
@@ -26,6 +26,8 @@ from .simd import scratch_size
 from .simd_channels import (
     channels_microkernel_1,
     channels_microkernel_2,
+    channels_microkernel_beside,
+    channels_microkernel_every_other,
     copy_squares,
     run_microkernel_1,
     run_microkernel_3,
@@ -236,6 +238,22 @@ def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, pan
 
 
 @kernel
+def tile_taps(geometry, finite, h, p, last):
+    """:func:`valid_taps` of the tile whose first pixel is ``p`` of a block that begins at output row ``h``."""
+    width = geometry[at.BLOCK_COLUMNS]
+    bottom = smaller(p + CHANNEL_TILE_PIXELS, last) - 1
+    return valid_taps(geometry, finite, h + p // width, h + bottom // width)
+
+
+@kernel
+def in_rows(offset, width):
+    """Whether neither of two tiles, the first one from column ``offset`` on, reaches into another row of ``width``."""
+    left = width - CHANNEL_TILE_PIXELS
+    other = offset + CHANNEL_TILE_PIXELS
+    return offset <= left and (other <= left or other == width)
+
+
+@kernel
 def multiply_block(
     store, x, weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines,
     columns,
@@ -260,6 +278,8 @@ def multiply_block(
     start, bias, finite = places
     all_begin, _ = valid_taps(geometry, finite, h, h)
     _, all_end = valid_taps(geometry, finite, h + lines - 1, h + lines - 1)
+    apart = rows[geometry[at.PIXELS_START] + 1] - rows[geometry[at.PIXELS_START]]
+    paired = TILES_TOGETHER > 1 and mr * weight.itemsize > VECTOR_BYTES and (apart == 1 or apart == 2)
     padded = lines <= geometry[at.OUT_H] and (all_begin > 0 or all_end < height)
     for first in range(0, pixels, step):
         last = smaller(pixels, first + step)
@@ -269,27 +289,46 @@ def multiply_block(
         share = (mr + others - 1) // others
         for k in range(0, depth, block):
             upcoming = start + smaller(k + block, depth) * mr if k + block < depth or last == pixels else start
-            for p in range(first, last, CHANNEL_TILE_PIXELS):
+            p, offset = first, first % width
+            while p < last:
+                tiles = 1
+                if paired and p + TILES_TOGETHER * CHANNEL_TILE_PIXELS <= last and in_rows(offset, width):
+                    tiles = TILES_TOGETHER
                 begin, end = 0, depth
                 if padded:
-                    bottom = smaller(p + CHANNEL_TILE_PIXELS, last) - 1
-                    begin, end = valid_taps(geometry, finite, h + p // width, h + bottom // width)
-                    begin, end = begin * per, end * per
+                    taps = tile_taps(geometry, finite, h, p, last)
+                    if tiles > 1 and offset + tiles * CHANNEL_TILE_PIXELS > width:
+                        other = tile_taps(geometry, finite, h, p + CHANNEL_TILE_PIXELS, last)
+                        tiles = TILES_TOGETHER if other == taps else 1
+                    begin, end = taps[0] * per, taps[1] * per
                 low, high = larger(begin, k), smaller(end, k + block)
-                if low >= high:
-                    continue
-                ask = upcoming + larger(0, (p - first) // CHANNEL_TILE_PIXELS - 1) * share * block
-                y, w, table = sums + (p - first) * mr, start + low * mr, geometry[at.PIXELS_START] + p
-                if mr * weight.itemsize == VECTOR_BYTES:
-                    channels_microkernel_1(
-                        x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin,
-                        ask, share,
-                    )  # fmt: skip
-                else:
-                    channels_microkernel_2(
-                        x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y, low - begin,
-                        ask, share,
-                    )  # fmt: skip
+                if low < high:
+                    ask = upcoming + larger(0, (p - first) // CHANNEL_TILE_PIXELS - 1) * share * block
+                    y, w, table = sums + (p - first) * mr, start + low * mr, geometry[at.PIXELS_START] + p
+                    if mr * weight.itemsize == VECTOR_BYTES:
+                        channels_microkernel_1(
+                            x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y,
+                            low - begin, ask, share,
+                        )  # fmt: skip
+                    elif tiles == 1:
+                        channels_microkernel_2(
+                            x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y,
+                            low - begin, ask, share,
+                        )  # fmt: skip
+                    elif apart == 1:
+                        channels_microkernel_beside(
+                            x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y,
+                            low - begin, ask, tiles * share,
+                        )  # fmt: skip
+                    else:
+                        channels_microkernel_every_other(
+                            x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y,
+                            low - begin, ask, tiles * share,
+                        )  # fmt: skip
+                p += tiles * CHANNEL_TILE_PIXELS
+                offset += tiles * CHANNEL_TILE_PIXELS
+                while offset >= width:
+                    offset -= width
         store(scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import PACK_SCRATCH, PIECE_BYTES, SPAN, TILE_ROWS, VECTOR_BYTES
@@ -12,6 +14,10 @@ from .tasks import shared_start
 
 #: Stands for a plane of the input that lies in the padding. Real ones may start below 0, but no array reaches this far.
 NO_PLANE = -(2**62)
+#: Bytes of the input that a row spans from which the rows of a plane are copied one after the other, as a CPU's
+#: prefetcher follows them, not those of all planes: 3x3 layers with stride 2 on 56x56 and 112x112 took 1.04 times as
+#: long without, layers of 33x33 and 14x14 1.05 to 1.1 times with (Emerald Rapids).
+LONG_ROW: Final = 192
 
 
 @kernel
@@ -74,48 +80,71 @@ def copy_planes(x, start, planes, geometry, rows, columns, y, target, ahead):
     step = geometry[at.X_W]
     mode = geometry[at.PAD_MODE]
     channels, x_channel = planes
-    lanes = VECTOR_BYTES // y.itemsize
     # A row costs less than a division: what all rows share is worked out once.
     left = smaller(count, larger(0, -(first // stride)))  # the first j whose position is not negative
     right = smaller(count, larger(left, -((first - size) // stride)))  # the first one whose position is at least size
     jump = stride * step
     inside = right - left
-    whole = inside - inside % lanes
-    for r in range(lines):
-        xh = source_index(first_row + r * row_step, geometry[at.IN_H], mode)
-        goal = y_start + r * y_row
-        if start == NO_PLANE or xh < 0:
-            for _ in range(channels):
-                zero_run(y, goal, count)
-                goal += y_channel
-            continue
-        line = start + xh * geometry[at.X_H]
-        if left > 0:
-            pad_rows(x, line, planes, geometry, (first, stride), y, goal, y_channel, 0, left)
-        if right < count:
-            pad_rows(x, line, planes, geometry, (first, stride), y, goal, y_channel, right, count)
-        source = line + first * step + left * jump
-        goal += left
-        if jump == 1:
-            for _ in range(channels):
-                for j in range(0, whole, lanes):
-                    copy_vector(x, source + j, y, goal + j, ahead)
-                if whole < inside:
-                    copy_lanes(x, source + whole, y, goal + whole, inside - whole)
-                source += x_channel
-                goal += y_channel
-        elif jump == 2:
-            for _ in range(channels):
-                for j in range(0, inside, lanes):
-                    copy_every_other(x, source + 2 * j, y, goal + j, inside - j)
-                source += x_channel
-                goal += y_channel
+    inner = start + first * step + left * jump
+    along = mode == at.PAD_ZEROS and lines > 1 and inside * jump * y.itemsize >= LONG_ROW and start != NO_PLANE
+    top = bottom = 0
+    if along:
+        top = smaller(lines, larger(0, -(first_row // row_step)))
+        bottom = smaller(lines, larger(top, -((first_row - geometry[at.IN_H]) // row_step)))
+    # The rows of all planes and, where these are copied one after the other, the planes. To emit the copies twice took
+    # longer to compile.
+    for i in range(lines + channels if along else lines):
+        if i < lines:
+            xh = source_index(first_row + i * row_step, geometry[at.IN_H], mode)
+            goal = y_start + i * y_row
+            if start == NO_PLANE or xh < 0:
+                for _ in range(channels):
+                    zero_run(y, goal, count)
+                    goal += y_channel
+                continue
+            line = xh * geometry[at.X_H]
+            if left > 0:
+                pad_rows(x, start + line, planes, geometry, (first, stride), y, goal, y_channel, 0, left)
+            if right < count:
+                pad_rows(x, start + line, planes, geometry, (first, stride), y, goal, y_channel, right, count)
+            if along:
+                continue
+            number, x_step, y_step = channels, x_channel, y_channel
         else:
-            for _ in range(channels):
-                for j in range(inside):
-                    y[goal + j] = x[source + j * jump]
-                source += x_channel
-                goal += y_channel
+            number, x_step, y_step = bottom - top, row_step * geometry[at.X_H], y_row
+            line = first_row * geometry[at.X_H] + top * x_step + (i - lines) * x_channel
+            goal = y_start + top * y_row + (i - lines) * y_channel
+        copy_rows(x, inner + line, x_step, y, goal + left, y_step, number, inside, jump, ahead)
+
+
+@kernel
+def copy_rows(x, source, x_step, y, goal, y_step, rows, count, jump, ahead):
+    """y[goal + r * y_step + j] = x[source + r * x_step + j * jump] for r < rows, j < count.
+
+    Where ``jump`` is 1, what lies ``ahead`` elements behind is asked for, too.
+    """
+    lanes = VECTOR_BYTES // y.itemsize
+    if jump == 1:
+        whole = count - count % lanes
+        for _ in range(rows):
+            for j in range(0, whole, lanes):
+                copy_vector(x, source + j, y, goal + j, ahead)
+            if whole < count:
+                copy_lanes(x, source + whole, y, goal + whole, count - whole)
+            source += x_step
+            goal += y_step
+    elif jump == 2:
+        for _ in range(rows):
+            for j in range(0, count, lanes):
+                copy_every_other(x, source + 2 * j, y, goal + j, count - j)
+            source += x_step
+            goal += y_step
+    else:
+        for _ in range(rows):
+            for j in range(count):
+                y[goal + j] = x[source + j * jump]
+            source += x_step
+            goal += y_step
 
 
 @kernel

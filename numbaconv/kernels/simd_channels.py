@@ -10,21 +10,29 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .blocking import CHANNEL_TILE_PIXELS, LINE, RUNS
+from .blocking import CHANNEL_TILE_PIXELS, LINE, RUNS, TILES_TOGETHER
 from .vectors import INDEX, INTO_L1, Vectors, changed_if, constant, element, prefetch, transposed
 
 #: Elements behind a tile's first pixel that are asked for ahead. Where cells are read in place, each channel's lie in
 #: another page, which no CPU's prefetcher crosses: 256x56x56 to 64 and 128 by 1x1 took 1.1 to 1.2 times as long without
-#: (Emerald Rapids).
+#: (Emerald Rapids). In a strip they lie side by side: 128x56x56 by 3x3 with stride 2 took 1.03 times as long with.
 AHEAD: Final = 32
+#: Products before whose turn tiles' cells are asked for, as near as the L1 cache. Where channels are read in place, or
+#: strips exceed it, a core waits for the L2 cache: 1x1 layers of 56x56 and 28x28 took 1.04 to 1.06 times as long
+#: without, 3x3 ones with stride 2 up to 1.1, with 4 and 16 products 1.0 to 1.02 times as long (Emerald Rapids).
+LATER: Final = 8
 #: Cache lines ahead of what is stored in a plane that are asked for. A CPU's own prefetcher follows few of the planes
 #: that are stored in turn: layers whose outputs exceed an L2 cache took 1.03 to 1.2 times as long without, others 0.98
 #: to 1.1; with 4 and 8 lines 1.0 to 1.05 times as long as with 2 (Emerald Rapids, 2 threads).
 LINES_STORED: Final = 2
 
 
-def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
-    """Make a microkernel whose tile is ``tile_pixels`` pixels x ``tile_vectors`` vectors of filters."""
+def _microkernel(tile_pixels: int, tile_vectors: int, tiles: int = 1, apart: int = 0) -> Any:
+    """Make a microkernel whose tile is ``tile_pixels`` pixels x ``tile_vectors`` vectors of filters.
+
+    With ``apart`` it sums so many tiles together, each of pixels whose inputs lie ``apart`` elements from each other,
+    which need one address.
+    """
 
     def channels_microkernel(
         typing_context, x, in_place, x_start, rows, first, pixels, valid, depth, weight, weight_start, sums, start,
@@ -37,6 +45,8 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
 
         - X[m, k] is ``x[x_start + rows[pixels + m] + rows[first + k]]``, the same for all lanes, or that element of
           ``sums`` where ``in_place`` is 0. For m >= ``valid`` >= 1 the last valid pixel is read, and nothing else.
+          With ``apart`` all are valid, the table is asked for each tile's first pixel, and LATER elements behind
+          ``rows[first + depth - 1]`` are read.
         - The sums start from what ``sums`` holds where ``accumulate`` is not 0. ``depth`` is at least 1.
         - ``weight[ask + k * step]`` is asked for ahead, with the k-th product; it may lie outside the array.
 
@@ -54,21 +64,23 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
         kinds = signature.args
         vectors = Vectors(context, builder, kinds[0].dtype)
         width = tile_vectors * vectors.lanes
+        where_it_is = builder.icmp_signed("!=", in_place, constant(0))
         x_first = builder.select(
-            builder.icmp_signed("!=", in_place, constant(0)),
+            where_it_is,
             element(context, builder, kinds[0], x, x_start), element(context, builder, kinds[10], sums, x_start),
         )  # fmt: skip
+        further = builder.select(where_it_is, constant(AHEAD), constant(0))
         pixel_table = element(context, builder, kinds[3], rows, pixels)
         row_table = element(context, builder, kinds[3], rows, first)
         weight_first = element(context, builder, kinds[8], weight, weight_start)
         asked = element(context, builder, kinds[8], weight, ask)
         target = element(context, builder, kinds[10], sums, start)
-        places = [constant(0)]
-        for m in range(1, tile_pixels):
+        places = [constant(tile * tile_pixels) for tile in range(tiles)]
+        for m in range(1, 1 if apart else tile_pixels):
             within = builder.icmp_signed("<", constant(m), valid)
             places.append(builder.select(within, constant(m), places[-1]))
         cells = [builder.gep(x_first, [builder.load(builder.gep(pixel_table, [place]))]) for place in places]
-        tile = [(m, v) for m in range(tile_pixels) for v in range(tile_vectors)]
+        tile = [(m, v) for m in range(tiles * tile_pixels) for v in range(tile_vectors)]
 
         def address(m: int, v: int) -> ir.Value:
             return builder.gep(target, [constant(m * width + v * vectors.lanes)])
@@ -88,10 +100,16 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
         w_row = builder.gep(weight_first, [builder.mul(k, constant(width))])
         w_vectors = [vectors.load(builder.gep(w_row, [constant(v * vectors.lanes)])) for v in range(tile_vectors)]
         added: list[ir.Value] = []
-        prefetch(vectors, builder.gep(cells[0], [builder.add(offset, constant(AHEAD))]))
+        prefetch(vectors, builder.gep(cells[0], [builder.add(offset, further)]))
         prefetch(vectors, builder.gep(asked, [builder.mul(k, step)]), INTO_L1)
-        for m in range(tile_pixels):
-            cell = builder.gep(cells[m], [offset])
+        if apart:
+            later = builder.load(builder.gep(row_table, [builder.add(k, constant(LATER))]))
+            for cell in cells:
+                prefetch(vectors, builder.gep(cell, [later]), INTO_L1)
+        read = [builder.gep(cell, [offset]) for cell in cells]
+        if apart:
+            read = [builder.gep(cell, [constant(m * apart)]) for cell in read for m in range(tile_pixels)]
+        for cell in read:
             value = vectors.splat(builder.load(cell))
             added += [vectors.multiply_add(value, w, totals[len(added) + v]) for v, w in enumerate(w_vectors)]
         k_next = builder.add(k, constant(1))
@@ -106,12 +124,16 @@ def _microkernel(tile_pixels: int, tile_vectors: int) -> Any:
             vectors.store(result, address(m, v))
         return context.get_dummy_value()
 
-    channels_microkernel.__name__ = f"channels_microkernel_{tile_pixels}x{tile_vectors}"
+    channels_microkernel.__name__ = f"channels_microkernel_{tiles * tile_pixels}x{tile_vectors}"
     return intrinsic(channels_microkernel)
 
 
 channels_microkernel_2 = _microkernel(CHANNEL_TILE_PIXELS, 2)
 channels_microkernel_1 = _microkernel(CHANNEL_TILE_PIXELS, 1)
+#: Tiles of neighbours, by the elements between them.
+channels_microkernel_beside, channels_microkernel_every_other = (
+    _microkernel(CHANNEL_TILE_PIXELS, 2, TILES_TOGETHER, apart) for apart in (1, 2)
+)
 
 
 def _run_microkernel(tile_pixels: int, taps: int, stride: int) -> Any:
