@@ -48,8 +48,8 @@ LONGEST: Final = 12
 INPUT_POINT = 4.4
 INPUT_SHUFFLE = 2.9
 OUTPUT_POINT = 8.5
-#: To begin with the outputs of one filter and block, which are few where the kernel has one row: of 45 sequences 93.3
-#: and 95.6%, measured twice, are within 10% of the best, without 88.9 and 93.3% (Emerald Rapids, one thread).
+#: To begin with the outputs of one filter and block, which are few where the kernel has one row: fitted to 45 sequences,
+#: of which 93.3 and 95.6% (measured twice) are within 10% of the best, without it 88.9 and 93.3% (Emerald Rapids).
 OUTPUT_CALL = 60.0
 COPY_VECTOR = 7.7
 #: To copy one element of a row that dilation takes apart, or puts together; and for each element, within a cache line,
@@ -363,6 +363,12 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.GATHERED_STEP] = runs * geometry[at.RUN_STEP] + LINE
     geometry[at.WEIGHT_STEP] = depth * TILE_ROWS + LINE
     geometry[at.INPUT_STEP] = depth * nr + (ceil_div(depth, LINE) * LINE if beside else 0) + LINE
+    geometry[at.POINTS] = points
+    geometry[at.PRODUCTS] = depth
+    geometry[at.TILES] = _tiles(geometry)
+    geometry[at.BLOCKS] = _blocks(geometry, itemsize)
+    geometry[at.RAW_SIZE] = TILE_ROWS * geometry[at.CHANNELS] * taps(geometry)
+    geometry[at.BUFFER_PITCH] = m * pitch + LINE
     geometry[at.BESIDE] = beside
     geometry[at.SUMS_PITCH] = pitch
     geometry[at.SUMS_STEP] = step = TILE_ROWS * pitch + LINE
@@ -374,7 +380,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     blocks_of_task = _blocks(geometry, itemsize) if shared else 1
     geometry[at.ABREAST] = max(1, min(blocks_of_task, abreast)) if _deep(geometry, itemsize) else 1
     sums = geometry[at.TOGETHER] * geometry[at.ABREAST] * points * step
-    gathered = max(BUFFERED * geometry[at.GATHERED_STEP], geometry[at.TILE_H] * (m * pitch + LINE))
+    gathered = max(BUFFERED * geometry[at.GATHERED_STEP], geometry[at.TILE_H] * geometry[at.BUFFER_PITCH])
     integers = max(3 * (nr + 8), 4 * (nr + 1))
     masks = in_task * TILE_ROWS * blocks_of_task
     geometry[at.PLAIN_PITCH] = ceil_div(m * longest + reach, LINE) * LINE

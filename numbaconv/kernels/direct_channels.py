@@ -20,7 +20,7 @@ from ..runtime import kernel
 from . import geometry as at
 from .blocking import CHANNEL_TILE_PIXELS, PAGE_BYTES, TILES_TOGETHER, VECTOR_BYTES
 from .gemm import finished
-from .numbers import larger, smaller
+from .numbers import lanes_of, larger, smaller
 from .packing import pack_panels, panels_together, zero_if_finite, zero_run
 from .simd import scratch_size
 from .simd_channels import (
@@ -73,7 +73,7 @@ def store_plane_pixels(scratch, sums, weight, bias, out, geometry, image, panel,
 def store_rows(store, scratch, sums, weight, bias, out, geometry, image, panel, line, column, columns, first, last):
     """:func:`store_pixels` row by row, by :func:`store_run` or one that serves fewer layouts."""
     mr = geometry[at.MR]
-    lanes = VECTOR_BYTES // out.itemsize
+    lanes = lanes_of(out)
     width = geometry[at.BLOCK_COLUMNS]
     group, panel_in_group = divmod(panel, geometry[at.PANELS])
     valid = smaller(mr, geometry[at.FILTERS] - panel_in_group * mr)
@@ -102,7 +102,7 @@ def store_rows(store, scratch, sums, weight, bias, out, geometry, image, panel, 
 def store_plane_run(scratch, sums, weight, bias, relu, out, target, geometry, inside, step, channels, pages):
     """As :func:`store_run` for pixels one behind the other: ``step`` is 1."""
     mr = geometry[at.MR]
-    lanes = VECTOR_BYTES // out.itemsize
+    lanes = lanes_of(out)
     # Planes whole pages apart share a set of the L1 cache: to 16 of them in turn a core stores 7 to 34 GB/s, and 80 to
     # 100 where some lines of one plane follow each other (Zen 5).
     whole = inside - inside % lanes if pages else 0
@@ -165,7 +165,7 @@ def sum_lanes(weight, rows, geometry, scratch, strip, tile, tiles, sums, panel, 
     scratch[sums + p * lanes + n] is lane n of pixel p of the block. The taps of a row are summed in runs, as SEGMENTS
     says, and of the rows only those in ``taps``.
     """
-    lanes = VECTOR_BYTES // scratch.itemsize
+    lanes = lanes_of(scratch)
     begin, end = taps
     height = geometry[at.KERNEL_H]
     planes = geometry[at.CHANNELS] * geometry[at.KERNEL_D]
@@ -208,7 +208,7 @@ def sum_lanes(weight, rows, geometry, scratch, strip, tile, tiles, sums, panel, 
 @kernel
 def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns):
     """As :func:`multiply_block`, filters of different groups in the lanes: tiles start anew in every row."""
-    lanes = VECTOR_BYTES // scratch.itemsize
+    lanes = lanes_of(scratch)
     width = geometry[at.BLOCK_COLUMNS]
     some = geometry[at.CHUNK] // width
     across = (width + CHANNEL_TILE_PIXELS - 1) // CHANNEL_TILE_PIXELS
@@ -335,11 +335,12 @@ def multiply_block(
 @kernel
 def pack_all_strips(pack, slot, slots, x, geometry, scratch):
     """Copy all blocks' strips, on thread ``slot`` of ``slots``, together with the others."""
-    part = own_part(slot, slots, scratch)
-    while part < PARTS:
+    while True:
+        part = own_part(slot, slots, scratch)
+        if part == PARTS:
+            break
         pack_shared(pack, part, x, geometry, scratch)
         part_done(scratch)
-        part = own_part(slot, slots, scratch)
 
 
 @kernel
@@ -401,8 +402,10 @@ def compute_tasks(pack_all, pack, store, slot, slots, x, weight, out, rows, geom
         pack_all(pack, slot, slots, x, geometry, scratch)
     mr = geometry[at.MR]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
-    task = own_task(slot, slots, geometry, scratch)
-    while task < geometry[at.TASKS]:
+    while True:
+        task = own_task(slot, slots, geometry, scratch)
+        if task >= geometry[at.TASKS]:
+            break
         number, part = divmod(task, split)
         image, group, d, h, column, lines, columns = block_position(number, geometry)
         if geometry[at.IN_PLACE] != 0:
@@ -422,7 +425,6 @@ def compute_tasks(pack_all, pack, store, slot, slots, x, weight, out, rows, geom
                 store, x, weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column,
                 lines, columns,
             )  # fmt: skip
-        task = own_task(slot, slots, geometry, scratch)
 
 
 @kernel
@@ -444,8 +446,10 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     spare = packed + geometry[at.UNPACKED] * size
     blocks = geometry[at.SHARED] // geometry[at.STRIP] // (images * groups)
     pack_all_strips(pack_strip, slot, slots, x, geometry, scratch)
-    task = own_task(slot, slots, geometry, scratch)
-    while task < geometry[at.TASKS]:
+    while True:
+        task = own_task(slot, slots, geometry, scratch)
+        if task >= geometry[at.TASKS]:
+            break
         group, part = divmod(task, split)
         panel, end = panels * part // split, panels * (part + 1) // split
         while panel < end:
@@ -466,7 +470,6 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                             h, d * geometry[at.OUT_H] + h, column, lines, columns,
                         )  # fmt: skip
             panel += some
-        task = own_task(slot, slots, geometry, scratch)
 
 
 @kernel
@@ -480,8 +483,10 @@ def direct_lanes_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     strip = own_start(slot, geometry, scratch)
     sums = strip + geometry[at.TILE_START]
     zero_run(scratch, strip, geometry[at.SCRATCH])  # see direct_channels_tasks; tiles read beyond the strip's rows, too
-    task = own_task(slot, slots, geometry, scratch)
-    while task < geometry[at.TASKS]:
+    while True:
+        task = own_task(slot, slots, geometry, scratch)
+        if task >= geometry[at.TASKS]:
+            break
         number, part = divmod(task, split)
         image, _, d, h, column, lines, columns = block_position(number, geometry)
         line = d * geometry[at.OUT_H] + h
@@ -490,4 +495,3 @@ def direct_lanes_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
             multiply_lanes(
                 weight, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns
             )
-        task = own_task(slot, slots, geometry, scratch)

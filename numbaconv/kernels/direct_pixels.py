@@ -82,8 +82,10 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     spare = base + geometry[at.TILE_START]
     zero_run(scratch, base, geometry[at.TILE_START])  # see multiply_tile
     packed = -1
-    task = own_task(slot, slots, geometry, scratch)
-    while task < geometry[at.TASKS]:
+    while True:
+        task = own_task(slot, slots, geometry, scratch)
+        if task >= geometry[at.TASKS]:
+            break
         strip = task // geometry[at.PANEL_SPLIT]
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
         number, column = divmod(number, across)
@@ -114,4 +116,3 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                             (c * taps, count * taps, total),
                         )  # fmt: skip
         packed = strip
-        task = own_task(slot, slots, geometry, scratch)

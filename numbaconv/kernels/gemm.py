@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
-from .blocking import TILES, VECTOR_BYTES
-from .numbers import smaller
+from .blocking import TILES
+from .numbers import lanes_of, smaller
 from .simd import finish_lanes, gemm_microkernel, gemm_microkernel_1, gemm_microkernel_2, gemm_microkernel_4
 
 USUAL_ROWS = TILES[0][0]
@@ -96,7 +96,7 @@ def store_row(sums, first, bias, out, start, geometry, position, area, accumulat
     microkernel.
     """
     line, column, pitch, width, end = area
-    lanes = VECTOR_BYTES // out.itemsize
+    lanes = lanes_of(out)
     step = geometry[at.OUT_STRIDE_W]
     last = smaller(end, position + geometry[at.NR])
     row = position // pitch

@@ -143,7 +143,13 @@ BESIDE: Final = 92  # winograd: blocks that have one more tile beside their NR
 COLUMN_STEP: Final = 93  # direct, channels: columns of the strip between two output columns
 SUMS_PITCH: Final = 94  # winograd: elements between the sums of two filters
 SUMS_STEP: Final = 95  # winograd: elements between the sums of two places
-LENGTH: Final = 96
+POINTS: Final = 96  # winograd: places of a transformed tile
+PRODUCTS: Final = 97  # winograd: products that are summed at each of them
+TILES: Final = 98  # winograd: tiles of all images, output depths and phases
+BLOCKS: Final = 99  # winograd: blocks of tiles of a group
+RAW_SIZE: Final = 100  # winograd: elements of a panel of untransformed weights
+BUFFER_PITCH: Final = 101  # winograd: elements between two rows of a filter's outputs in a thread's scratch
+LENGTH: Final = 102
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

@@ -69,8 +69,10 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     spare = base + geometry[at.TILE_START]
     if pixels % nr != 0:
         zero_run(scratch, base, geometry[at.TILE_START])  # see multiply_tile
-    task = own_task(slot, slots, geometry, scratch)
-    while task < geometry[at.TASKS]:
+    while True:
+        task = own_task(slot, slots, geometry, scratch)
+        if task >= geometry[at.TASKS]:
+            break
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + group * channels * geometry[at.X_CHANNEL]
         target = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
@@ -88,4 +90,3 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                         weight, out, rows, geometry, scratch, (base + (pixel - begin) * depth, spare, pixel),
                         (0, 0, width, width, end), group, panel, behind, target, (c * taps, count * taps, total),
                     )  # fmt: skip
-        task = own_task(slot, slots, geometry, scratch)

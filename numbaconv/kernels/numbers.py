@@ -1,7 +1,8 @@
-"""The smaller and the larger one of two integers, as one instruction.
+"""What kernels do with whole numbers, in one instruction or two.
 
 Numba compiles its ``min`` and ``max``, which serve all types, for the first kernel that calls them, and asks LLVM for
-that, which may be busy with other kernels then: 0.2 to 0.4 s of a first call (2-core Emerald Rapids).
+that, which may be busy with other kernels then: 0.2 to 0.4 s of a first call (2-core Emerald Rapids). Its divisions
+look for zeros and signs, each time anew.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+from .blocking import VECTOR_BYTES
 
 
 def _chosen(comparison: str, name: str) -> Any:
@@ -30,3 +33,25 @@ def _chosen(comparison: str, name: str) -> Any:
 
 
 smaller, larger = _chosen("<", "smaller"), _chosen(">", "larger")
+
+
+@intrinsic
+def divided(typing_context, a, b):
+    """divmod(a, b) of integers of which ``a`` is not negative and ``b`` is positive."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        parts = builder.udiv(*arguments), builder.urem(*arguments)
+        return context.make_tuple(builder, signature.return_type, parts)
+
+    return types.UniTuple(types.intp, 2)(types.intp, types.intp), generate
+
+
+@intrinsic
+def lanes_of(typing_context, array):
+    """Elements of an array, or of what a pointer points to, that a vector holds."""
+    lanes = VECTOR_BYTES // (array.dtype.bitwidth // 8)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return ir.Constant(ir.IntType(64), lanes)
+
+    return types.intp(array), generate

@@ -6,8 +6,8 @@ from typing import Final
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import PACK_SCRATCH, PIECE_BYTES, SPAN, TILE_ROWS, VECTOR_BYTES
-from .numbers import larger, smaller
+from .blocking import PACK_SCRATCH, PIECE_BYTES, SPAN, TILE_ROWS
+from .numbers import divided, lanes_of, larger, smaller
 from .simd import address_of, copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
 from .simd_channels import gather_channels, sum_of_zeros, transpose_lines
 from .tasks import shared_start
@@ -123,7 +123,7 @@ def copy_rows(x, source, x_step, y, goal, y_step, rows, count, jump, ahead):
 
     Where ``jump`` is 1, what lies ``ahead`` elements behind is asked for, too.
     """
-    lanes = VECTOR_BYTES // y.itemsize
+    lanes = lanes_of(y)
     if jump == 1:
         whole = count - count % lanes
         for _ in range(rows):
@@ -150,7 +150,7 @@ def copy_rows(x, source, x_step, y, goal, y_step, rows, count, jump, ahead):
 @kernel
 def copy_run(x, x_start, y, y_start, count):
     """y[y_start + j] = x[x_start + j] for j < count."""
-    lanes = VECTOR_BYTES // y.itemsize
+    lanes = lanes_of(y)
     for j in range(0, count, lanes):
         copy_lanes(x, x_start + j, y, y_start + j, count - j)
 
@@ -158,7 +158,7 @@ def copy_run(x, x_start, y, y_start, count):
 @kernel
 def zero_run(y, start, count):
     """y[start + j] = 0 for j < count. A plain loop would become a call of memset, dearer than these few stores."""
-    for j in range(0, count, VECTOR_BYTES // y.itemsize):
+    for j in range(0, count, lanes_of(y)):
         zero_lanes(y, start + j, count - j)
 
 
@@ -230,7 +230,7 @@ def pack_ordered_panel(weight, rows, geometry, group, panel, y, start):
     x = geometry[at.WEIGHT_START] + (group * geometry[at.FILTERS] + panel * mr) * step
     count = smaller(mr, geometry[at.FILTERS] - panel * mr)
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
-    lanes = VECTOR_BYTES // y.itemsize
+    lanes = lanes_of(y)
     for m in range(0, mr, lanes):
         valid = larger(1, smaller(lanes, count - m))
         source = x + smaller(m, count - 1) * step
@@ -249,7 +249,7 @@ def pack_dense_panel(weight, rows, geometry, group, panel, y, start):
     x = geometry[at.WEIGHT_START] + (group * geometry[at.FILTERS] + panel * mr) * step
     count = smaller(mr, geometry[at.FILTERS] - panel * mr)
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
-    lanes = VECTOR_BYTES // y.itemsize
+    lanes = lanes_of(y)
     whole = depth - depth % lanes if count == TILE_ROWS else 0
     for k in range(0, whole, lanes):
         transpose_panel(weight, x + k, step, y, start + k * mr)
@@ -277,7 +277,7 @@ def pack_spans(weight, x, rows, geometry, filters, some, y, start, scratch, own,
     is the first one of the panels' first filter, and ``filters`` exist from there on.
     """
     mr = geometry[at.MR]
-    lanes = VECTOR_BYTES // y.itemsize
+    lanes = lanes_of(y)
     step = geometry[at.WEIGHT_FILTER]
     order = geometry[at.ORDER_START]
     taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
@@ -318,7 +318,7 @@ def pack_taps(weight, x, rows, geometry, filters, some, y, start):
     step = geometry[at.WEIGHT_FILTER]
     order = geometry[at.ORDER_START]
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
-    lanes = VECTOR_BYTES // y.itemsize
+    lanes = lanes_of(y)
     ahead = 2 * geometry[at.WEIGHT_CHANNEL]
     k = 0
     for c in range(geometry[at.CHANNELS]):
@@ -374,7 +374,7 @@ def pack_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
     every = geometry[at.GROUPS] * panels
     number, last = every * slot // slots, every * (slot + 1) // slots
     while number < last:
-        group, panel = divmod(number, panels)
+        group, panel = divided(number, panels)
         some = panels_together(geometry, panel, last - number, packed.itemsize)
         pack_panels(
             weight, rows, geometry, group, panel, some, packed, number * depth * geometry[at.MR], scratch, own
@@ -409,7 +409,7 @@ def pack_each(pack_panel, slot, slots, weight, bias, packed, rows, geometry):
     depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     every = geometry[at.GROUPS] * panels
     for number in range(every * slot // slots, every * (slot + 1) // slots):
-        group, panel = divmod(number, panels)
+        group, panel = divided(number, panels)
         pack_panel(weight, rows, geometry, group, panel, packed, number * depth * geometry[at.MR])
         note_finite(packed, geometry, number, depth)
     if slot == 0:

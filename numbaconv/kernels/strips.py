@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import VECTOR_BYTES
-from .numbers import larger, smaller
+from .numbers import lanes_of, larger, smaller
 from .packing import NO_PLANE, copy_planes, copy_run, depth_start, source_index, zero_run
 from .simd_channels import gather_channels, spread_groups_2, spread_groups_4, spread_groups_8
 from .tasks import PARTS, shared_start
@@ -126,7 +125,7 @@ def pack_lanes(x, rows, geometry, scratch, strip, start, h, column, lines, filte
     group, and ``valid`` lanes have a filter. Every ``filters`` lanes the channel changes, by ``jump`` elements. Padding
     is zeros; where a block is a whole image, it is there already.
     """
-    lanes = VECTOR_BYTES // scratch.itemsize
+    lanes = lanes_of(scratch)
     height, width = geometry[at.IN_H], geometry[at.IN_W]
     cells = geometry[at.CELLS_START]
     if geometry[at.WHOLE] != 0 and geometry[at.X_W] == 1 and geometry[at.X_H] == width:
@@ -233,7 +232,7 @@ def copy_strip(copy_cells, x, geometry, scratch, strip, number, first, count, wh
 def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
     """Copy the input under block ``number``, channel by channel of the groups to which the lanes of a panel belong."""
     image, _, d, h, column, lines, _ = block_position(number, geometry)
-    lanes = VECTOR_BYTES // scratch.itemsize
+    lanes = lanes_of(scratch)
     group, phase = divmod(panel * lanes, geometry[at.LANE_FILTERS])
     valid = smaller(lanes, geometry[at.FILTERS] - panel * lanes)
     start = geometry[at.X_START] + image * geometry[at.X_BATCH]

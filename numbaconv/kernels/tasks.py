@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
-from .blocking import NARROW_LINE, UNDONE, VECTOR_BYTES
-from .numbers import smaller
+from .blocking import NARROW_LINE, UNDONE
+from .numbers import divided, lanes_of, smaller
 from .simd import address_of, call_native, count_up, reset_counters, wait_for
 from .threads import on_threads
 
@@ -35,7 +35,7 @@ RANGES = 4
 @kernel
 def shared_start(scratch):
     """Where the threads' common scratch starts."""
-    lanes = VECTOR_BYTES // scratch.itemsize
+    lanes = lanes_of(scratch)
     return NARROW_LINE + (-(address_of(scratch, 0) // scratch.itemsize)) % lanes
 
 
@@ -53,9 +53,9 @@ def task_position(task, blocks, geometry):
     Neighbouring tasks share their block, then their group, so that one thread's tasks read the same memory.
     """
     split = geometry[at.PANEL_SPLIT]
-    rest, part = divmod(task, split)
-    rest, block = divmod(rest, blocks)
-    image, group = divmod(rest, geometry[at.GROUPS])
+    rest, part = divided(task, split)
+    rest, block = divided(rest, blocks)
+    image, group = divided(rest, geometry[at.GROUPS])
     panels = geometry[at.PANELS]
     return image, block, group, panels * part // split, panels * (part + 1) // split
 

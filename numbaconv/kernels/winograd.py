@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
-from .blocking import BUFFERED, LINE, TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
-from .numbers import smaller
+from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
+from .numbers import divided, lanes_of, smaller
 from .packing import zero_run
 from .simd import (
     address_of,
@@ -34,17 +34,14 @@ from .simd import (
 from .tasks import PARTS, leave_undone, own_part, own_start, own_task, part_done, shared_start
 from .winograd_simd import call_function, integer_at, put_integer
 from .winograd_tiles import (
-    block_count,
     block_tiles,
     copy_any,
     copy_padded,
-    points,
-    products,
     tabulate_runs,
     winograd_pack,
     winograd_shared,
 )
-from .winograd_weights import bias_start, pack_none, pack_own, raw_size, transform_panel
+from .winograd_weights import bias_start, pack_none, pack_own, transform_panel
 
 #: Where the addresses of the output transform and of ``winograd_direct.mend_block`` lie among those in the table of
 #: rows.
@@ -62,7 +59,7 @@ def multiply_place(weight, a, scratch, b, c, tiles, rows, depth, pitch, out, mor
     Where ``more`` is not 0, the sums are added to what is there. All microkernels sum in the same order: what a tile
     becomes does not depend on where it lies in a block. More sums than wanted are written.
     """
-    lanes = VECTOR_BYTES // scratch.itemsize
+    lanes = lanes_of(scratch)
     if tiles > 2 * lanes:
         gemm_microkernel_wide(weight, a, scratch, b, rows, depth, out, c, pitch, 1, more, 0, at.FINISH_NOTHING)
         return
@@ -91,8 +88,8 @@ def winograd_multiply(weight, matrices, panels, scratch, block, number, until, s
     wanted are written.
     """
     nr, pitch = geometry[at.NR], geometry[at.SUMS_PITCH]
-    depth = products(geometry)
-    places = points(geometry)
+    depth = geometry[at.PRODUCTS]
+    places = geometry[at.POINTS]
     for u in range(places):
         for q in range(until - number):
             tile, last, beside = block_tiles(number + q, geometry)
@@ -113,16 +110,10 @@ def winograd_multiply(weight, matrices, panels, scratch, block, number, until, s
 
 
 @kernel
-def buffer_pitch(geometry):
-    """Elements between two rows of a filter's outputs in a thread's scratch."""
-    return geometry[at.TILE_W] * geometry[at.SUMS_PITCH] + LINE
-
-
-@kernel
 def winograd_store(out, geometry, scratch, buffer, channel, table, runs):
     """Copy the outputs of a filter from ``buffer`` to ``out[channel]``, cut off at the image's edges."""
-    pitch = buffer_pitch(geometry)
-    lanes = VECTOR_BYTES // out.itemsize
+    pitch = geometry[at.BUFFER_PITCH]
+    lanes = lanes_of(out)
     step_h = geometry[at.DILATION_H] * geometry[at.OUT_STRIDE_H]
     step = geometry[at.DILATION_W] * geometry[at.OUT_STRIDE_W]
     for run in range(runs):
@@ -147,7 +138,7 @@ def winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, mask
     spoiled.
     """
     pitch = geometry[at.SUMS_PITCH]
-    lanes = VECTOR_BYTES // out.itemsize
+    lanes = lanes_of(out)
     buffer = own + geometry[at.GATHERED_START]
     runs = address_of(scratch, own + geometry[at.TABLE_START])
     tile, last, beside = block_tiles(number, geometry)
@@ -157,7 +148,7 @@ def winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, mask
     put_integer(sizes, 1, lanes)
     put_integer(sizes, 2, lanes * geometry[at.TILE_W])
     put_integer(sizes, 3, geometry[at.SUMS_STEP])
-    put_integer(sizes, 4, buffer_pitch(geometry))
+    put_integer(sizes, 4, geometry[at.BUFFER_PITCH])
     put_integer(sizes, 5, 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0)
     count = tabulate_runs(geometry, runs, number)
     spoiled = 0
@@ -221,9 +212,9 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
     shared = geometry[at.SHARED] != 0
     unpacked = geometry[at.UNPACKED] != 0
     panels_of = scratch if unpacked else weight  # where transformed weights lie
-    size = points(geometry) * geometry[at.INPUT_STEP]
-    step = points(geometry) * geometry[at.WEIGHT_STEP]
-    blocks = block_count(geometry)
+    size = geometry[at.POINTS] * geometry[at.INPUT_STEP]
+    step = geometry[at.POINTS] * geometry[at.WEIGHT_STEP]
+    blocks = geometry[at.BLOCKS]
     own = own_start(slot, geometry, scratch)
     block = own
     if not shared:
@@ -231,19 +222,22 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
     # Transforms read whole vectors of what is gathered: see winograd_tiles.clear_beyond.
     zero_run(scratch, own + geometry[at.GATHERED_START], BUFFERED * geometry[at.GATHERED_STEP])
     if shared:
-        part = own_part(slot, slots, scratch)
-        while part < PARTS:
+        while True:
+            part = own_part(slot, slots, scratch)
+            if part == PARTS:
+                break
             winograd_shared(copy, part, x, rows, geometry, scratch, own)
             part_done(scratch)
-            part = own_part(slot, slots, scratch)
     masks = address_of(scratch, own + geometry[at.MASKS_START])
-    task = own_task(slot, slots, geometry, scratch)
-    while task < geometry[at.TASKS]:
+    while True:
+        task = own_task(slot, slots, geometry, scratch)
+        if task >= geometry[at.TASKS]:
+            break
         first, end, group, part = 0, blocks, 0, 0
         if shared:
-            group, part = divmod(task, split)
+            group, part = divided(task, split)
         else:
-            group, first = divmod(task, blocks)
+            group, first = divided(task, blocks)
             end = first + 1
             winograd_pack(copy, x, rows, geometry, scratch, block, own, group, first, 0, geometry[at.CHANNELS])
         begin, behind = panels * part // split, panels * (part + 1) // split
@@ -261,7 +255,7 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
                     packed += pack(weight, rows, geometry, scratch, raw, group, panel, some, behind)
                 for p in range(some):
                     transform_panel(scratch, rows, geometry, raw, matrices + p * step)
-                    raw += raw_size(geometry)
+                    raw += geometry[at.RAW_SIZE]
             for number in range(first, end, geometry[at.ABREAST]):
                 if shared:
                     block = shared_start(scratch) + (group * blocks + number) * size
@@ -275,7 +269,7 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
                             panels_of, bias_start(geometry, scratch, group, p), out, rows, geometry, scratch, sums, own,
                             mask, group, p, q,
                         )  # fmt: skip
-                        sums += points(geometry) * geometry[at.SUMS_STEP]
+                        sums += geometry[at.POINTS] * geometry[at.SUMS_STEP]
                         if found:
                             spoiled |= 1 << (q - first)
         if spoiled != 0:
@@ -293,4 +287,3 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
                                 masks + 8 * (number - first) * mask_step, group, begin, behind, number,
                             ),
                         )  # fmt: skip
-        task = own_task(slot, slots, geometry, scratch)

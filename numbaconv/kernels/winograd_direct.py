@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from ..runtime import Native, begin, kernel
 from . import geometry as at
-from .blocking import TILE_ROWS, VECTOR_BYTES
-from .numbers import smaller
+from .blocking import TILE_ROWS
+from .numbers import lanes_of, smaller
 from .simd import address_of, gemm_microkernel, gemm_microkernel_narrow, pointer_to
 from .winograd_simd import integer_at
 from .winograd_tiles import copy_any, tabulate_runs, winograd_gather
-from .winograd_weights import bias_start, pack_own, raw_size
+from .winograd_weights import bias_start, pack_own
 
 
 @kernel
@@ -58,7 +58,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
     channel = (group * geometry[at.FILTERS] + panel * TILE_ROWS) * geometry[at.OUT_CHANNEL]
     step_h = geometry[at.DILATION_H] * geometry[at.OUT_STRIDE_H]
     step = geometry[at.DILATION_W] * geometry[at.OUT_STRIDE_W]
-    wide, lanes = geometry[at.TILE_W], VECTOR_BYTES // scratch.itemsize
+    wide, lanes = geometry[at.TILE_W], lanes_of(scratch)
     most = smaller(nr, 2 * lanes)
     plain, tile = own + geometry[at.PLAIN_START], 0
     spoiled = 0
@@ -112,7 +112,7 @@ def mend_block(x, weight, out, rows, geometry, scratch, own, masks, group, begin
             raw = own + geometry[at.PANEL_START]
             pack_own(weight, rows, geometry, scratch, raw, group, panel, 1, panel + 1)
         else:
-            raw = geometry[at.RAW_START] + (group * geometry[at.PANELS] + panel) * raw_size(geometry)
+            raw = geometry[at.RAW_START] + (group * geometry[at.PANELS] + panel) * geometry[at.RAW_SIZE]
         sum_directly(
             scratch if geometry[at.UNPACKED] != 0 else weight, (raw, bias_start(geometry, scratch, group, panel)), out,
             rows, geometry, scratch, own, mask, group, panel, runs,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
-from .blocking import BUFFERED, VECTOR_BYTES
-from .numbers import smaller
+from .blocking import BUFFERED
+from .numbers import divided, lanes_of, smaller
 from .packing import NO_PLANE, copy_block, depth_start
 from .simd import address_of, copy_between, zero_lanes
 from .tasks import PARTS, shared_start
@@ -21,40 +21,12 @@ INPUT = 0
 
 
 @kernel
-def points(geometry):
-    """How many places a transformed tile has, and so how many products there are."""
-    high = geometry[at.TILE_H] + geometry[at.TAPS_H] - 1
-    return high * (geometry[at.TILE_W] + geometry[at.TAPS_W] - 1)
-
-
-@kernel
-def products(geometry):
-    """How many products are summed at each place."""
-    return geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
-
-
-@kernel
-def tile_count(geometry):
-    """Tiles of all images, output depths and phases."""
-    phases = geometry[at.OUT_D] * geometry[at.DILATION_H] * geometry[at.DILATION_W]
-    return geometry[at.BATCH] * phases * geometry[at.DOWN] * geometry[at.ACROSS]
-
-
-@kernel
-def block_count(geometry):
-    """Blocks of tiles of a group."""
-    if geometry[at.BESIDE] != 0:
-        return tile_count(geometry) // geometry[at.NR]
-    return (tile_count(geometry) + geometry[at.NR] - 1) // geometry[at.NR]
-
-
-@kernel
 def block_tiles(number, geometry):
     """Return the tiles of block ``number``, (first, behind the last, the one beside them or -1)."""
     nr = geometry[at.NR]
     beside = number < geometry[at.BESIDE]
-    last = smaller(tile_count(geometry), (number + 1) * nr)
-    return number * nr, last, block_count(geometry) * nr + number if beside else -1
+    last = smaller(geometry[at.TILES], (number + 1) * nr)
+    return number * nr, last, geometry[at.BLOCKS] * nr + number if beside else -1
 
 
 @kernel
@@ -64,11 +36,11 @@ def tile_run(tile, last, geometry):
     The row and the column are those of the first tile's first output; the next output of a tile is one dilation on.
     Tiles are numbered through the rows of a phase, the phases of a depth, the depths of an image, the images.
     """
-    rest, column = divmod(tile, geometry[at.ACROSS])
-    rest, row = divmod(rest, geometry[at.DOWN])
-    rest, right = divmod(rest, geometry[at.DILATION_W])
-    rest, below = divmod(rest, geometry[at.DILATION_H])
-    image, d = divmod(rest, geometry[at.OUT_D])
+    rest, column = divided(tile, geometry[at.ACROSS])
+    rest, row = divided(rest, geometry[at.DOWN])
+    rest, right = divided(rest, geometry[at.DILATION_W])
+    rest, below = divided(rest, geometry[at.DILATION_H])
+    image, d = divided(rest, geometry[at.OUT_D])
     h = below + row * geometry[at.TILE_H] * geometry[at.DILATION_H]
     w = right + column * geometry[at.TILE_W] * geometry[at.DILATION_W]
     return image, d, h, w, smaller(last - tile, geometry[at.ACROSS] - column)
@@ -80,7 +52,7 @@ def copy_padded(x, start, channels, geometry, rows, columns, y, target, ahead):
     first_row, row_step, lines = rows
     w, count, _ = columns
     buffer, pitch, channel_step = target
-    lanes = VECTOR_BYTES // y.itemsize
+    lanes = lanes_of(y)
     for j in range(0, count, lanes):
         low, high = -(w + j), geometry[at.IN_W] - (w + j)
         for i in range(lines):
@@ -172,13 +144,13 @@ def clear_beyond(geometry, scratch, block, tiles, begin, end):
     them, made layers up to 90 times slower (Intel Emerald Rapids).
     """
     nr = geometry[at.NR]
-    lanes = VECTOR_BYTES // scratch.itemsize
+    lanes = lanes_of(scratch)
     if tiles % lanes == 0:
         return
     channels = geometry[at.CHANNELS]
     pieces = geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
     first = block + tiles // lanes * lanes
-    for u in range(points(geometry)):
+    for u in range(geometry[at.POINTS]):
         for piece in range(pieces):
             for c in range(piece * channels + begin, piece * channels + end):
                 zero_lanes(scratch, first + u * geometry[at.INPUT_STEP] + c * nr, lanes)
@@ -193,7 +165,7 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
     1.3 times as long (Emerald Rapids). ``own`` is where the thread's sums start, with room for all else behind.
     """
     nr = geometry[at.NR]
-    lanes = VECTOR_BYTES // scratch.itemsize
+    lanes = lanes_of(scratch)
     channels = geometry[at.CHANNELS]
     pitch = geometry[at.PITCH]
     buffer = own + geometry[at.GATHERED_START]
@@ -210,7 +182,7 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
         put_integer(sizes, 8 * part + 3, nr if part == 0 else 1)
         put_integer(sizes, 8 * part + 4, pitch)
         put_integer(sizes, 8 * part + 5, geometry[at.INPUT_STEP])
-    cells = block + nr * products(geometry)
+    cells = block + nr * geometry[at.PRODUCTS]
     clear_beyond(geometry, scratch, block, last - tile, begin, end)
     for c in range(begin, end, BUFFERED):
         some = smaller(BUFFERED, end - c)
@@ -238,11 +210,11 @@ def winograd_shared(copy, part, x, rows, geometry, scratch, own):
     Block b of group g is the matrices from ``scratch[shared_start + (g * blocks + b) * points * INPUT_STEP]`` on.
     """
     channels = geometry[at.CHANNELS]
-    blocks = block_count(geometry)
+    blocks = geometry[at.BLOCKS]
     begin, end = channels * part // PARTS, channels * (part + 1) // PARTS
     for number in range(geometry[at.GROUPS] * blocks):
-        group, block = divmod(number, blocks)
-        start = shared_start(scratch) + number * points(geometry) * geometry[at.INPUT_STEP]
+        group, block = divided(number, blocks)
+        start = shared_start(scratch) + number * geometry[at.POINTS] * geometry[at.INPUT_STEP]
         winograd_pack(copy, x, rows, geometry, scratch, start, own, group, block, begin, end)
 
 

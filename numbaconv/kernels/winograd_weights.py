@@ -5,22 +5,14 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import PACK_SCRATCH, TILE_ROWS
-from .numbers import larger, smaller
+from .numbers import divided, larger, smaller
 from .packing import pack_bias, pack_dense_panel, pack_panels, panels_together
 from .simd import address_of, scratch_size
 from .tasks import shared_start
 from .winograd_simd import call_function
-from .winograd_tiles import points
 
 #: Where the transform's address lies among those in the table of rows.
 WEIGHT = 1
-
-
-@kernel
-def raw_size(geometry):
-    """Elements of a panel of untransformed weights."""
-    taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
-    return TILE_ROWS * geometry[at.CHANNELS] * taps
 
 
 @kernel
@@ -53,20 +45,19 @@ def winograd_weights(slot, slots, weight, bias, packed, rows, geometry, scratch)
     """
     panels = geometry[at.PANELS]
     step = geometry[at.WEIGHT_STEP]
-    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     own = shared_start(scratch) + slot * PACK_SCRATCH
     every = geometry[at.GROUPS] * panels
     number, last = every * slot // slots, every * (slot + 1) // slots
     while number < last:
-        group, panel = divmod(number, panels)
+        group, panel = divided(number, panels)
         some = panels_together(geometry, panel, last - number, packed.itemsize)
-        raw = geometry[at.RAW_START] + number * depth * TILE_ROWS
+        raw = geometry[at.RAW_START] + number * geometry[at.RAW_SIZE]
         pack_panels(weight, rows, geometry, group, panel, some, packed, raw, scratch, own)
-        target = number * points(geometry) * step
+        target = number * geometry[at.POINTS] * step
         for _ in range(some):
             transform_panel(packed, rows, geometry, raw, target)
-            raw += depth * TILE_ROWS
-            target += points(geometry) * step
+            raw += geometry[at.RAW_SIZE]
+            target += geometry[at.POINTS] * step
         number += some
     if slot == 0:
         pack_bias(bias, packed, geometry)
@@ -76,13 +67,12 @@ def winograd_weights(slot, slots, weight, bias, packed, rows, geometry, scratch)
 def winograd_dense_weights(slot, slots, weight, bias, packed, rows, geometry, scratch):
     """As :func:`winograd_weights`, where ``packing.pack_dense_weights`` serves."""
     panels = geometry[at.PANELS]
-    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     every = geometry[at.GROUPS] * panels
     for number in range(every * slot // slots, every * (slot + 1) // slots):
-        group, panel = divmod(number, panels)
-        raw = geometry[at.RAW_START] + number * depth * TILE_ROWS
+        group, panel = divided(number, panels)
+        raw = geometry[at.RAW_START] + number * geometry[at.RAW_SIZE]
         pack_dense_panel(weight, rows, geometry, group, panel, packed, raw)
-        transform_panel(packed, rows, geometry, raw, number * points(geometry) * geometry[at.WEIGHT_STEP])
+        transform_panel(packed, rows, geometry, raw, number * geometry[at.POINTS] * geometry[at.WEIGHT_STEP])
     if slot == 0:
         pack_bias(bias, packed, geometry)
 
@@ -105,7 +95,7 @@ def pack_own(weight, rows, geometry, scratch, raw, group, panel, some, end):
     most = smaller(geometry[at.UNPACKED], end - panel)
     count = panels_together(geometry, panel, most, scratch.itemsize) // some * some
     count = larger(some, count)
-    spare = raw + geometry[at.UNPACKED] * raw_size(geometry)
+    spare = raw + geometry[at.UNPACKED] * geometry[at.RAW_SIZE]
     pack_panels(weight, rows, geometry, group, panel, count, scratch, raw, scratch, spare)
     return count
 

@@ -15,8 +15,7 @@ from numba.extending import intrinsic
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import VECTOR_BYTES
-from .numbers import smaller
+from .numbers import lanes_of, smaller
 from .simd_channels import biased
 from .vectors import Vectors, constant, element, transposed
 
@@ -72,7 +71,7 @@ def store_woven_pixels(scratch, sums, weight, bias, out, geometry, image, panel,
     kw. There are no groups.
     """
     mr = geometry[at.MR]
-    lanes = VECTOR_BYTES // out.itemsize
+    lanes = lanes_of(out)
     width, rows = geometry[at.WEAVE_WIDTH], geometry[at.WEAVE_ROWS]
     near, channel_step = geometry[at.WEAVE_STEP], geometry[at.OUT_CHANNEL]
     steps = (near, channel_step - (rows - 1) * near)
