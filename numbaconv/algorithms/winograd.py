@@ -48,8 +48,9 @@ LONGEST: Final = 12
 INPUT_POINT = 4.4
 INPUT_SHUFFLE = 2.9
 OUTPUT_POINT = 8.5
-#: To begin with the outputs of one filter and block, which are few where the kernel has one row: fitted to 45 sequences,
-#: of which 93.3 and 95.6% (measured twice) are within 10% of the best, without it 88.9 and 93.3% (Emerald Rapids).
+#: To begin with the outputs of one filter and block, which are few where the kernel has one row. Fitted to 45
+#: sequences, of which 93.3 and 95.6% (measured twice) are within 10% of the best, without it 88.9 and 93.3% (Emerald
+#: Rapids).
 OUTPUT_CALL = 60.0
 COPY_VECTOR = 7.7
 #: To copy one element of a row that dilation takes apart, or puts together; and for each element, within a cache line,
