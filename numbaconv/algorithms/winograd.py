@@ -430,7 +430,7 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     plain = (d * geometry[at.CHANNELS] + c) * geometry[at.PLAIN_STEP] + h * geometry[at.PLAIN_PITCH] + w
     functions = [function.address for function in prepare(geometry, itemsize)]
     places = np.arange(_depth(geometry), dtype=np.int64) * nr
-    return np.concatenate([places, plain.reshape(-1), [*functions, 0]])  # 0: see complete
+    return np.concatenate([places, plain.reshape(-1), [*functions, _completed.get(itemsize, 0)]])
 
 
 def prepare(geometry: MutableSequence[int], itemsize: int) -> tuple[Any, Any, Any]:
@@ -439,9 +439,13 @@ def prepare(geometry: MutableSequence[int], itemsize: int) -> tuple[Any, Any, An
     return transforms(high, wide, geometry[at.RUN_GROUPS], f"float{8 * itemsize}")
 
 
+#: Where what sums spoiled tiles lies, by the bytes of an element, as soon as a call has needed it.
+_completed: Final[dict[int, int]] = {}
+
+
 def complete(rows: np.ndarray[Any, np.dtype[np.int64]], itemsize: int) -> None:
     """Compile what sums spoiled tiles directly, and tell the tasks where it lies."""
-    rows[-1] = mending(f"float{8 * itemsize}").address
+    rows[-1] = _completed[itemsize] = mending(f"float{8 * itemsize}").address
 
 
 def mending(dtype: str) -> Any:
