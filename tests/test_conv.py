@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import itertools
 from unittest import mock
 
 import hypothesis
@@ -268,6 +269,21 @@ def test_strided_pixels_of_large_inputs_are_copied(stride):
     layer = nc.Conv2d.from_weight(w, stride=stride, algorithm="direct_channels")
     expected = np.tensordot(w[..., 0, 0].astype(np.float64), read[0], 1)
     np.testing.assert_array_equal(layer(left_out)[0], expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tiles_of_neighbouring_pixels(stride, dtype):
+    """Rows of about one tile, two and more; of tiles that are summed together, only one may see padding."""
+    random = np.random.default_rng(8)
+    w = random.integers(-4, 5, (33, 3, 5, 2)).astype(dtype)
+    for width, (height, padding) in itertools.product((*range(5, 23), 27, 28, 29, 35), ((9, 0), (9, 2), (3, 4))):
+        x = random.integers(-4, 5, (2, 3, stride * (height - 1) + 1, stride * (width - 1) + 2)).astype(dtype)
+        by_channels, expected = (
+            nc.conv2d(x, w, stride=stride, padding=(padding, 0), algorithm=algorithm)
+            for algorithm in ("direct_channels", "im2col")
+        )
+        np.testing.assert_array_equal(by_channels, expected)
 
 
 @pytest.mark.parametrize(
