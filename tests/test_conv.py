@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import itertools
 from unittest import mock
 
 import hypothesis
@@ -17,7 +18,7 @@ from naive import conv2d_loops, padding_pairs, per_dimension, scipy_reference
 from strategies import ALGORITHMS, CONVOLUTIONS, DATA_FORMATS, SUMMING, conv_problems, lying, problems_for
 
 import numbaconv as nc
-from numbaconv import execute
+from numbaconv import execute, memory
 from numbaconv.algorithms import direct_channels
 from numbaconv.kernels import geometry as at
 
@@ -270,6 +271,21 @@ def test_strided_pixels_of_large_inputs_are_copied(stride):
     np.testing.assert_array_equal(layer(left_out)[0], expected)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tiles_of_neighbouring_pixels(stride, dtype):
+    """Rows of about one tile, two and more; of tiles that are summed together, only one may see padding."""
+    random = np.random.default_rng(8)
+    w = random.integers(-4, 5, (33, 3, 5, 2)).astype(dtype)
+    for width, (height, padding) in itertools.product((*range(5, 23), 27, 28, 29, 35), ((9, 0), (9, 2), (3, 4))):
+        x = random.integers(-4, 5, (2, 3, stride * (height - 1) + 1, stride * (width - 1) + 2)).astype(dtype)
+        by_channels, expected = (
+            nc.conv2d(x, w, stride=stride, padding=(padding, 0), algorithm=algorithm)
+            for algorithm in ("direct_channels", "im2col")
+        )
+        np.testing.assert_array_equal(by_channels, expected)
+
+
 @pytest.mark.parametrize(
     ("shape", "weight_shape", "arguments"),
     [
@@ -288,8 +304,8 @@ def test_strips_of_one_cell(shape, weight_shape, arguments, dtype, monkeypatch):
     x, w = (random.integers(-4, 5, size).astype(dtype) for size in (shape, weight_shape))
     convolve = getattr(nc, f"conv{x.ndim - 2}d")
     expected = convolve(x, w, **arguments, algorithm="im2col")
-    monkeypatch.setattr(execute, "LEAST_KEPT", 0)
-    monkeypatch.setattr(execute, "_kept", [np.full(2**20, 255, np.uint8) for _ in range(2)])
+    monkeypatch.setattr(memory, "LEAST_KEPT", 0)
+    monkeypatch.setattr(memory, "_kept", [np.full(2**20, 255, np.uint8) for _ in range(2)])
     np.testing.assert_array_equal(convolve(x, w, **arguments, algorithm="direct_channels"), expected)
 
 
@@ -402,15 +418,15 @@ def test_question_1():
 
 def test_memory_that_calls_keep_is_nobody_elses_meanwhile(monkeypatch):
     """What is borrowed twice does not overlap, begins on a cache line, and is used again, by smaller calls, too."""
-    monkeypatch.setattr(execute, "_kept", [])
+    monkeypatch.setattr(memory, "_kept", [])
     float32 = np.dtype(np.float32)
-    first, second = (execute._borrow(2**15, float32) for _ in range(2))
+    first, second = (memory.borrow(2**15, float32) for _ in range(2))
     assert not np.shares_memory(first, second)
     assert first.ctypes.data % 64 == second.ctypes.data % 64 == 0
-    execute._give_back(first)
-    third = execute._borrow(2**14, float32)
+    memory.give_back(first)
+    third = memory.borrow(2**14, float32)
     assert np.shares_memory(first, third)
-    assert execute._borrow(execute.MOST_KEPT, float32) is None
-    for _ in range(2 * execute.PIECES_KEPT):
-        execute._give_back(np.empty(2**18, np.uint8)[:].view(np.float32))
-    assert len(execute._kept) == execute.PIECES_KEPT
+    assert memory.borrow(memory.MOST_KEPT, float32) is None
+    for _ in range(2 * memory.PIECES_KEPT):
+        memory.give_back(np.empty(2**18, np.uint8)[:].view(np.float32))
+    assert len(memory._kept) == memory.PIECES_KEPT

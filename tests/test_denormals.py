@@ -10,7 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 import numbaconv as nc
-from numbaconv import execute
+from numbaconv import execute, memory
 from numbaconv.planner import CANDIDATES, choose
 from numbaconv.problem import conv_problem
 from numbaconv.tuning import operands, runner
@@ -75,7 +75,9 @@ class Denormal:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("candidate", CANDIDATES)
 def test_kernels_compute_with_nothing_that_they_did_not_write(candidate, dtype, monkeypatch):
-    monkeypatch.setattr(execute, "np", Denormal())
+    for module in (execute, memory):
+        monkeypatch.setattr(module, "np", Denormal())
+    monkeypatch.setattr(memory, "LEAST_KEPT", memory.MOST_KEPT + 1)  # nothing is kept, and all is made anew
     register = np.zeros(1, np.uint32)
     served = 0
     for shape, weight, arguments in PROBLEMS:
