@@ -129,7 +129,7 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
 def _block_cost(
     geometry: MutableSequence[int], itemsize: int, lines: int, columns: int, split: int, prices: Prices
 ) -> float:
-    """:func:`cost` of a block of outputs, whose strip each of ``split`` tasks copies."""
+    """:func:`cost` of a block of outputs, whose strip each of ``split`` tasks copies (a thread once)."""
     mr, nr = tile_for(geometry[at.FILTERS], itemsize)
     vectors = nr * itemsize // VECTOR_BYTES
     channels = _channels(geometry, itemsize)
