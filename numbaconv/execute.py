@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -113,7 +113,7 @@ class Executable:
         """:meth:`run` on flat views."""
         threads = runtime.thread_count() if self.parallel else 1
         scratch = memory.scratch(self.shared + threads * self.scratch, self.dtype)
-        self._launch(threads, (self.tasks, x, packed, out, self.rows, self.geometry, scratch))
+        self._launch(threads, x, packed, out, scratch)
         memory.give_back(scratch)
 
     def call_flat(self, x: Array, weight: Array, bias: Array, out: Array) -> None:
@@ -128,12 +128,8 @@ class Executable:
             return
         packed = np.empty(self.packed_elements, self.dtype)
         scratch = np.empty(max(self.shared + self.scratch, 2 * NARROW_LINE + PACK_SCRATCH), self.dtype)
-        lacking = self._lacking()
         arguments = (self.pack, self.tasks, weight, bias, packed, x, out, self.rows, self.geometry, scratch)
-        self.run_once(*arguments)
-        if lacking and _undone(scratch):
-            self._complete()
-            self.run_once(*arguments)
+        self._run_tasks(self.run_once, arguments, scratch)
 
     def _run_unpacked(self, x: Array, weight: Array, bias: Array, out: Array) -> None:
         """Run a plan whose tasks pack the weights themselves."""
@@ -144,24 +140,23 @@ class Executable:
         biases[...] = 0
         if bias.size > 0:
             biases[:, :filters] = bias.reshape(groups, filters)
-        self._launch(threads, (self.tasks, x, weight, out, self.rows, self.geometry, scratch))
+        self._launch(threads, x, weight, out, scratch)
         memory.give_back(scratch)
 
-    def _launch(self, threads: int, arguments: tuple[Any, ...]) -> None:
-        """Do all tasks, and once more where some have lacked a function that had not been compiled."""
-        lacking = self._lacking()
-        runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
-        if lacking and _undone(arguments[-1]):
-            self._complete()
-            runtime.launch(self.run_parallel, self.run_serial, threads, arguments)
+    def _launch(self, threads: int, x: Array, weight: Array, out: Array, scratch: Array) -> None:
+        """Do all tasks on some threads."""
+        arguments = (self.tasks, x, weight, out, self.rows, self.geometry, scratch)
+        self._run_tasks(runtime.launch, (self.run_parallel, self.run_serial, threads, arguments), scratch)
 
-    def _lacking(self) -> bool:
-        """Whether tasks may lack a function; asked before they run: another thread may complete the table meanwhile."""
-        return self.complete is not None and bool(self.rows[-1] == 0)
-
-    def _complete(self) -> None:
-        with runtime.compiling():
-            self.complete()
+    def _run_tasks(self, run: Callable[..., Any], arguments: tuple[Any, ...], scratch: Array) -> None:
+        """Run kernels, and once more where tasks have lacked a function, which is compiled then."""
+        # Asked before they run: another thread may complete the table meanwhile.
+        lacking = self.complete is not None and self.rows[-1] == 0
+        run(*arguments)
+        if lacking and _undone(scratch):
+            with runtime.compiling():
+                self.complete()
+            run(*arguments)
 
     def _flat_bias(self, bias: Array | None) -> Array:
         """The bias as the packing kernels take it."""

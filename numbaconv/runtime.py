@@ -215,6 +215,8 @@ SWITCHED: Final = 1e-4
 def compiling() -> Iterator[None]:
     """Let no other thread compile, and no garbage be looked for: there is none to speak of, in a fifth of the time.
 
+    The GIL is handed over SWITCHED often meanwhile.
+
     Python looks at all that was made meanwhile in the end, so who compiles several functions had better do that in one.
     """
     with global_compiler_lock:

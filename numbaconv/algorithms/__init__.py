@@ -14,6 +14,9 @@
     The functions that lay out the weights (None where tasks do it) and that do the tasks, for ``runtime.begin``;
     imported only now. They serve every layout where the slots of strides are 0, and else that of ``geometry``.
 
+Where tasks call functions by their addresses, ``prepare(geometry, itemsize)`` begins to compile those that ``rows``
+holds, and ``complete(rows, itemsize)`` compiles one that few programs need; see ``execute.Executable``.
+
 ``cost`` and ``block`` index ``geometry`` by the names of :mod:`numbaconv.kernels.geometry` and stay within Numba's
 nopython subset, so that they also compile inside a caller's ``@njit`` function.
 """

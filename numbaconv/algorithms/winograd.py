@@ -80,7 +80,8 @@ MOST_BESIDE: Final = 7
 #: Blocks of three vectors and a tile that an image is cut into at least: with more threads than that, some find nothing
 #: to do.
 FEWEST_WIDE: Final = 4
-#: Bytes of the transformed tiles of three vectors up to which a block has so many, where there are several.
+#: Bytes of the transformed tiles of three vectors up to which a block has so many, where there are several: an L2
+#: cache. 256 channels at 56x56 (1.8 MB) took 0.87 of the time so, 512 were not measured (Emerald Rapids).
 LARGEST_BLOCK: Final = 2**21
 #: Bytes of untransformed weights that a task lays out at a time, at most, where it transforms them and they do not lie
 #: filter by filter. Panel by panel, input gradients of 256 channels at 14x14 took 1.15 times as long, and of 512 at 7x7
@@ -158,7 +159,7 @@ def _tiles(geometry: MutableSequence[int]) -> int:
 
 
 def _columns(geometry: MutableSequence[int], itemsize: int) -> int:
-    """NR, the tiles of a block: two vectors, one where there are no more; three where few are left behind, or many.
+    """NR, the tiles of a block: two vectors, one where there are no more; three where few are left, or blocks many.
 
     An image of 28x28 has 49 tiles, one of 56x56 four times as many: three vectors and one BESIDE for each block. Larger
     blocks read the weights less often, and four of them leave no thread waiting, as six and a small one do: 64 to 256
@@ -378,7 +379,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     in_task = ceil_div(geometry[at.PANELS], _split(geometry, itemsize))
     geometry[at.TOGETHER] = _together(geometry, itemsize)
     abreast = SUMS_BYTES // (geometry[at.TOGETHER] * points * step * itemsize)
-    blocks_of_task = _blocks(geometry, itemsize) if shared else 1
+    blocks_of_task = geometry[at.BLOCKS] if shared else 1
     geometry[at.ABREAST] = max(1, min(blocks_of_task, abreast)) if _deep(geometry, itemsize) else 1
     sums = geometry[at.TOGETHER] * geometry[at.ABREAST] * points * step
     gathered = max(BUFFERED * geometry[at.GATHERED_STEP], geometry[at.TILE_H] * geometry[at.BUFFER_PITCH])
@@ -393,7 +394,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.PLAIN_START] = geometry[at.MASKS_START] + ceil_div(masks * 8 // itemsize, LINE) * LINE
     # Vectors that begin in the last row may end behind it.
     own = geometry[at.PLAIN_START] + geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PLAIN_STEP] + m * nr
-    blocks = geometry[at.GROUPS] * _blocks(geometry, itemsize)
+    blocks = geometry[at.GROUPS] * geometry[at.BLOCKS]
     if shared:
         lay_out(geometry, geometry[at.GROUPS], own, weights, _split(geometry, itemsize))
         geometry[at.SHARED] = blocks * transformed
@@ -404,7 +405,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
         geometry[at.TILE_START] = own
     # Behind the bias lie the weights as they were, for what is summed directly.
     geometry[at.RAW_START] = geometry[at.PACKED]
-    geometry[at.PACKED] += panels * TILE_ROWS * geometry[at.CHANNELS] * taps(geometry)
+    geometry[at.PACKED] += panels * geometry[at.RAW_SIZE]
     geometry[at.FUNCTIONS] = depth + geometry[at.CHANNELS] * taps(geometry)
 
 
@@ -412,11 +413,11 @@ def pack_in_tasks(geometry: MutableSequence[int], itemsize: int) -> None:
     """Let the tasks transform the weights, where no two of them need the same."""
     if geometry[at.SHARED] == 0:
         return
-    raw = TILE_ROWS * geometry[at.CHANNELS] * taps(geometry)
+    raw = geometry[at.RAW_SIZE]
     task = ceil_div(geometry[at.PANELS], geometry[at.PANEL_SPLIT])
     geometry[at.UNPACKED] = max(geometry[at.TOGETHER], min(task, UNPACKED_BYTES // (raw * itemsize)))
     geometry[at.MATRICES_START] = geometry[at.SCRATCH]
-    panels = geometry[at.TOGETHER] * _points(geometry) * geometry[at.WEIGHT_STEP]
+    panels = geometry[at.TOGETHER] * geometry[at.POINTS] * geometry[at.WEIGHT_STEP]
     geometry[at.PANEL_START] = geometry[at.SCRATCH] + panels
     end = geometry[at.PANEL_START] + geometry[at.UNPACKED] * raw + PACK_SCRATCH
     geometry[at.SCRATCH] = ceil_div(end, LINE) * LINE
@@ -429,7 +430,7 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     c, d, h, w = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
     plain = (d * geometry[at.CHANNELS] + c) * geometry[at.PLAIN_STEP] + h * geometry[at.PLAIN_PITCH] + w
     functions = [function.address for function in prepare(geometry, itemsize)]
-    places = np.arange(_depth(geometry), dtype=np.int64) * nr
+    places = np.arange(geometry[at.PRODUCTS], dtype=np.int64) * nr
     return np.concatenate([places, plain.reshape(-1), [*functions, _completed.get(itemsize, 0)]])
 
 

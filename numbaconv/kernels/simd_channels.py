@@ -19,8 +19,9 @@ from .vectors import INDEX, INTO_L1, Vectors, changed_if, constant, element, pre
 AHEAD: Final = 32
 #: Products before whose turn tiles' cells are asked for, as near as the L1 cache. Where channels are read in place, or
 #: strips exceed it, a core waits for the L2 cache: 1x1 layers of 56x56 and 28x28 took 1.04 to 1.06 times as long
-#: without, 3x3 ones with stride 2 up to 1.1, with 4 and 16 products 1.0 to 1.02 times as long (Emerald Rapids).
-LATER: Final = 8
+#: without, 3x3 ones with stride 2 up to 1.1, with 4 and 16 products 1.0 to 1.02 times as long (Emerald Rapids). Behind
+#: the last product's place, the table of rows holds at least one tile of pixels and one more.
+LATER: Final = min(8, CHANNEL_TILE_PIXELS + 1)
 #: Cache lines ahead of what is stored in a plane that are asked for. A CPU's own prefetcher follows few of the planes
 #: that are stored in turn: layers whose outputs exceed an L2 cache took 1.03 to 1.2 times as long without, others 0.98
 #: to 1.1; with 4 and 8 lines 1.0 to 1.05 times as long as with 2 (Emerald Rapids, 2 threads).
