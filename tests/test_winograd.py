@@ -90,6 +90,32 @@ def test_deep_sums(dtype, filters, images):
         assert (np.abs(out - expected)[kept] <= bound[kept]).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 8, 56, 56), (4, 5, 28, 28), (1, 3, 52, 60)])
+def test_tiles_left_behind_are_multiplied_beside_blocks(shape, dtype):
+    """Of several blocks some have one more tile; NaN in one of them, in another tile, in both."""
+    random = np.random.default_rng(len(shape))
+    w = random.integers(-4, 5, (9, shape[1], 3, 3)).astype(dtype)
+    x = random.integers(-4, 5, shape).astype(dtype)
+    layer = nc.Conv2d.from_weight(w, padding=1, algorithm="winograd")
+    plan = nc.planner.choose(nc.problem.conv_problem(2, shape, w.shape, padding=1, dtype=dtype), "winograd")
+    if VECTOR_BYTES == 64:
+        assert 0 < plan.geometry[at.BESIDE] <= plan.geometry[at.BLOCKS]
+        assert plan.geometry[at.BLOCKS] >= 4
+    arguments = {"padding": 1, "stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros", "data_format": "NCHW"}
+    bound = winograd_bound(x, w, None, dtype, arguments, "standard")
+    last, first = (-1, -1, -1, -1), (0, 0, 9, 9)
+    for places in ((), (last,), (first,), (first, last)):
+        spoiled = x.copy()
+        for place in places:
+            spoiled[place] = np.nan
+        expected = nc.conv2d(spoiled, w, padding=1, algorithm="direct_pixels")
+        kept = ~np.isnan(expected)
+        for out in (layer(spoiled), nc.conv2d(spoiled, w, padding=1, algorithm="winograd")):
+            np.testing.assert_array_equal(np.isnan(out), ~kept)
+            assert (np.abs(out - expected)[kept] <= bound[kept]).all()
+
+
 def test_tasks_transform_the_weights_of_plain_calls():
     """Where no two of them need the same ones: there are few blocks of tiles."""
     for shape, packed, expected in (
