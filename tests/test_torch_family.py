@@ -97,7 +97,7 @@ def test_same_results(ndim, kind):
     print("\n", ndim, kind, dict(tried))
     for name in (f"conv{ndim}d", f"conv_transpose{ndim}d"):
         assert tried[name] + tried[f"{name} (loops)"] == PROBLEMS
-        assert tried[name] == PROBLEMS or kind == "integers"
+        assert tried[name] >= (PROBLEMS if kind == "floats" else PROBLEMS // 5)
     assert tried["gradients"] == (PROBLEMS if kind == "floats" else 0)
 
 
