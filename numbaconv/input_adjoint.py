@@ -173,7 +173,7 @@ def _fold(
         columns = convolve(problem.ndim, some, matrix, None, options, problem.dtype, None, None, recorder)
         start = first_cell + first * strides[0]
         planes = (len(some), problem.channels, start, *strides[:2], int(how.activation == "relu"))
-        several = columns.size >= PARALLEL_PACKING
+        several = columns.nbytes >= PARALLEL_PACKING
         threads = runtime.thread_count() if several else 1
         sums = int(arrange.fold_cells(table))
         arguments = (flat(columns), flat(biases), whole, planes, table, np.empty(threads * sums, problem.dtype))
@@ -269,7 +269,7 @@ def _weave_pair(even: Array, odd: Array, out: Array, recorder: Recorder) -> None
         strides = element_strides(array)
         row[:5] = (*strides[:3], *(0 for _ in missing), *strides[3:-1])
         row[5] = flat_start(array)
-    several = out.size >= PARALLEL_PACKING
+    several = out.nbytes >= PARALLEL_PACKING
     threads = runtime.thread_count() if several else 1
     arguments = (flat(even), flat(odd), flat(out, writeable=True), table)
     runtime.launch(arrange.weave_parallel, arrange.weave_serial, threads, arguments)

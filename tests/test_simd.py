@@ -17,7 +17,7 @@ from numbaconv import runtime
 from numbaconv.execute import functions
 from numbaconv.kernels import geometry as at
 from numbaconv.kernels import simd
-from numbaconv.kernels.blocking import TILE_ROWS, TILES, VECTOR_BYTES
+from numbaconv.kernels.blocking import TILE_ROWS, TILES, VECTOR_BYTES, WIDE_VECTORS
 from numbaconv.planner import CANDIDATES
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -44,7 +44,8 @@ MICROKERNELS = {
 }
 #: Those of other widths than their tile's; (rows, vectors).
 MICROKERNELS[TILE_ROWS, 1] = compiled(simd.gemm_microkernel_narrow)
-MICROKERNELS[TILE_ROWS, 3] = compiled(simd.gemm_microkernel_wide)
+if TILES[0][1] < WIDE_VECTORS:
+    MICROKERNELS[TILE_ROWS, WIDE_VECTORS] = compiled(simd.gemm_microkernel_wide)
 beside = compiled(simd.gemm_microkernel_beside)
 copy_lanes, copy_every_other = compiled(simd.copy_lanes), compiled(simd.copy_every_other)
 finish_lanes = compiled(simd.finish_lanes)

@@ -9,13 +9,14 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import BLOCK_BYTES, LINE, TILE_ROWS, VECTOR_BYTES, depth_block, tile_for
+from ..kernels.blocking import BLOCK_BYTES, LINE, VECTOR_BYTES, depth_block, tile_for
 from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
 from .sharing import (
     FEWEST_TASKS,
     ceil_div,
+    gemm_price,
     lay_out,
     packing,
     page,
@@ -42,6 +43,11 @@ def unsupported(problem: ConvProblem) -> str | None:
     return None
 
 
+def _tile(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
+    """MR and NR."""
+    return tile_for(geometry[at.FILTERS], itemsize, geometry[at.OUT_W])
+
+
 def _phases(geometry: MutableSequence[int], axis: int) -> int:
     """Phases of the stride that a tap can read; axis 1 is the height, 2 the width."""
     reach = (geometry[at.KERNEL_D + axis] - 1) * geometry[at.DILATION_D + axis]
@@ -60,7 +66,7 @@ def _planes(geometry: MutableSequence[int], channels: int) -> int:
 
 def _columns(geometry: MutableSequence[int], itemsize: int) -> int:
     """Output columns of one task: as many whole tiles in each."""
-    _, nr = tile_for(geometry[at.FILTERS], itemsize)
+    _, nr = _tile(geometry, itemsize)
     column = _planes(geometry, _channels(geometry, itemsize)) * (3 * _halo(geometry, 1) + 1) * nr * itemsize
     most = max(COLUMN_TILES, COLUMN_BYTES // column)
     tiles = ceil_div(geometry[at.OUT_W], nr)
@@ -112,7 +118,7 @@ def _channels(geometry: MutableSequence[int], itemsize: int) -> int:
 
 def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, the copies into strips and the stores of tiles that are cut off."""
-    mr, nr = tile_for(geometry[at.FILTERS], itemsize)
+    mr, nr = _tile(geometry, itemsize)
     lines = _lines(geometry, itemsize, nr, _channels(geometry, itemsize))
     columns = _columns(geometry, itemsize)
     down, across = ceil_div(geometry[at.OUT_H], lines), ceil_div(geometry[at.OUT_W], columns)
@@ -130,7 +136,7 @@ def _block_cost(
     geometry: MutableSequence[int], itemsize: int, lines: int, columns: int, split: int, prices: Prices
 ) -> float:
     """:func:`cost` of a block of outputs, whose strip each of ``split`` tasks copies (a thread once)."""
-    mr, nr = tile_for(geometry[at.FILTERS], itemsize)
+    mr, nr = _tile(geometry, itemsize)
     vectors = nr * itemsize // VECTOR_BYTES
     channels = _channels(geometry, itemsize)
     whole = _lines(geometry, itemsize, nr, channels)
@@ -139,7 +145,7 @@ def _block_cost(
     tiles = lines * ceil_div(columns, nr) if anew else ceil_div((lines - 1) * pitch + columns, nr)
     panels = ceil_div(geometry[at.FILTERS], mr)
     depth = geometry[at.CHANNELS] * taps(geometry)
-    products = prices[price.GEMM if mr == TILE_ROWS else price.FEW] * tiles * panels * mr * vectors * depth
+    products = gemm_price(mr, nr * itemsize, prices) * tiles * panels * mr * vectors * depth
     copied = _planes(geometry, geometry[at.CHANNELS])
     vector = prices[price.COPIED_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
     passes = ceil_div(geometry[at.CHANNELS], channels)
@@ -166,7 +172,7 @@ def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
 
 def block(geometry: MutableSequence[int], itemsize: int) -> None:
     """Make a task of a few output rows, as many channels at a time as depth_block allows."""
-    use_tile(geometry, *tile_for(geometry[at.FILTERS], itemsize))
+    use_tile(geometry, *_tile(geometry, itemsize))
     nr = geometry[at.NR]
     channels = _channels(geometry, itemsize)
     lines = _lines(geometry, itemsize, nr, channels)

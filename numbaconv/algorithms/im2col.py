@@ -9,13 +9,14 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import BLOCK_BYTES, TILE_ROWS, VECTOR_BYTES, depth_block, tile_for
+from ..kernels.blocking import BLOCK_BYTES, VECTOR_BYTES, depth_block, tile_for
 from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
 from .sharing import (
     FEWEST_TASKS,
     ceil_div,
+    gemm_price,
     lay_out,
     packing,
     page,
@@ -37,9 +38,14 @@ def unsupported(problem: ConvProblem) -> str | None:
     return None
 
 
+def _tile(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
+    """MR and NR."""
+    return tile_for(geometry[at.FILTERS], itemsize, geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W])
+
+
 def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, cut off at the end of an image, stores, and the packing of the panels."""
-    mr, nr = tile_for(geometry[at.FILTERS], itemsize)
+    mr, nr = _tile(geometry, itemsize)
     pixels = geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W]
     images = geometry[at.BATCH] * geometry[at.GROUPS]
     tiles = ceil_div(pixels, nr)
@@ -49,7 +55,7 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     runs = 1 + nr / geometry[at.OUT_W]
     vectors = nr * itemsize // VECTOR_BYTES
     panels = ceil_div(geometry[at.FILTERS], mr)
-    products = prices[price.GEMM if mr == TILE_ROWS else price.FEW] * tiles * depth * panels * mr * vectors
+    products = gemm_price(mr, nr * itemsize, prices) * tiles * depth * panels * mr * vectors
     each = prices[price.IM2COL_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
     run = prices[price.IM2COL_RUN] + page(geometry, itemsize, channels, prices)
     copies = runs * run + vectors * each
@@ -82,7 +88,7 @@ def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
 
 def block(geometry: MutableSequence[int], itemsize: int) -> None:
     """Make a task of up to PIXEL_TILES tiles of one image, fewer where that leaves too few tasks."""
-    use_tile(geometry, *tile_for(geometry[at.FILTERS], itemsize))
+    use_tile(geometry, *_tile(geometry, itemsize))
     nr = geometry[at.NR]
     images = geometry[at.BATCH] * geometry[at.GROUPS]
     tiles = ceil_div(geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W], nr)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import NARROW_LINE, PAGE_BYTES, TILE_BYTES, VECTOR_BYTES
+from ..kernels.blocking import NARROW_LINE, PAGE_BYTES, TILE_BYTES, TILE_ROWS, VECTOR_BYTES
 from . import prices as price
 from .prices import Prices
 
@@ -30,6 +30,8 @@ PAGES = 64
 STORED_PAGES = 32
 #: Products of an output that hide half of what it costs to store a tile: a core goes on while lines are on their way.
 HIDDEN_BY = 128
+#: What a multiply-add in a wide tile costs of one in a usual tile: see ``blocking.WIDE_VECTORS``.
+WIDE_SHARE = 0.95
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -40,6 +42,13 @@ def ceil_div(a: int, b: int) -> int:
 def taps(geometry: MutableSequence[int]) -> int:
     """Cells of the kernel."""
     return geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+
+
+def gemm_price(mr: int, row: int, prices: Prices) -> float:
+    """Price of a vector multiply-add in a tile of pixels with ``mr`` rows of ``row`` bytes."""
+    if mr != TILE_ROWS:
+        return prices[price.FEW]
+    return prices[price.GEMM] * (WIDE_SHARE if row > TILE_BYTES else 1.0)
 
 
 def storing(

@@ -350,7 +350,7 @@ def run(p):
     else:
         packed = fresh(geometry[at.PACKED] * width)
         packed_memory = Memory(np.int64(packed.ctypes.data), geometry[at.PACKED], width)
-        threads = thread_count() if geometry[at.PACKED] >= PARALLEL_PACKING else 1
+        threads = thread_count() if geometry[at.PACKED] * width >= PARALLEL_PACKING else 1
         elements = 2 * NARROW_LINE + threads * PACK_SCRATCH
         pack_scratch = fresh(elements * width)
         scratch_memory = Memory(pack_scratch.ctypes.data, elements, width)

@@ -125,7 +125,7 @@ def fold(p, shape, w_shape):
         start = first_cell + first * (strides[0] // width)
         planes = (some, channels, start, strides[0] // width, strides[1] // width, p[slots.RELU])
         columns_memory = Memory(columns.ctypes.data, count_of(made), width)
-        threads = thread_count() if count_of(made) >= PARALLEL_PACKING else 1
+        threads = thread_count() if count_of(made) * width >= PARALLEL_PACKING else 1
         arguments = (columns_memory, bias_memory, whole, planes, table, sums_memory)
         if threads == 1:
             call_kernel(kernels[slots.FOLD_SERIAL], (0, 1, *arguments))

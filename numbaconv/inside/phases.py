@@ -192,7 +192,7 @@ def weave_pair(p, phases, number, stack, member, members, starts, first, images,
     both = Memory(results.ctypes.data, results.size // width, width)
     kernels = vector_at(p[slots.KERNELS], slots.KERNELS_LENGTH)
     cells = table[0, 0] * table[0, 1] * table[0, 2] * table[0, 3] * table[0, 4] * table[0, 5]
-    threads = thread_count() if cells >= PARALLEL_PACKING else 1
+    threads = thread_count() if cells * width >= PARALLEL_PACKING else 1
     if threads == 1:
         call_kernel(kernels[slots.WEAVE_SERIAL], (0, 1, both, both, memory, table))
     else:

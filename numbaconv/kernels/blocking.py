@@ -19,6 +19,11 @@ VECTOR_BYTES: Final = runtime.vector_bytes()
 #: tile the usual one would fill up most with zeros. AVX-512 has 32 registers: 16 sums, 2 vectors, a broadcast. The
 #: others have 16. NEON has 32 registers, too, and is not tuned yet.
 TILES: Final = ((8, 2), (4, 4), (2, 8), (1, 8)) if VECTOR_BYTES == 64 else ((6, 2), (4, 2), (2, 4), (1, 8))
+#: Vectors of the usual rows' wide tile, which is taken where few of its columns would be left over; as many as the
+#: usual one's where registers are fewer. 8x3 needs 39 instructions for 24 multiply-adds, 8x2 31 for 16, which tells
+#: where somebody else works on a core's other thread: 1x1 layers took 0.85 to 0.96 of the
+#: time (Emerald Rapids, 2 threads).
+WIDE_VECTORS: Final = 3 if VECTOR_BYTES == 64 else TILES[0][1]
 #: Pixels of a tile with filters in its lanes, by 2 vectors or 1. Measured like the above, addresses from a table: 7x2,
 #: 7x3 and 8x2 116, 12x2 81, 14x2 75 GFLOP/s (more addresses than registers). 7 divides the sizes of most networks'
 #: maps.
@@ -80,10 +85,14 @@ def depth_block(itemsize: int) -> int:
     return DEPTH_BLOCK if itemsize < 8 else WIDE_DEPTH_BLOCK
 
 
-def tile_for(filters: int, itemsize: int) -> tuple[int, int]:
-    """(MR, NR) of the smallest tile that holds ``filters`` filters of a group, or of the usual one."""
-    rows, vectors = TILES[0]
-    for tile in TILES:
-        if filters <= tile[0]:
-            rows, vectors = tile
-    return rows, vectors * VECTOR_BYTES // itemsize
+def tile_for(filters: int, itemsize: int, run: int) -> tuple[int, int]:
+    """(MR, NR) of the smallest tile that holds ``filters`` filters of a group, or of the usual or wide one.
+
+    Tiles start anew every ``run`` pixels; wide ones are taken where they have at most 16/15 of usual ones' columns.
+    """
+    lanes = VECTOR_BYTES // itemsize
+    rows, vectors = next((tile for tile in reversed(TILES) if filters <= tile[0]), TILES[0])
+    if rows == TILE_ROWS:
+        usual, wide = (-(-run // (n * lanes)) * n for n in (vectors, WIDE_VECTORS))
+        vectors = WIDE_VECTORS if 15 * wide <= 16 * usual else vectors
+    return rows, vectors * lanes

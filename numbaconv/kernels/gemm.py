@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
-from .blocking import TILES
+from .blocking import TILES, WIDE_VECTORS
 from .numbers import lanes_of, smaller
-from .simd import finish_lanes, gemm_microkernel, gemm_microkernel_1, gemm_microkernel_2, gemm_microkernel_4
+from .simd import (
+    finish_lanes,
+    gemm_microkernel,
+    gemm_microkernel_1,
+    gemm_microkernel_2,
+    gemm_microkernel_4,
+    gemm_microkernel_wide,
+)
 
 USUAL_ROWS = TILES[0][0]
 
@@ -36,6 +43,7 @@ def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel
     first, depth, total = sums
     mr = geometry[at.MR]
     nr = geometry[at.NR]
+    wide = WIDE_VECTORS * lanes_of(out)
     filters = geometry[at.FILTERS]
     finish = geometry[at.FINISH] if first + depth == total else at.FINISH_NOTHING
     row = position // pitch
@@ -54,7 +62,11 @@ def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel
             target, step, elsewhere, accumulate, last = c + pixel, geometry[at.OUT_CHANNEL], 0, first, finish
         else:
             target, step, elsewhere, accumulate, last = spare, nr, 1, 0, at.FINISH_NOTHING
-        if mr == USUAL_ROWS:
+        if mr == USUAL_ROWS and nr == wide:
+            gemm_microkernel_wide(
+                weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
+            )
+        elif mr == USUAL_ROWS:
             gemm_microkernel(
                 weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
             )

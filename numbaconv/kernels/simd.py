@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .blocking import LINE, TILE_ROWS, TILES, UNDONE, VECTOR_BYTES
+from .blocking import LINE, TILE_ROWS, TILES, UNDONE, VECTOR_BYTES, WIDE_VECTORS
 from .geometry import FINISH_BIAS, FINISH_BIAS_RELU
 from .vectors import INDEX, INTO_L1, Vectors, changed_if, constant, element, prefetch
 
@@ -157,7 +157,7 @@ gemm_microkernel, gemm_microkernel_4, gemm_microkernel_2, gemm_microkernel_1 = (
 gemm_microkernel_narrow = _microkernel(TILE_ROWS, 1, ahead=256)
 gemm_microkernel_half = _microkernel(TILE_ROWS, 1, parts=2, ahead=256)
 #: The usual rows by three vectors, for blocks of so many columns and few more.
-gemm_microkernel_wide = _microkernel(TILE_ROWS, 3)
+gemm_microkernel_wide = _microkernel(TILE_ROWS, WIDE_VECTORS)
 #: The same and one more column: an image of 28x28 has 49 tiles. By half a vector, the last one took half as long as the
 #: others together, and layers of 128 to 512 channels 1.2 to 1.4 times as long (Emerald Rapids).
 gemm_microkernel_beside = _microkernel(TILE_ROWS, 3, beside=True)
