@@ -22,8 +22,8 @@ PRECISIONS: Final = ("exact", "standard", "fast")
 SERIAL_COST: Final = 40_000
 #: Which of Winograd's tiles an algorithm and a precision allow.
 _LENIENCY: Final = {"exact": at.TILES_ACCURATE, "standard": at.TILES_ACCURATE, "fast": at.TILES_ALL}
-#: Elements of packed weights from which two threads pack them faster than one.
-PARALLEL_PACKING: Final = 100_000
+#: Bytes of packed weights, or of other copies, from which two threads make them faster than one.
+PARALLEL_PACKING: Final = 400_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Plan:
     @property
     def parallel_packing(self) -> bool:
         """Whether several threads are worth starting to lay the weights out."""
-        return self.packed_elements >= PARALLEL_PACKING
+        return self.packed_bytes >= PARALLEL_PACKING
 
     @property
     def workspace(self) -> int:
