@@ -8,25 +8,28 @@ from test_simd import compiled, filled
 
 from numbaconv.kernels import geometry as at
 from numbaconv.kernels import simd, simd_channels, tasks
-from numbaconv.kernels.blocking import CHANNEL_TILE_PIXELS, RUNS, TILES_TOGETHER, VECTOR_BYTES
+from numbaconv.kernels import simd_channel_tiles as simd_tiles
+from numbaconv.kernels.blocking import CHANNEL_TILE_PIXELS, RUNS, TAPS_TOGETHER, TILES_TOGETHER, VECTOR_BYTES
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 #: By vectors of filters.
-BROADCAST = {1: compiled(simd_channels.channels_microkernel_1), 2: compiled(simd_channels.channels_microkernel_2)}
-#: By the elements of the input between the pixels of a tile.
+BROADCAST = {1: compiled(simd_tiles.channels_microkernel_1), 2: compiled(simd_tiles.channels_microkernel_2)}
+#: By vectors of filters, and the elements of the input between the pixels of a tile.
 NEIGHBOURS = {
-    1: compiled(simd_channels.channels_microkernel_beside),
-    2: compiled(simd_channels.channels_microkernel_every_other),
+    (2, 1): compiled(simd_tiles.channels_microkernel_beside),
+    (2, 2): compiled(simd_tiles.channels_microkernel_every_other),
+    (1, 1): compiled(simd_tiles.taps_microkernel_beside),
+    (1, 2): compiled(simd_tiles.taps_microkernel_every_other),
 }
 #: By (taps of a run, stride).
 LANEWISE = {
-    (1, 1): compiled(simd_channels.run_microkernel_1),
-    (3, 1): compiled(simd_channels.run_microkernel_3),
-    (5, 1): compiled(simd_channels.run_microkernel_5),
-    (7, 1): compiled(simd_channels.run_microkernel_7),
-    (3, 2): compiled(simd_channels.run_microkernel_3_stride2),
-    (5, 2): compiled(simd_channels.run_microkernel_5_stride2),
-    (7, 2): compiled(simd_channels.run_microkernel_7_stride2),
+    (1, 1): compiled(simd_tiles.run_microkernel_1),
+    (3, 1): compiled(simd_tiles.run_microkernel_3),
+    (5, 1): compiled(simd_tiles.run_microkernel_5),
+    (7, 1): compiled(simd_tiles.run_microkernel_7),
+    (3, 2): compiled(simd_tiles.run_microkernel_3_stride2),
+    (5, 2): compiled(simd_tiles.run_microkernel_5_stride2),
+    (7, 2): compiled(simd_tiles.run_microkernel_7_stride2),
 }
 MICROKERNELS = [*BROADCAST.values(), *NEIGHBOURS.values(), *LANEWISE.values()]
 gather_channels = compiled(simd_channels.gather_channels)
@@ -52,8 +55,8 @@ def check(dtype):
     """All of this file's checks, for a process whose vectors are narrower."""
     for vectors in BROADCAST:
         test_channels_microkernel(vectors, dtype)
-    for apart in NEIGHBOURS:
-        test_channels_microkernel_of_neighbours(apart, dtype)
+    for vectors, apart in NEIGHBOURS:
+        test_channels_microkernel_of_neighbours(vectors, apart, dtype)
     for taps, stride in LANEWISE:
         test_run_microkernel(taps, stride, dtype)
     test_gather_channels(dtype)
@@ -100,16 +103,17 @@ def test_channels_microkernel(vectors, dtype):
 
 
 @every_dtype
-@pytest.mark.parametrize("apart", NEIGHBOURS)
-def test_channels_microkernel_of_neighbours(apart, dtype):
-    """Tiles and depths lie anywhere, the pixels of a tile side by side."""
+@pytest.mark.parametrize(("vectors", "apart"), NEIGHBOURS)
+def test_channels_microkernel_of_neighbours(vectors, apart, dtype):
+    """Tiles and depths lie anywhere, the pixels of a tile side by side, and the taps of a run."""
     random = np.random.default_rng(0)
-    width, pixels = 2 * lanes_of(dtype), TILES_TOGETHER * CHANNEL_TILE_PIXELS
+    width, pixels = vectors * lanes_of(dtype), TILES_TOGETHER * CHANNEL_TILE_PIXELS
+    taps = TAPS_TOGETHER if vectors == 1 else 1
     for depth, accumulate in np.ndindex(20, 2):
-        depth += 1
+        depth = (depth + 1) * taps
         tiles = 1000 * random.permutation(TILES_TOGETHER)
         starts = np.add.outer(tiles, apart * np.arange(CHANNEL_TILE_PIXELS)).ravel()
-        steps = 3 * random.permutation(depth)
+        steps = np.add.outer(3 * random.permutation(depth // taps), np.arange(taps)).ravel()
         cells = np.add.outer(starts, steps)
         x = np.full(cells.max() + 2, np.nan, dtype)
         x[1 + cells] = filled(random, cells.shape, dtype)
@@ -117,18 +121,19 @@ def test_channels_microkernel_of_neighbours(apart, dtype):
         weight = np.concatenate([[np.nan], w.ravel(), [np.nan]]).astype(dtype)
         firsts = np.full(pixels, 10**12)
         firsts[::CHANNEL_TILE_PIXELS] = tiles
-        rows = np.concatenate([[-1], steps, np.full(simd_channels.LATER, -(10**12)), firsts])
+        asked = np.where(np.arange(depth) % taps == 0, steps, 10**12)
+        rows = np.concatenate([[-1], asked, np.full(simd_tiles.LATER, -(10**12)), firsts])
         sums = np.full(2 + pixels * width, np.nan, dtype)
         before = filled(random, (pixels, width), dtype)
         if accumulate:
             sums[1:-1] = before.ravel()
         expected, both = x[1 + cells] @ w + accumulate * before, np.concatenate([sums, x])
         place = rows.size - pixels
-        NEIGHBOURS[apart](x, 1, 1, rows, 1, place, 0, depth, weight, 1, sums, 1, accumulate, 10**12, 7)
+        NEIGHBOURS[vectors, apart](x, 1, 1, rows, 1, place, 0, depth, weight, 1, sums, 1, accumulate, 10**12, 7)
         np.testing.assert_array_equal(sums[1:-1].reshape(before.shape), expected)
         assert np.isnan(sums[[0, -1]]).all()
         none, start = np.full(1, np.nan, dtype), 1 + sums.size
-        NEIGHBOURS[apart](none, 0, start, rows, 1, place, 0, depth, weight, 1, both, 1, accumulate, -1, 0)
+        NEIGHBOURS[vectors, apart](none, 0, start, rows, 1, place, 0, depth, weight, 1, both, 1, accumulate, -1, 0)
         np.testing.assert_array_equal(both, np.concatenate([sums, x]))
 
 

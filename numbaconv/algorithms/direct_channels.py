@@ -17,6 +17,7 @@ from ..kernels.blocking import (
     PACK_SCRATCH,
     PAGE_BYTES,
     RUNS,
+    TAPS_TOGETHER,
     VECTOR_BYTES,
 )
 from ..problem import ConvProblem
@@ -53,6 +54,8 @@ SHARED_WAYS = 4
 LEAST_DEPTH = 32
 #: Pages that channels read in turn lie in from which a core has too few addresses at hand, beside its weights'.
 IN_REACH = 48
+#: What a multiply-add costs of others in tiles of one vector where several taps are summed at once.
+TAPS_SHARE = 0.75
 #: How much dearer they are where passes are not shortened, by sequences and by ResNet-50's 1x1 layers (Emerald Rapids).
 UNSHORTENED = 3
 #: Bytes of weights from which, and of all strips up to which, tasks pack the weights that they need, and bytes of
@@ -112,6 +115,13 @@ def _in_place(geometry: MutableSequence[int], itemsize: int) -> bool:
         return False
     apart = geometry[at.CHANNELS_LAST] != 0 or geometry[at.CHANNELS] <= FEW_CHANNELS or plane % PAGE_BYTES != 0
     return apart and geometry[at.OUT_D] == 1 and geometry[at.KERNEL_D] == 1
+
+
+def _taps_together(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Taps of a row that tiles of neighbours may sum at once."""
+    beside = geometry[at.KERNEL_W] == TAPS_TOGETHER and geometry[at.DILATION_W] == 1 and geometry[at.CHANNELS_LAST] == 0
+    vector = _tile(geometry, itemsize) * itemsize == VECTOR_BYTES and not _lanewise(geometry, itemsize)
+    return TAPS_TOGETHER if beside and vector else 1
 
 
 def _line_step(geometry: MutableSequence[int]) -> int:
@@ -248,6 +258,8 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     starts += runs * geometry[at.FILTERS] + panels * prices[price.CHANNELS_TASK]
     starts += reading_weights(float(panels * mr * geometry[at.CHANNELS] * taps(geometry) * itemsize), prices)
     each = pixels * depth * prices[price.NARROW if mr == lanes else price.CHANNELS]
+    if _taps_together(geometry, itemsize) > 1 and geometry[at.STRIDE_W] <= 2:
+        each *= TAPS_SHARE
     each += squares * prices[price.PAGED_SQUARE if paged else price.STORED_SQUARE]
     total = blocks * geometry[at.GROUPS] * (vectors * each + copies + starts)
     return reading(geometry, itemsize, prices, in_place) + total
@@ -323,6 +335,9 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
         geometry[at.STRIP_CHANNEL] = 1 if last else geometry[at.KERNEL_D] * depths * plane
         strip = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * depths * plane
     geometry[at.STRIP] = ceil_div(strip, lanes) * lanes
+    geometry[at.TAPS] = _taps_together(geometry, itemsize)
+    geometry[at.CHANNEL_BLOCK] = ceil_div(geometry[at.CHANNEL_BLOCK], geometry[at.TAPS]) * geometry[at.TAPS]
+    geometry[at.VECTORS] = mr // lanes
     chunk = CHUNK_TILES * CHANNEL_TILE_PIXELS
     geometry[at.CHUNK] = max(1, chunk // columns) * columns if lanewise else chunk
     _cut(geometry, lanewise)
@@ -461,5 +476,7 @@ def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     if geometry[at.OUT_STRIDE_W] != 1 or geometry[at.WEAVE_WIDTH] != 0 or geometry[at.STRIP_CHANNEL] == 1:
         return packing(geometry), direct_channels.direct_channels_tasks
     if geometry[at.IN_PLACE] != 0:
-        return packing(geometry), direct_channels.direct_in_place_tasks
-    return packing(geometry), direct_channels.direct_planes_tasks
+        tasks = direct_channels.direct_in_place_vector_tasks, direct_channels.direct_in_place_tasks
+    else:
+        tasks = direct_channels.direct_planes_vector_tasks, direct_channels.direct_planes_tasks
+    return packing(geometry), tasks[geometry[at.VECTORS] - 1]

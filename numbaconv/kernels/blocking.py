@@ -33,6 +33,11 @@ CHANNEL_TILE_PIXELS: Final = 7 if VECTOR_BYTES == 64 else 6
 #: and half the reads and writes of sums between passes: 1x1 layers took 0.94 to 0.97 of the time, 3x3 ones with stride
 #: 2, and 7x7 maps, as long (Emerald Rapids).
 TILES_TOGETHER: Final = 2 if VECTOR_BYTES == 64 else 1
+#: Neighbouring taps that tiles of one vector of filters take at once, in kernels with rows of as many: a cell that
+#: several of the pixels read is loaded and broadcast once. 14x1 needs 67 instructions for 42 multiply-adds, 7x1 with
+#: one tap 48 for 21: 32 groups of 16 filters, 14x14 by 3x3, took 0.72 to 0.79 of the time. 7x2 with three taps took 1.0
+#: to 1.09 times as long as 14x2 with one (Emerald Rapids). With 16 registers it was not measured.
+TAPS_TOGETHER: Final = 3 if VECTOR_BYTES == 64 else 1
 #: Neighbouring taps that a lanewise microkernel takes at once: a kernel row is cut into these, and into single taps.
 RUNS: Final = (7, 5, 3)
 #: MR of the usual tile.

@@ -18,28 +18,22 @@ from __future__ import annotations
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import CHANNEL_TILE_PIXELS, PAGE_BYTES, TILES_TOGETHER, VECTOR_BYTES
+from .blocking import CHANNEL_TILE_PIXELS, PAGE_BYTES
+from .channel_tiles import (
+    in_rows,
+    most_together,
+    sum_lanes,
+    sum_tiles,
+    sum_two_vectors,
+    sum_vector,
+    tile_taps,
+    valid_taps,
+)
 from .gemm import finished
 from .numbers import lanes_of, larger, smaller
 from .packing import pack_panels, panels_together, zero_if_finite, zero_run
 from .simd import scratch_size
-from .simd_channels import (
-    channels_microkernel_1,
-    channels_microkernel_2,
-    channels_microkernel_beside,
-    channels_microkernel_every_other,
-    copy_squares,
-    run_microkernel_1,
-    run_microkernel_3,
-    run_microkernel_3_stride2,
-    run_microkernel_5,
-    run_microkernel_5_stride2,
-    run_microkernel_7,
-    run_microkernel_7_stride2,
-    store_cell,
-    store_planes,
-    transpose_square,
-)
+from .simd_channels import copy_squares, store_cell, store_planes, transpose_square
 from .strips import block_position, pack_panel_strip, pack_plane_strip, pack_shared, pack_strip, strip_planes
 from .tasks import PARTS, own_part, own_start, own_task, part_done, shared_start
 from .woven import store_woven_pixels
@@ -138,74 +132,6 @@ def store_run(scratch, sums, weight, bias, relu, out, target, geometry, inside, 
 
 
 @kernel
-def valid_taps(geometry, finite, first, last):
-    """Return the taps kh <= k < end that lie in the image for some output row from ``first`` to ``last``.
-
-    The others are padding of zeros, and add nothing, as long as the weights are ``finite``. Of rows that see only
-    padding, one tap is left.
-    """
-    height, pad = geometry[at.KERNEL_H], geometry[at.PAD_H]
-    if geometry[at.PAD_MODE] != at.PAD_ZEROS or not finite:
-        return 0, height
-    above = pad - last * geometry[at.STRIDE_H]
-    below = geometry[at.IN_H] - 1 + pad - first * geometry[at.STRIDE_H]
-    step = geometry[at.DILATION_H]
-    begin, end = 0, height
-    if above > 0:
-        begin = smaller(height - 1, (above + step - 1) // step)
-    if below < (height - 1) * step:
-        end = larger(begin + 1, below // step + 1)
-    return begin, end
-
-
-@kernel
-def sum_lanes(weight, rows, geometry, scratch, strip, tile, tiles, sums, panel, taps):
-    """Sum all products of ``tiles`` tiles of pixels from number ``tile`` on, filters of different groups in the lanes.
-
-    scratch[sums + p * lanes + n] is lane n of pixel p of the block. The taps of a row are summed in runs, as SEGMENTS
-    says, and of the rows only those in ``taps``.
-    """
-    lanes = lanes_of(scratch)
-    begin, end = taps
-    height = geometry[at.KERNEL_H]
-    planes = geometry[at.CHANNELS] * geometry[at.KERNEL_D]
-    w = panel * planes * height * geometry[at.KERNEL_W] * lanes
-    pixels = geometry[at.PIXELS_START]
-    tile += geometry[at.TILES_START]
-    wide = geometry[at.STRIDE_W] == 2
-    k = 0
-    for kind in range(4):
-        per = geometry[at.SEGMENTS + kind] * planes
-        if per == 0:
-            continue
-        length = 7 - 2 * kind
-        first, depth, done = k + begin * per, (end - begin) * per, k
-        w0 = w + begin * per * length * lanes
-        if kind == 0 and wide:
-            run_microkernel_7_stride2(
-                scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done
-            )
-        elif kind == 0:
-            run_microkernel_7(scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done)
-        elif kind == 1 and wide:
-            run_microkernel_5_stride2(
-                scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done
-            )
-        elif kind == 1:
-            run_microkernel_5(scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done)
-        elif kind == 2 and wide:
-            run_microkernel_3_stride2(
-                scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done
-            )
-        elif kind == 2:
-            run_microkernel_3(scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done)
-        else:
-            run_microkernel_1(scratch, strip, rows, first, depth, pixels, tile, tiles, weight, w0, scratch, sums, done)
-        k += height * per
-        w += height * per * length * lanes
-
-
-@kernel
 def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines, columns):
     """As :func:`multiply_block`, filters of different groups in the lanes: tiles start anew in every row."""
     lanes = lanes_of(scratch)
@@ -238,29 +164,14 @@ def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, pan
 
 
 @kernel
-def tile_taps(geometry, finite, h, p, last):
-    """:func:`valid_taps` of the tile whose first pixel is ``p`` of a block that begins at output row ``h``."""
-    width = geometry[at.BLOCK_COLUMNS]
-    bottom = smaller(p + CHANNEL_TILE_PIXELS, last) - 1
-    return valid_taps(geometry, finite, h + p // width, h + bottom // width)
-
-
-@kernel
-def in_rows(offset, width):
-    """Whether neither of two tiles, the first one from column ``offset`` on, reaches into another row of ``width``."""
-    left = width - CHANNEL_TILE_PIXELS
-    other = offset + CHANNEL_TILE_PIXELS
-    return offset <= left and (other <= left or other == width)
-
-
-@kernel
 def multiply_block(
-    store, x, weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines,
+    multiply, store, x, weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column, lines,
     columns,
 ):  # fmt: skip
     """Compute one panel of filters for a block of ``lines`` x ``columns`` pixels, and :func:`store_pixels` of it.
 
-    Its input lies at ``scratch[strip]`` or, where IN_PLACE is not 0, at ``x[strip]``.
+    Its input lies at ``scratch[strip]`` or, where IN_PLACE is not 0, at ``x[strip]``. ``multiply`` is
+    ``channel_tiles.sum_tiles``, or what serves fewer panels.
 
     places = (where the panel's weights start, where its bias starts, whether its weights are finite). The block starts
     at column ``column`` of output row ``h``, which is row ``line`` flat in d, h. Where it consists of several depths,
@@ -278,8 +189,7 @@ def multiply_block(
     start, bias, finite = places
     all_begin, _ = valid_taps(geometry, finite, h, h)
     _, all_end = valid_taps(geometry, finite, h + lines - 1, h + lines - 1)
-    apart = rows[geometry[at.PIXELS_START] + 1] - rows[geometry[at.PIXELS_START]]
-    paired = TILES_TOGETHER > 1 and mr * weight.itemsize > VECTOR_BYTES and (apart == 1 or apart == 2)
+    apart, together = most_together(rows, geometry)
     padded = lines <= geometry[at.OUT_H] and (all_begin > 0 or all_end < height)
     for first in range(0, pixels, step):
         last = smaller(pixels, first + step)
@@ -292,39 +202,26 @@ def multiply_block(
             p, offset = first, first % width
             while p < last:
                 tiles = 1
-                if paired and p + TILES_TOGETHER * CHANNEL_TILE_PIXELS <= last and in_rows(offset, width):
-                    tiles = TILES_TOGETHER
+                if together > 1 and p + together * CHANNEL_TILE_PIXELS <= last and in_rows(offset, width):
+                    tiles = together
                 begin, end = 0, depth
                 if padded:
                     taps = tile_taps(geometry, finite, h, p, last)
                     if tiles > 1 and offset + tiles * CHANNEL_TILE_PIXELS > width:
                         other = tile_taps(geometry, finite, h, p + CHANNEL_TILE_PIXELS, last)
-                        tiles = TILES_TOGETHER if other == taps else 1
+                        tiles = together if other == taps else 1
                     begin, end = taps[0] * per, taps[1] * per
                 low, high = larger(begin, k), smaller(end, k + block)
                 if low < high:
                     ask = upcoming + larger(0, (p - first) // CHANNEL_TILE_PIXELS - 1) * share * block
                     y, w, table = sums + (p - first) * mr, start + low * mr, geometry[at.PIXELS_START] + p
-                    if mr * weight.itemsize == VECTOR_BYTES:
-                        channels_microkernel_1(
-                            x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y,
-                            low - begin, ask, share,
-                        )  # fmt: skip
-                    elif tiles == 1:
-                        channels_microkernel_2(
-                            x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y,
-                            low - begin, ask, share,
-                        )  # fmt: skip
-                    elif apart == 1:
-                        channels_microkernel_beside(
+                    multiply(
+                        (geometry[at.VECTORS], tiles, apart),
+                        (
                             x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y,
                             low - begin, ask, tiles * share,
-                        )  # fmt: skip
-                    else:
-                        channels_microkernel_every_other(
-                            x, in_place, strip, rows, low, table, last - p, high - low, weight, w, scratch, y,
-                            low - begin, ask, tiles * share,
-                        )  # fmt: skip
+                        ),
+                    )  # fmt: skip
                 p += tiles * CHANNEL_TILE_PIXELS
                 offset += tiles * CHANNEL_TILE_PIXELS
                 while offset >= width:
@@ -346,21 +243,43 @@ def pack_all_strips(pack, slot, slots, x, geometry, scratch):
 @kernel
 def direct_channels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`compute_tasks` of every layout."""
-    compute_tasks(pack_all_strips, pack_strip, store_pixels, slot, slots, x, weight, out, rows, geometry, scratch)
+    compute_tasks(
+        pack_all_strips, pack_strip, sum_tiles, store_pixels, slot, slots, x, weight, out, rows, geometry, scratch
+    )
 
 
 @kernel
 def direct_planes_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
-    """:func:`compute_tasks` whose strips hold planes: STRIP_CHANNEL is not 1, and a row's outputs lie side by side."""
+    """:func:`compute_tasks` whose strips hold planes, and a row's outputs lie side by side; panels are two vectors."""
     compute_tasks(
-        pack_all_strips, pack_plane_strip, store_plane_pixels, slot, slots, x, weight, out, rows, geometry, scratch
-    )
+        pack_all_strips, pack_plane_strip, sum_two_vectors, store_plane_pixels, slot, slots, x, weight, out, rows,
+        geometry, scratch,
+    )  # fmt: skip
+
+
+@kernel
+def direct_planes_vector_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`direct_planes_tasks` for panels of one vector."""
+    compute_tasks(
+        pack_all_strips, pack_plane_strip, sum_vector, store_plane_pixels, slot, slots, x, weight, out, rows, geometry,
+        scratch,
+    )  # fmt: skip
 
 
 @kernel
 def direct_in_place_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`direct_planes_tasks` where, too, IN_PLACE is not 0: there are no strips."""
-    compute_tasks(no_strips, no_strip, store_plane_pixels, slot, slots, x, weight, out, rows, geometry, scratch)
+    compute_tasks(
+        no_strips, no_strip, sum_two_vectors, store_plane_pixels, slot, slots, x, weight, out, rows, geometry, scratch
+    )
+
+
+@kernel
+def direct_in_place_vector_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`direct_in_place_tasks` for panels of one vector."""
+    compute_tasks(
+        no_strips, no_strip, sum_vector, store_plane_pixels, slot, slots, x, weight, out, rows, geometry, scratch
+    )
 
 
 @kernel
@@ -374,7 +293,7 @@ def no_strip(x, geometry, scratch, strip, number, first, count, whole):
 
 
 @kernel
-def compute_tasks(pack_all, pack, store, slot, slots, x, weight, out, rows, geometry, scratch):
+def compute_tasks(pack_all, pack, multiply, store, slot, slots, x, weight, out, rows, geometry, scratch):
     """Compute tasks as long as there are any, on thread ``slot``: each a block of pixels x some panels of filters.
 
     out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of weight[g, f, c, kd, kh, kw] * x[n, g * C + c, i, j,
@@ -385,8 +304,8 @@ def compute_tasks(pack_all, pack, store, slot, slots, x, weight, out, rows, geom
     scratch holds a strip, unless the strips are shared or the input is read IN_PLACE, and the sums of CHUNK pixels x MR
     filters.
 
-    ``pack_all`` and ``pack`` copy strips, ``store`` is :func:`store_pixels`, or they are what serves fewer layouts and
-    is compiled sooner: all together take 2 s.
+    ``pack_all`` and ``pack`` copy strips, ``multiply`` is ``channel_tiles.sum_tiles``, ``store`` is
+    :func:`store_pixels`, or they are what serves fewer layouts and is compiled sooner: all together take 2 s.
     """
     split = geometry[at.PANEL_SPLIT]
     panels = geometry[at.PANELS]
@@ -422,8 +341,8 @@ def compute_tasks(pack_all, pack, store, slot, slots, x, weight, out, rows, geom
             finite = weight[geometry[at.FINITE_START] + panel] == 0
             places = (panel * depth * mr, geometry[at.BIAS_START] + panel * mr, finite)
             multiply_block(
-                store, x, weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line, column,
-                lines, columns,
+                multiply, store, x, weight, places, out, rows, geometry, scratch, strip, sums, image, panel, h, line,
+                column, lines, columns,
             )  # fmt: skip
 
 
@@ -466,8 +385,8 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                         _, _, d, h, column, lines, columns = block_position(block, geometry)
                         strip = shared_start(scratch) + block * geometry[at.STRIP]
                         multiply_block(
-                            store_pixels, x, scratch, places, out, rows, geometry, scratch, strip, own, image, number,
-                            h, d * geometry[at.OUT_H] + h, column, lines, columns,
+                            sum_tiles, store_pixels, x, scratch, places, out, rows, geometry, scratch, strip, own,
+                            image, number, h, d * geometry[at.OUT_H] + h, column, lines, columns,
                         )  # fmt: skip
             panel += some
 

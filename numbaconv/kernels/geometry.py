@@ -149,7 +149,9 @@ TILES: Final = 98  # winograd: tiles of all images, output depths and phases
 BLOCKS: Final = 99  # winograd: blocks of tiles of a group
 RAW_SIZE: Final = 100  # winograd: elements of a panel of untransformed weights
 BUFFER_PITCH: Final = 101  # winograd: elements between two rows of a filter's outputs in a thread's scratch
-LENGTH: Final = 102
+TAPS: Final = 102  # direct, channels: neighbouring taps that tiles of neighbours may sum together
+VECTORS: Final = 103  # direct, channels: filters of a panel in vectors
+LENGTH: Final = 104
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0
