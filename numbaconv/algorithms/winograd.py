@@ -77,8 +77,10 @@ SUMS_BYTES = 2**19
 #: of a block's products, a vector of them a third: with 16 of them, 128 channels at 112x112 took 1.06 times as long
 #: (Emerald Rapids).
 MOST_BESIDE: Final = 7
-#: Blocks of three vectors and a tile that an image is cut into at least: with more threads than that, some find nothing
-#: to do.
+#: Blocks of three vectors that an image is cut into at least, and those that have a tile beside them: with more threads
+#: than that, some find nothing to do. Instead of two vectors 64 channels at 72x72 and 76x76 took 0.8 to 0.93 of the time
+#: on two threads, with 5 blocks 192 channels at 64x64 1.1 times as long (Emerald Rapids).
+FEWEST_THREE: Final = 6
 FEWEST_WIDE: Final = 4
 #: Bytes of the transformed tiles of three vectors up to which a block has so many, where there are several: an L2
 #: cache. 256 channels at 56x56 (1.8 MB) took 0.87 of the time so, 512 were not measured (Emerald Rapids).
@@ -176,7 +178,7 @@ def _columns(geometry: MutableSequence[int], itemsize: int) -> int:
         three = left <= lanes // 2
     else:
         size = _points(geometry) * _depth(geometry) * 3 * lanes * itemsize
-        three = whole >= FEWEST_TASKS or (whole >= FEWEST_WIDE and left <= min(whole, MOST_BESIDE))
+        three = whole >= FEWEST_THREE or (whole >= FEWEST_WIDE and left <= min(whole, MOST_BESIDE))
         three = three and size <= LARGEST_BLOCK
     return 3 * lanes if three and VECTOR_BYTES == 64 else 2 * lanes
 
