@@ -15,6 +15,7 @@ import numpy as np
 
 from . import memory, runtime, store
 from .arrays import (
+    ALIGNED_BYTES,
     Array,
     as_array,
     check_out,
@@ -52,6 +53,10 @@ class Options(NamedTuple):
     activation: Any = None
 
 
+#: Options of a tuple of all of them, in half of the time: a fifth of a microsecond.
+make_options: Final[Callable[[tuple[Any, ...]], Options]] = functools.partial(tuple.__new__, Options)
+
+
 class How(NamedTuple):
     """The options that do not change what is computed but how, and what is done to it in the end."""
 
@@ -76,13 +81,16 @@ class Executable:
     parallel: bool
     packed_elements: int
     parallel_packing: bool
-    layout: Any  # equal where packed weights are laid out alike: it depends on the input's size, too
+    layout: object  # the same where packed weights are laid out alike: it depends on the input's size, too
     no_bias: Array
     pack: int  # addresses of functions
     tasks: int
     run_serial: Any
     run_parallel: Any
     run_once: Any
+    unpacked: bool  # whether tasks pack the weights that they need
+    alone: int  # elements of scratch where it is small and one thread runs, else 0
+    once: int  # elements of memory for one step that packs and runs, 0 where it takes several
     complete: Any  # compiles what a plan's tasks seldom call, where there is such a thing, and completes ``rows``
 
     def pack_weights(self, weight: Array, bias: Array | None) -> Array:
@@ -91,11 +99,12 @@ class Executable:
 
     def run(self, x: Array, packed: Array, out: Array) -> None:
         """Compute every element of ``out``; x and out have the strides that the executable was made for."""
-        self.run_flat(flat(x), packed, flat(out, writeable=True))
+        self.run_flat(flat(x), packed, flat(out, True))
 
     def call(self, x: Array, weight: Array, bias: Array | None, out: Array) -> None:
         """Pack the weights and run."""
-        self.call_flat(flat(x), flat(weight), self._flat_bias(bias), flat(out, writeable=True))
+        biases = self.no_bias if bias is None else self._flat_bias(bias)
+        self.call_flat(flat(x), flat(weight), biases, flat(out, True))
 
     def pack_flat(self, weight: Array, bias: Array, packed: Array | None = None) -> Array:
         """:meth:`pack_weights` of flat views, into ``packed`` where it is given; the bias is empty for zeros."""
@@ -111,6 +120,10 @@ class Executable:
 
     def run_flat(self, x: Array, packed: Array, out: Array) -> None:
         """:meth:`run` on flat views."""
+        if self.alone:
+            room = np.empty(self.alone, self.dtype)
+            self.run_serial(0, 1, self.tasks, x, packed, out, self.rows, self.geometry, room)
+            return
         threads = runtime.thread_count() if self.parallel else 1
         scratch = memory.scratch(self.shared + threads * self.scratch, self.dtype)
         self._launch(threads, x, packed, out, scratch)
@@ -118,18 +131,19 @@ class Executable:
 
     def call_flat(self, x: Array, weight: Array, bias: Array, out: Array) -> None:
         """Pack the weights and run; where one thread does both, in one step, which saves a microsecond."""
-        if self.plan.geometry[at.UNPACKED]:
+        if self.once:
+            room = np.empty(self.once, self.dtype)
+            arguments = (self.pack, self.tasks, weight, bias, x, out, self.rows, self.geometry, room)
+            if self.complete is None:
+                self.run_once(*arguments)
+            else:
+                self._run_tasks(self.run_once, arguments, room[self.packed_elements :])
+        elif self.unpacked:
             self._run_unpacked(x, weight, bias, out)
-            return
-        if self.parallel or self.parallel_packing:
+        else:
             packed = self.pack_flat(weight, bias, memory.borrow(self.packed_elements, self.dtype))
             self.run_flat(x, packed, out)
             memory.give_back(packed)
-            return
-        packed = np.empty(self.packed_elements, self.dtype)
-        scratch = np.empty(max(self.shared + self.scratch, 2 * NARROW_LINE + PACK_SCRATCH), self.dtype)
-        arguments = (self.pack, self.tasks, weight, bias, packed, x, out, self.rows, self.geometry, scratch)
-        self._run_tasks(self.run_once, arguments, scratch)
 
     def _run_unpacked(self, x: Array, weight: Array, bias: Array, out: Array) -> None:
         """Run a plan whose tasks pack the weights themselves."""
@@ -194,12 +208,18 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     order = plan.geometry[at.ORDER_START]
     places = table[order : order + plan.problem.depth].tobytes() if order else b""
     sizes = tuple(plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.MR, at.TRANSFORM))
-    layout = (plan.candidate, dtype, sizes, places)
+    layout = _layouts.setdefault((plan.candidate, dtype, sizes, places), object())
     kernels = load_module(".kernels.tasks")
+    shared, unpacked = plan.geometry[at.SHARED] + 2 * NARROW_LINE, plan.geometry[at.UNPACKED] != 0
+    alone, once = shared + plan.geometry[at.SCRATCH], 0
+    if not (plan.parallel or plan.parallel_packing or unpacked):
+        once = plan.packed_elements + max(alone, 2 * NARROW_LINE + PACK_SCRATCH)
+    if plan.parallel or complete is not None or alone * dtype.itemsize >= memory.LEAST_KEPT:
+        alone = 0
     return Executable(
-        plan, dtype, geometry, table, plan.geometry[at.SCRATCH], plan.geometry[at.SHARED] + 2 * NARROW_LINE,
-        plan.parallel, plan.packed_elements, plan.parallel_packing, layout, flat(np.empty(0, dtype)),
-        pack, tasks, kernels.run_serial, kernels.run_parallel, kernels.pack_and_run, complete,
+        plan, dtype, geometry, table, plan.geometry[at.SCRATCH], shared, plan.parallel, plan.packed_elements,
+        plan.parallel_packing, layout, flat(np.empty(0, dtype)), pack, tasks, kernels.run_serial, kernels.run_parallel,
+        kernels.pack_and_run, unpacked, alone, once, complete,
     )  # fmt: skip
 
 
@@ -262,6 +282,7 @@ class Call:
     shape: tuple[int, ...]  # of the output, batched
     dtype: np.dtype[Any]
     executable: Executable | None
+    small: bool  # the output needs no particular alignment
     input_fits: bool  # the kernels can take the input as it is
     weight_fits: bool
     output_fits: bool
@@ -275,6 +296,8 @@ class LoweredCall(NamedTuple):
 
 
 _calls: dict[Any, Any] = {}
+#: One object for each layout of packed weights: it is found in a dictionary faster than what it stands for.
+_layouts: dict[Any, object] = {}
 
 
 def part_of_key(value: Any) -> Any:
@@ -292,9 +315,9 @@ def part_of_key(value: Any) -> Any:
 
 def options_key(options: Options) -> Any:
     """The options as part of a key, without looking at each of them where the numbers are plain integers."""
-    stride, padding, dilation, groups = options[:4]
-    if type(stride) is int and type(padding) is int and type(dilation) is int and type(groups) is int:
-        return options if type(options[4]) is str else part_of_key(options)
+    stride, padding, dilation, groups, algorithm, _, _, _, _ = options
+    if int is type(stride) is type(padding) is type(dilation) is type(groups) and type(algorithm) is str:
+        return options
     return part_of_key(options)
 
 
@@ -381,7 +404,7 @@ def convolve(
     else:
         problem, shape, kind = call.problem, call.shape, call.dtype
     if out is None:
-        result = new_array(shape, kind)
+        result = np.empty(shape, kind) if call is not None and call.small else new_array(shape, kind)
     else:
         check_out(result, shape, kind, {"input": x, "weight": w, "bias": b})
     if call is None or not call.input_fits:
@@ -391,7 +414,8 @@ def convolve(
     target = result if call is not None and call.output_fits else _laid_out(result, problem)
     if call is None:
         runner = None if plan is None else executable(plan, x, w, target)
-        call = Call(problem, shape, kind, runner, x is given, w is given_weight, target is result)
+        small = result.nbytes < ALIGNED_BYTES
+        call = Call(problem, shape, kind, runner, small, x is given, w is given_weight, target is result)
         remember(key, call)
     if call.executable is None:
         fill(target, problem.channels_last, b, problem.activation)

@@ -97,7 +97,8 @@ def convolve(
     packs: dict[Any, Any] | None = None,
 ) -> Any:
     """:func:`numbaconv.execute.convolve` for arrays of any library."""
-    if _plain(input) and _plain(weight) and _plain(bias) and _plain(out):
+    array = np.ndarray  # a small convolution takes a few microseconds, four calls of _plain a quarter of one
+    if type(input) is array is type(weight) and (bias is None or type(bias) is array) and (out is None or _plain(out)):
         return execute.convolve(ndim, input, weight, bias, options, dtype, out, packs)
     dtype = to_dtype(dtype)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, as_array
-from .execute import Options, describe
+from .execute import Options, describe, make_options
 from .foreign import convolve, through
 from .forks import load_module
 from .tensors import lies_on_gpu, to_array, to_dtype
@@ -108,7 +108,9 @@ def conv2d(
     >>> nc.conv2d(image, filters, padding="same").shape
     (1, 8, 32, 32)
     """
-    options = Options(stride, padding, dilation, groups, algorithm, precision, data_format, padding_mode, activation)
+    options = make_options(
+        (stride, padding, dilation, groups, algorithm, precision, data_format, padding_mode, activation)
+    )
     return convolve(2, input, weight, bias, options, dtype, out)
 
 
@@ -160,7 +162,9 @@ def conv1d(
     >>> nc.conv1d(np.array([[1.0, 2.0, 4.0, 7.0]]), np.array([[[-1.0, 1.0]]]))
     array([[1., 2., 3.]])
     """
-    options = Options(stride, padding, dilation, groups, algorithm, precision, data_format, padding_mode, activation)
+    options = make_options(
+        (stride, padding, dilation, groups, algorithm, precision, data_format, padding_mode, activation)
+    )
     return convolve(1, input, weight, bias, options, dtype, out)
 
 
@@ -212,7 +216,9 @@ def conv3d(
     >>> nc.conv3d(np.ones((1, 1, 4, 5, 6)), np.ones((2, 1, 3, 3, 3))).shape
     (1, 2, 2, 3, 4)
     """
-    options = Options(stride, padding, dilation, groups, algorithm, precision, data_format, padding_mode, activation)
+    options = make_options(
+        (stride, padding, dilation, groups, algorithm, precision, data_format, padding_mode, activation)
+    )
     return convolve(3, input, weight, bias, options, dtype, out)
 
 

@@ -36,7 +36,7 @@ def borrow(elements: int, dtype: np.dtype[Any]) -> Array | None:
 
 def scratch(elements: int, dtype: np.dtype[Any]) -> Array:
     """Uninitialised memory for one run of a kernel; :func:`give_back` takes it back."""
-    borrowed = borrow(elements, dtype)
+    borrowed = borrow(elements, dtype) if elements * dtype.itemsize >= LEAST_KEPT else None
     return np.empty(elements, dtype) if borrowed is None else borrowed
 
 

@@ -78,7 +78,7 @@ SUMS_BYTES = 2**19
 #: (Emerald Rapids).
 MOST_BESIDE: Final = 7
 #: Blocks of three vectors that an image is cut into at least, and those that have a tile beside them: with more threads
-#: than that, some find nothing to do. Instead of two vectors 64 channels at 72x72 and 76x76 took 0.8 to 0.93 of the time
+#: than that, some find nothing to do. 64 channels at 72x72 and 76x76 took 0.8 to 0.93 of what blocks of two vectors do
 #: on two threads, with 5 blocks 192 channels at 64x64 1.1 times as long (Emerald Rapids).
 FEWEST_THREE: Final = 6
 FEWEST_WIDE: Final = 4

@@ -124,7 +124,8 @@ def run_parallel(slots, function, x, weight, out, rows, geometry, scratch):
 
 
 @kernel
-def pack_and_run(pack, function, weight, bias, packed, x, out, rows, geometry, scratch):
-    """Lay out the weights and do all tasks, on one thread."""
+def pack_and_run(pack, function, weight, bias, x, out, rows, geometry, scratch):
+    """Lay out the weights and do all tasks, on one thread. ``scratch`` has room for PACKED weights before the rest."""
+    packed, scratch = scratch[: geometry[at.PACKED]], scratch[geometry[at.PACKED] :]
     call_native(pack, 0, 1, weight, bias, packed, rows, geometry, scratch)
     run_serial(0, 1, function, x, packed, out, rows, geometry, scratch)
