@@ -191,6 +191,8 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
         geometry[batch] = strides[0]
         geometry[batch + 1] = strides[-1 if plan.problem.channels_last else 1]
         geometry[batch + 5 - len(spatial) : batch + 5] = spatial
+        if geometry[at.IMAGES] > 1:
+            geometry[batch + 3 if geometry[at.OUT_H] > 1 else batch + 4] = strides[0]
     geometry[at.OUT_DENSE] = _dense(geometry)
     _place_weight(geometry, weight)
     geometry.flags.writeable = False

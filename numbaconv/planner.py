@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from .algorithms.prices import DEFAULTS, USUAL, Prices
+from .algorithms.sharing import images_together
 from .forks import load_module
 from .kernels import geometry as at
 from .problem import ConvProblem
@@ -162,10 +163,11 @@ def _quantity(number: float) -> str:
 def geometry_list(problem: ConvProblem) -> list[int]:
     """The problem as the kernels see it: three spatial dimensions, those it lacks of size 1. The rest is 0.
 
-    The pixels of a pointwise problem are one row.
+    The pixels of a pointwise problem are one row for each image, or one of all.
     """
     geometry = [0] * at.LENGTH
     geometry[at.BATCH] = problem.batch
+    geometry[at.IMAGES] = 1
     geometry[at.GROUPS] = problem.groups
     geometry[at.CHANNELS] = problem.group_channels
     geometry[at.FILTERS] = problem.group_filters
@@ -173,8 +175,11 @@ def geometry_list(problem: ConvProblem) -> list[int]:
     geometry[at.FINISH] = at.FINISH_BIAS if problem.activation is None else at.FINISH_BIAS_RELU
     geometry[at.CHANNELS_LAST] = int(problem.channels_last)
     if problem.pointwise:
+        images = images_together(problem.batch, problem.pixels)
+        rows, columns = (images, problem.pixels) if problem.pixels > 1 else (1, images)
+        geometry[at.BATCH], geometry[at.IMAGES] = problem.batch // images, images
         for slot in (at.IN_D, at.KERNEL_D, at.OUT_D, at.STRIDE_D, at.DILATION_D):
-            geometry[slot : slot + 3] = [1, 1, problem.pixels if slot in (at.IN_D, at.OUT_D) else 1]
+            geometry[slot : slot + 3] = [1, rows, columns] if slot in (at.IN_D, at.OUT_D) else [1, 1, 1]
         return geometry
     missing = 3 - problem.ndim
     triples: tuple[tuple[int, tuple[int, ...], int], ...] = (

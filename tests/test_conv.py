@@ -273,17 +273,48 @@ def test_strided_pixels_of_large_inputs_are_copied(stride):
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_tiles_of_neighbouring_pixels(stride, dtype):
-    """Rows of about one tile, two and more; of tiles that are summed together, only one may see padding."""
+@pytest.mark.parametrize("kernel", [(33, 3, 5, 2), (8, 47, 5, 3)], ids=["two vectors", "a vector, three taps"])
+def test_tiles_of_neighbouring_pixels(kernel, stride, dtype):
+    """Rows of about one tile, two and more; of tiles that are summed together, only one may see padding.
+
+    A vector's 705 products are more than a block of them, whose last taps must be those of a row, too.
+    """
     random = np.random.default_rng(8)
-    w = random.integers(-4, 5, (33, 3, 5, 2)).astype(dtype)
+    w = random.integers(-4, 5, kernel).astype(dtype)
+    channels, taps = kernel[1], kernel[-1]
     for width, (height, padding) in itertools.product((*range(5, 23), 27, 28, 29, 35), ((9, 0), (9, 2), (3, 4))):
-        x = random.integers(-4, 5, (2, 3, stride * (height - 1) + 1, stride * (width - 1) + 2)).astype(dtype)
+        size = (stride * (height - 1) + 1, stride * (width - 1) + taps)
+        x = random.integers(-4, 5, (2, channels, *size)).astype(dtype)
         by_channels, expected = (
             nc.conv2d(x, w, stride=stride, padding=(padding, 0), algorithm=algorithm)
             for algorithm in ("direct_channels", "im2col")
         )
         np.testing.assert_array_equal(by_channels, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pixels_of_several_images(dtype):
+    """Where an image has few, tiles take some of the next one: in any memory layout, into any, as one by one."""
+    random = np.random.default_rng(9)
+    for number, (size, batch) in enumerate(itertools.product(((1, 1), (1, 2), (2, 2), (2, 4), (4, 4)), (2, 9, 40))):
+        groups, channels, filters = 1 + number % 2, int(random.integers(1, 30)), int(random.integers(1, 40))
+        x = random.integers(-4, 5, (batch, groups * channels, *size)).astype(dtype)
+        w = random.integers(-4, 5, (groups * filters, channels, 1, 1)).astype(dtype)
+        b = random.integers(-4, 5, groups * filters).astype(dtype)
+        expected = np.concatenate([nc.conv2d(image[None], w, b, groups=groups, algorithm="im2col") for image in x])
+        twice = np.full((2 * batch, *x.shape[1:]), np.nan, dtype)
+        twice[::2] = x
+        backwards = np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1]
+        across = np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1)
+        for view, algorithm in itertools.product((x, twice[::2], backwards, across), SUMMING):
+            out = np.full((groups * filters, batch, *size), np.nan, dtype).swapaxes(0, 1)
+            nc.conv2d(view, w, b, groups=groups, algorithm=algorithm, out=out)
+            np.testing.assert_array_equal(out, expected)
+            last = np.ascontiguousarray(np.moveaxis(view, 1, -1))
+            result = nc.conv2d(last, w, b, groups=groups, algorithm=algorithm, data_format="NHWC")
+            np.testing.assert_array_equal(np.moveaxis(result, -1, 1), expected)
+    problem = nc.problem.conv_problem(2, (40, 8, 1, 1), (5, 8, 1, 1))
+    assert nc.planner.choose(problem, "direct_channels").geometry[at.IMAGES] == 40
 
 
 @pytest.mark.parametrize(

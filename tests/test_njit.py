@@ -205,6 +205,9 @@ def test_algorithms(algorithm):
     x, w = numbers(random, (2, 30, 31, 8), "f4"), numbers(random, (40, 8, 3, 3), "f4")
     check_same(conv2d_last, x, w, algorithm, "same_lower")
     check_same(conv2d_last, x, w, algorithm, "nonsense")
+    w = numbers(random, (40, 8, 1, 1), "f4")
+    for shape in ((20, 1, 1, 8), (20, 4, 4, 8)):  # pixels of several images
+        check_same(conv2d_last, numbers(random, shape, "f4"), w, algorithm, "valid")
 
 
 @njit
@@ -447,6 +450,7 @@ def test_plans():
         ((1, 96, 56, 56), (96, 1, 7, 7), {"padding": 3, "groups": 96}),
         ((1, 1024, 14, 14), (2048, 1024, 1, 1), {"stride": 2}), ((1, 2048, 7, 7), (512, 2048, 1, 1), {}),
         ((1, 256, 28, 28), (256, 8, 3, 3), {"groups": 32}), ((1, 512, 28, 28), (512, 512, 3, 3), {"dilation": 4}),
+        ((20, 64, 1, 1), (40, 64, 1, 1), {}), ((16, 64, 4, 4), (40, 64, 1, 1), {}),
     ):  # fmt: skip
         problem = conv_problem(2, x, w, **options)
         for algorithm in ("auto", "im2col", "direct", "direct_channels", "direct_pixels"):

@@ -95,6 +95,11 @@ def _reach(geometry: MutableSequence[int], axis: int) -> int:
     return (geometry[at.KERNEL_D + axis] - 1) * geometry[at.DILATION_D + axis]
 
 
+def _plane(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Bytes from one channel of an image to the next."""
+    return geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] // geometry[at.IMAGES] * itemsize
+
+
 def _in_place(geometry: MutableSequence[int], itemsize: int) -> bool:
     """Whether the input is read where it is: no tap of any output lies in the padding.
 
@@ -109,7 +114,7 @@ def _in_place(geometry: MutableSequence[int], itemsize: int) -> bool:
         last = (geometry[at.OUT_D + axis] - 1) * geometry[at.STRIDE_D + axis] + _reach(geometry, axis)
         if geometry[at.PAD_D + axis] != 0 or last >= geometry[at.IN_D + axis]:
             return False
-    plane = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize
+    plane = _plane(geometry, itemsize)
     few = geometry[at.CHANNELS_LAST] == 0 and _column_step(geometry, lanewise=False) < geometry[at.STRIDE_W]
     if few and geometry[at.CHANNELS] * plane > NEAR_BYTES:
         return False
@@ -246,7 +251,7 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     in_place = _in_place(geometry, itemsize)
     if in_place:
         copied = 0
-        plane = min(geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize, PAGE_BYTES)
+        plane = min(_plane(geometry, itemsize), PAGE_BYTES)
         together = min(geometry[at.CHANNELS], _most_summed(geometry, itemsize) // geometry[at.KERNEL_W])
         if together * plane >= IN_REACH * PAGE_BYTES:
             # Passes of several taps are not shortened to what the L1 cache keeps: see _most_summed.
@@ -281,7 +286,7 @@ def _most_summed(geometry: MutableSequence[int], itemsize: int) -> int:
     most = CHANNEL_DEPTH
     if not _in_place(geometry, itemsize) or taps(geometry) > 1 or geometry[at.CHANNELS_LAST] != 0:
         return most
-    plane = geometry[at.IN_D] * geometry[at.IN_H] * geometry[at.IN_W] * itemsize
+    plane = _plane(geometry, itemsize)
     apart = max(plane & -plane, LINE * 4)  # in bytes: only powers of two count
     apart = max(apart * PAGES // SHARED_WAYS, min(plane, PAGE_BYTES))
     while most > LEAST_DEPTH and most * apart > PAGES * PAGE_BYTES:

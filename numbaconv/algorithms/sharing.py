@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import NARROW_LINE, PAGE_BYTES, TILE_BYTES, TILE_ROWS, VECTOR_BYTES
+from ..kernels.blocking import CHANNEL_TILE_PIXELS, NARROW_LINE, PAGE_BYTES, TILE_BYTES, TILE_ROWS, VECTOR_BYTES
 from . import prices as price
 from .prices import Prices
 
@@ -42,6 +42,16 @@ def ceil_div(a: int, b: int) -> int:
 def taps(geometry: MutableSequence[int]) -> int:
     """Cells of the kernel."""
     return geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+
+
+def images_together(batch: int, pixels: int) -> int:
+    """How many images of a pointwise problem are computed as one, each as a row of it or, of one pixel, as a pixel.
+
+    Tiles then take pixels of several images. 16 images of 4x4 filled 7 pixels of a tile with 5.3, 64 of 1x1 with 1: 512
+    channels took 0.8 and 0.1 of the time (Emerald Rapids).
+    """
+    tiles = ceil_div(pixels, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS
+    return batch if 15 * tiles > 16 * pixels else 1
 
 
 def gemm_price(mr: int, row: int, prices: Prices) -> float:

@@ -13,6 +13,7 @@ from numba.extending import register_jitable
 
 from ..algorithms import direct_channels, direct_pixels, im2col, winograd
 from ..algorithms.prices import USUAL
+from ..algorithms.sharing import images_together
 from ..kernels import geometry as at
 from ..kernels.blocking import NARROW_LINE, PACK_SCRATCH
 from ..planner import ALGORITHMS, CANDIDATES, PARALLEL_PACKING, PRECISIONS, SERIAL_COST
@@ -69,6 +70,7 @@ def fill_geometry(p, geometry):
     """As :func:`numbaconv.planner.geometry_list`."""
     geometry[:] = 0
     geometry[at.BATCH] = p[slots.BATCH]
+    geometry[at.IMAGES] = 1
     geometry[at.GROUPS] = p[slots.GROUPS]
     geometry[at.CHANNELS] = p[slots.CHANNELS] // p[slots.GROUPS]
     geometry[at.FILTERS] = p[slots.FILTERS] // p[slots.GROUPS]
@@ -77,10 +79,14 @@ def fill_geometry(p, geometry):
     geometry[at.CHANNELS_LAST] = p[slots.LAST]
     if pointwise(p):
         pixels = p[slots.OUT] * p[slots.OUT + 1] * p[slots.OUT + 2]
+        images = images_together(p[slots.BATCH], pixels)
+        geometry[at.BATCH] = p[slots.BATCH] // images
+        geometry[at.IMAGES] = images
         for slot in (at.IN_D, at.KERNEL_D, at.OUT_D, at.STRIDE_D, at.DILATION_D):
             geometry[slot : slot + 3] = 1
-        geometry[at.IN_W] = pixels
-        geometry[at.OUT_W] = pixels
+        for slot in (at.IN_D, at.OUT_D):
+            geometry[slot + 1] = images if pixels > 1 else 1
+            geometry[slot + 2] = pixels if pixels > 1 else images
         return
     for axis in range(3):
         geometry[at.IN_D + axis] = p[slots.SIZE + axis]
@@ -215,6 +221,8 @@ def lay_out(p, geometry, array, shape, start, batch):
     geometry[batch + 1] = strides[1] // width
     if pointwise(p):
         geometry[batch + 4] = one_stride(shape[2:], strides[2:])[1] // width
+        if geometry[at.IMAGES] > 1:
+            geometry[batch + 3 if geometry[at.OUT_H] > 1 else batch + 4] = strides[0] // width
     else:
         for axis in range(3):
             geometry[batch + 2 + axis] = strides[2 + axis] // width

@@ -96,8 +96,12 @@ def tile_for(filters: int, itemsize: int, run: int) -> tuple[int, int]:
     Tiles start anew every ``run`` pixels; wide ones are taken where they have at most 16/15 of usual ones' columns.
     """
     lanes = VECTOR_BYTES // itemsize
-    rows, vectors = next((tile for tile in reversed(TILES) if filters <= tile[0]), TILES[0])
-    if rows == TILE_ROWS:
-        usual, wide = (-(-run // (n * lanes)) * n for n in (vectors, WIDE_VECTORS))
-        vectors = WIDE_VECTORS if 15 * wide <= 16 * usual else vectors
+    rows, vectors = TILES[0]
+    for tile in TILES:
+        if filters <= tile[0]:
+            rows, vectors = tile
+    usual = -(-run // (vectors * lanes)) * vectors
+    wide = -(-run // (WIDE_VECTORS * lanes)) * WIDE_VECTORS
+    if rows == TILE_ROWS and 15 * wide <= 16 * usual:
+        vectors = WIDE_VECTORS
     return rows, vectors * lanes

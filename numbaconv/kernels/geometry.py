@@ -151,7 +151,8 @@ RAW_SIZE: Final = 100  # winograd: elements of a panel of untransformed weights
 BUFFER_PITCH: Final = 101  # winograd: elements between two rows of a filter's outputs in a thread's scratch
 TAPS: Final = 102  # direct, channels: neighbouring taps that tiles of neighbours may sum together
 VECTORS: Final = 103  # direct, channels: filters of a panel in vectors
-LENGTH: Final = 104
+IMAGES: Final = 104  # those that are rows of one, or its pixels: see algorithms.sharing.images_together
+LENGTH: Final = 105
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0
