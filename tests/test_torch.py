@@ -47,7 +47,7 @@ def problem(random, number):
     padding = integers(0, 3)
     if large:
         groups, filters, channels = 1, 33 + 2 * integer(0, 7), 512 // (kernel[0] * kernel[1]) + integer(1, 7)
-        output = 2 * integer(2, 5) + 1, 257 + 2 * integer(0, 7)
+        output = 2 * integer(2, 5) + 1, 385 + 2 * integer(0, 7)
     else:
         groups, filters, channels = integer(1, 4), integer(1, 6), integer(1, 4)
         output = integer(1, 20), integer(1, 40)
