@@ -373,7 +373,7 @@ def pack_in_tasks(geometry: MutableSequence[int], itemsize: int) -> None:
     weights = geometry[at.GROUPS] * geometry[at.PANELS] * size * itemsize
     strips = blocks * geometry[at.STRIP]
     tasks = geometry[at.GROUPS] * geometry[at.PANELS]
-    if geometry[at.LANE_FILTERS] != 0 or weights < LEAST_UNPACKED or tasks < FEWEST_TASKS:
+    if geometry[at.VECTORS] == 1 or weights < LEAST_UNPACKED or tasks < FEWEST_TASKS:
         return
     if strips * itemsize > MOST_STRIPS:
         return

@@ -348,7 +348,7 @@ def compute_tasks(pack_all, pack, multiply, store, slot, slots, x, weight, out, 
 
 @kernel
 def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
-    """:func:`direct_channels_tasks` where tasks pack the weights that they need: UNPACKED is not 0.
+    """:func:`direct_channels_tasks` where tasks pack the weights that they need: UNPACKED is not 0. VECTORS is 2.
 
     With few pixels, packing takes as long as multiplying, most of it for writing the weights to memory and reading them
     again. Here a panel is multiplied with all blocks of pixels while the cache holds it. ``weight`` is a flat view with
@@ -385,7 +385,7 @@ def direct_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
                         _, _, d, h, column, lines, columns = block_position(block, geometry)
                         strip = shared_start(scratch) + block * geometry[at.STRIP]
                         multiply_block(
-                            sum_tiles, store_pixels, x, scratch, places, out, rows, geometry, scratch, strip, own,
+                            sum_two_vectors, store_pixels, x, scratch, places, out, rows, geometry, scratch, strip, own,
                             image, number, h, d * geometry[at.OUT_H] + h, column, lines, columns,
                         )  # fmt: skip
             panel += some
