@@ -322,3 +322,12 @@ def test_gradients_refuse():
         nc.grad.conv2d_weight(X, (2, 4, 7, 3), g)
     with pytest.raises(ValueError, match=r"^weight must have 4 dimensions"):
         nc.grad.conv2d_weight(X, (2, 4, 7), g)
+
+
+def test_windows_side_by_side_of_several_small_images():
+    """Where the product behind them takes pixels of several images at once, they are not stored woven."""
+    random = np.random.default_rng(0)
+    x = random.integers(-4, 5, (22, 33, 2, 2)).astype(np.float32)
+    w = random.integers(-4, 5, (33, 13, 2, 2)).astype(np.float32)
+    expected = np.einsum("nchw,cfij->nfhiwj", x, w).reshape(22, 13, 4, 4)
+    np.testing.assert_array_equal(nc.conv_transpose2d(x, w, stride=2, algorithm="direct_channels"), expected)
