@@ -87,6 +87,14 @@ def new_array(shape: Sequence[int], dtype: np.dtype[Any], least: int = ALIGNED_B
     return result
 
 
+def fill(out: Array, channels_last: bool, bias: Array | None, activation: str | None) -> None:
+    """The result of summing nothing: the bias of each channel of ``out``."""
+    values = np.zeros(out.shape[-1 if channels_last else 1], out.dtype) if bias is None else bias.astype(out.dtype)
+    if activation == "relu":
+        values = np.maximum(values, 0)
+    out[...] = values if channels_last else values.reshape(-1, *[1] * (out.ndim - 2))
+
+
 def check_numbers(name: str, array: Array) -> None:
     """Raise TypeError for an array of anything but numbers and booleans."""
     if array.dtype.kind not in "biufc" and array.dtype.name != "bfloat16":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +23,7 @@ from .arrays import (
     check_real,
     common_stride,
     element_strides,
+    fill,
     flat,
     flat_start,
     new_array,
@@ -81,7 +83,7 @@ class Executable:
     parallel: bool
     packed_elements: int
     parallel_packing: bool
-    layout: object  # the same where packed weights are laid out alike: it depends on the input's size, too
+    layout: Layout  # the same where packed weights are laid out alike: it depends on the input's size, too
     no_bias: Array
     pack: int  # addresses of functions
     tasks: int
@@ -210,7 +212,7 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     order = plan.geometry[at.ORDER_START]
     places = table[order : order + plan.problem.depth].tobytes() if order else b""
     sizes = tuple(plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.MR, at.TRANSFORM))
-    layout = _layouts.setdefault((plan.candidate, dtype, sizes, places), object())
+    layout = _layouts.setdefault((plan.candidate, dtype, sizes, places), Layout())
     kernels = load_module(".kernels.tasks")
     shared, unpacked = plan.geometry[at.SHARED] + 2 * NARROW_LINE, plan.geometry[at.UNPACKED] != 0
     alone, once = shared + plan.geometry[at.SCRATCH], 0
@@ -298,8 +300,14 @@ class LoweredCall(NamedTuple):
 
 
 _calls: dict[Any, Any] = {}
-#: One object for each layout of packed weights: it is found in a dictionary faster than what it stands for.
-_layouts: dict[Any, object] = {}
+
+
+class Layout:
+    """How packed weights are laid out: one object for all that are alike, found faster in a dictionary than a tuple."""
+
+
+#: By what they stand for; those of plans that are kept and of weights that layers have packed.
+_layouts: weakref.WeakValueDictionary[Any, Layout] = weakref.WeakValueDictionary()
 
 
 def part_of_key(value: Any) -> Any:
@@ -489,11 +497,3 @@ def _packed(executable: Executable, weight: Array, bias: Array | None, packs: di
     if packed is None:
         packed = packs[executable.layout] = executable.pack_weights(weight, bias)
     return packed
-
-
-def fill(out: Array, channels_last: bool, bias: Array | None, activation: str | None) -> None:
-    """The result of summing nothing: the bias of each channel of ``out``."""
-    values = np.zeros(out.shape[-1 if channels_last else 1], out.dtype) if bias is None else bias.astype(out.dtype)
-    if activation == "relu":
-        values = np.maximum(values, 0)
-    out[...] = values if channels_last else values.reshape(-1, *[1] * (out.ndim - 2))

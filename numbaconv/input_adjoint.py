@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from . import runtime
-from .arrays import Array, element_strides, flat, flat_start, new_array, prepared
-from .execute import How, Options, convolve, describe, fill
+from .arrays import Array, element_strides, fill, flat, flat_start, new_array, prepared
+from .execute import How, Options, convolve, describe
 from .forks import load_module
 from .interleaving import side_by_side, woven
 from .lowering import lowering

@@ -56,17 +56,15 @@ def woven(
     key = ("woven", problem, y.shape, y.strides, weight.strides, out.strides, how, packs is None)
     taps = problem.taps
     matrix = weight.reshape(problem.filters, -1).T.reshape(-1, problem.filters, *(1,) * problem.ndim)
-    runner: Executable | bool | None = recall(key)
+    runner: Executable | None = recall(key)
     if runner is None:
         options = Options(
             algorithm="direct_channels", precision=how.precision, data_format=DATA_FORMATS[problem.ndim][0],
             activation=how.activation,
         )  # fmt: skip
         product = problem_of(problem.ndim, y, matrix, None, options, problem.dtype)
-        plan = choose(product, "direct_channels", how.precision, packs is not None)
-        if plan.geometry[at.IMAGES] > 1:  # its pixels are no longer those of rows of the result
-            remember(key, False)
-            return False
+        # Images that are rows of one would no longer be those of the result.
+        plan = choose(product, "direct_channels", how.precision, packs is not None, together=False)
         cells = (slice(None), slice(None), *(slice(None, None, step) for step in problem.stride))
         runner = executable(plan, y, matrix, out[cells])
         geometry = runner.geometry.copy()
@@ -80,8 +78,6 @@ def woven(
         _, tasks = functions(plan.candidate, geometry, problem.dtype.name)
         runner = dataclasses.replace(runner, geometry=geometry, tasks=tasks)
         remember(key, runner)
-    if isinstance(runner, bool):
-        return False
     offsets = None
     if bias is not None:
         bias = np.require(bias, problem.dtype, ("C", "A"))

@@ -160,10 +160,10 @@ def _quantity(number: float) -> str:
     return f"{number:.3g} P"
 
 
-def geometry_list(problem: ConvProblem) -> list[int]:
+def geometry_list(problem: ConvProblem, together: bool = True) -> list[int]:
     """The problem as the kernels see it: three spatial dimensions, those it lacks of size 1. The rest is 0.
 
-    The pixels of a pointwise problem are one row for each image, or one of all.
+    The pixels of a pointwise problem are one row for each image or, ``together``, one of all where they have one pixel.
     """
     geometry = [0] * at.LENGTH
     geometry[at.BATCH] = problem.batch
@@ -175,7 +175,7 @@ def geometry_list(problem: ConvProblem) -> list[int]:
     geometry[at.FINISH] = at.FINISH_BIAS if problem.activation is None else at.FINISH_BIAS_RELU
     geometry[at.CHANNELS_LAST] = int(problem.channels_last)
     if problem.pointwise:
-        images = images_together(problem.batch, problem.pixels)
+        images = images_together(problem.batch, problem.pixels) if together else 1
         rows, columns = (images, problem.pixels) if problem.pixels > 1 else (1, images)
         geometry[at.BATCH], geometry[at.IMAGES] = problem.batch // images, images
         for slot in (at.IN_D, at.KERNEL_D, at.OUT_D, at.STRIDE_D, at.DILATION_D):
@@ -202,10 +202,14 @@ def geometry_list(problem: ConvProblem) -> list[int]:
 
 
 def prepared(
-    problem: ConvProblem, algorithm: str = "auto", precision: str = "standard", packed: bool = False
+    problem: ConvProblem,
+    algorithm: str = "auto",
+    precision: str = "standard",
+    packed: bool = False,
+    together: bool = True,
 ) -> list[int]:
     """:func:`geometry_list` with what else the cost models look at."""
-    geometry = geometry_list(problem)
+    geometry = geometry_list(problem, together)
     geometry[at.LENIENCY] = _LENIENCY[precision]
     if algorithm == "winograd" and precision != "fast":
         geometry[at.LENIENCY] = at.TILES_STANDARD
@@ -228,6 +232,7 @@ def choose(
     packed: bool = False,
     machine: Machine | None = None,
     measured: Mapping[str, float] | None = None,
+    together: bool = True,
 ) -> Plan:
     """Plan a problem: a pure function of its arguments.
 
@@ -246,6 +251,8 @@ def choose(
         What is known of the machine.
     measured : mapping of str to float, optional
         Seconds that candidates took: "auto" takes the fastest of them.
+    together : bool
+        Whether images of few pixels may be computed as rows, or pixels, of one.
 
     Returns
     -------
@@ -257,7 +264,7 @@ def choose(
         For an unknown name, and where the algorithm asked for cannot serve the problem.
     """
     check_names(algorithm, precision)
-    geometry = prepared(problem, algorithm, precision, packed)
+    geometry = prepared(problem, algorithm, precision, packed, together)
     itemsize = problem.dtype.itemsize
     machine = machine or Machine()
     prices = machine.table()
