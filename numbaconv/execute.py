@@ -90,7 +90,6 @@ class Executable:
     run_serial: Any
     run_parallel: Any
     run_once: Any
-    unpacked: bool  # whether tasks pack the weights that they need
     alone: int  # elements of scratch where it is small and one thread runs, else 0
     once: int  # elements of memory for one step that packs and runs, 0 where it takes several
     complete: Any  # compiles what a plan's tasks seldom call, where there is such a thing, and completes ``rows``
@@ -140,7 +139,7 @@ class Executable:
                 self.run_once(*arguments)
             else:
                 self._run_tasks(self.run_once, arguments, room[self.packed_elements :])
-        elif self.unpacked:
+        elif self.plan.geometry[at.UNPACKED]:
             self._run_unpacked(x, weight, bias, out)
         else:
             packed = self.pack_flat(weight, bias, memory.borrow(self.packed_elements, self.dtype))
@@ -214,16 +213,16 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     sizes = tuple(plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.MR, at.TRANSFORM))
     layout = _layouts.setdefault((plan.candidate, dtype, sizes, places), Layout())
     kernels = load_module(".kernels.tasks")
-    shared, unpacked = plan.geometry[at.SHARED] + 2 * NARROW_LINE, plan.geometry[at.UNPACKED] != 0
+    shared = plan.geometry[at.SHARED] + 2 * NARROW_LINE
     alone, once = shared + plan.geometry[at.SCRATCH], 0
-    if not (plan.parallel or plan.parallel_packing or unpacked):
+    if not (plan.parallel or plan.parallel_packing or plan.geometry[at.UNPACKED]):
         once = plan.packed_elements + max(alone, 2 * NARROW_LINE + PACK_SCRATCH)
     if plan.parallel or complete is not None or alone * dtype.itemsize >= memory.LEAST_KEPT:
         alone = 0
     return Executable(
         plan, dtype, geometry, table, plan.geometry[at.SCRATCH], shared, plan.parallel, plan.packed_elements,
         plan.parallel_packing, layout, flat(np.empty(0, dtype)), pack, tasks, kernels.run_serial, kernels.run_parallel,
-        kernels.pack_and_run, unpacked, alone, once, complete,
+        kernels.pack_and_run, alone, once, complete,
     )  # fmt: skip
 
 

@@ -175,8 +175,7 @@ def geometry_list(problem: ConvProblem, together: bool = True) -> list[int]:
     geometry[at.FINISH] = at.FINISH_BIAS if problem.activation is None else at.FINISH_BIAS_RELU
     geometry[at.CHANNELS_LAST] = int(problem.channels_last)
     if problem.pointwise:
-        images = images_together(problem.batch, problem.pixels) if together else 1
-        rows, columns = (images, problem.pixels) if problem.pixels > 1 else (1, images)
+        images, rows, columns = images_together(problem.batch if together else 1, problem.pixels)
         geometry[at.BATCH], geometry[at.IMAGES] = problem.batch // images, images
         for slot in (at.IN_D, at.KERNEL_D, at.OUT_D, at.STRIDE_D, at.DILATION_D):
             geometry[slot : slot + 3] = [1, rows, columns] if slot in (at.IN_D, at.OUT_D) else [1, 1, 1]

@@ -79,14 +79,13 @@ def fill_geometry(p, geometry):
     geometry[at.CHANNELS_LAST] = p[slots.LAST]
     if pointwise(p):
         pixels = p[slots.OUT] * p[slots.OUT + 1] * p[slots.OUT + 2]
-        images = images_together(p[slots.BATCH], pixels)
+        images, rows, columns = images_together(p[slots.BATCH], pixels)
         geometry[at.BATCH] = p[slots.BATCH] // images
         geometry[at.IMAGES] = images
         for slot in (at.IN_D, at.KERNEL_D, at.OUT_D, at.STRIDE_D, at.DILATION_D):
             geometry[slot : slot + 3] = 1
         for slot in (at.IN_D, at.OUT_D):
-            geometry[slot + 1] = images if pixels > 1 else 1
-            geometry[slot + 2] = pixels if pixels > 1 else images
+            geometry[slot + 1], geometry[slot + 2] = rows, columns
         return
     for axis in range(3):
         geometry[at.IN_D + axis] = p[slots.SIZE + axis]

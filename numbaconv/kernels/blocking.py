@@ -21,8 +21,8 @@ VECTOR_BYTES: Final = runtime.vector_bytes()
 TILES: Final = ((8, 2), (4, 4), (2, 8), (1, 8)) if VECTOR_BYTES == 64 else ((6, 2), (4, 2), (2, 4), (1, 8))
 #: Vectors of the usual rows' wide tile, which is taken where few of its columns would be left over; as many as the
 #: usual one's where registers are fewer. 8x3 needs 39 instructions for 24 multiply-adds, 8x2 31 for 16, which tells
-#: where somebody else works on a core's other thread: 1x1 layers took 0.85 to 0.96 of the
-#: time (Emerald Rapids, 2 threads).
+#: where somebody else works on a core's other thread: 1x1 layers took 0.85 to 0.96 of the time (Emerald Rapids, 2
+#: threads).
 WIDE_VECTORS: Final = 3 if VECTOR_BYTES == 64 else TILES[0][1]
 #: Pixels of a tile with filters in its lanes, by 2 vectors or 1. Measured like the above, addresses from a table: 7x2,
 #: 7x3 and 8x2 116, 12x2 81, 14x2 75 GFLOP/s (more addresses than registers). 7 divides the sizes of most networks'
