@@ -68,9 +68,11 @@ SLOWDOWN = 1.07
 #: Panels that are multiplied by a place's tiles at a time, and bytes of sums up to which several blocks of tiles are
 #: multiplied by them, from LEAST_DEPTH products on and of more than one block. With 1 panel and 1 block, 256 channels
 #: at 56x56 and 28x28 took 1.05 to 1.1 times as long, 512 at 28x28 1.02; 64 at 56x56 takes 1.05 times as long with
-#: more, since the sums go to L2 (Zen 5). A single block is left to one panel: its weights are read as they lie. With 2
-#: panels 512 channels at 28x28 took 1.2 times as long, with 8 as long (Emerald Rapids).
-TOGETHER = 4
+#: more, since the sums go to L2 (Zen 5). A single block is left to one panel: its weights are read as they lie. The
+#: tiles, up to 2 MB, are read from beyond the L2 cache for each group of panels: with 4 panels, 256 channels at 56x56
+#: and 64 with 7x7 taps took 1.09 and 1.07 times as long, 32 images of 256x14x14 and 512x7x7 1.07 and 1.09, with 32 as
+#: long; 128 channels at 112x112 take 1.04 times as long with any (Emerald Rapids, 2 threads).
+TOGETHER = 16
 LEAST_DEPTH = 192
 SUMS_BYTES = 2**19
 #: Tiles up to which those that are left behind blocks of three vectors are multiplied beside these. Each takes a 24th
