@@ -21,6 +21,7 @@ import numbaconv as nc
 from numbaconv import execute, memory
 from numbaconv.algorithms import direct_channels
 from numbaconv.kernels import geometry as at
+from numbaconv.kernels.blocking import TILE_ROWS, VECTOR_BYTES, cut_run, tile_for
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 every_summing_algorithm = pytest.mark.parametrize("algorithm", SUMMING)
@@ -290,6 +291,26 @@ def test_tiles_of_neighbouring_pixels(kernel, stride, dtype):
             for algorithm in ("direct_channels", "im2col")
         )
         np.testing.assert_array_equal(by_channels, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_of_tiles_of_two_widths(dtype, monkeypatch):
+    """Runs of 1 to 11 vectors, a pixel less and more; rows that have tiles of their own, and runs through several."""
+    monkeypatch.setattr(memory, "LEAST_KEPT", 0)
+    monkeypatch.setattr(memory, "_kept", [np.full(2**20, 255, np.uint8) for _ in range(2)])
+    random = np.random.default_rng(11)
+    lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
+    _, nr = tile_for(TILE_ROWS, np.dtype(dtype).itemsize)
+    for vectors, more, channels in itertools.product(range(1, 12), (-1, 0, 1), (2, 70)):
+        run = vectors * lanes + more
+        tiles, narrow = cut_run(run, TILE_ROWS, nr, lanes)
+        covered = tiles * nr - narrow * lanes
+        assert covered - lanes < run <= covered or (tiles == 1 and covered <= nr)
+        w = random.integers(-4, 5, (TILE_ROWS + 3, channels, 3, 3)).astype(dtype)
+        x = random.integers(-4, 5, (1, channels, 5, run + 2)).astype(dtype)
+        expected = nc.conv2d(x, w, algorithm="direct_channels")
+        for algorithm in ("direct_pixels", "im2col"):
+            np.testing.assert_array_equal(nc.conv2d(x, w, algorithm=algorithm), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

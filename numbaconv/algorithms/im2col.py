@@ -9,7 +9,7 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import BLOCK_BYTES, VECTOR_BYTES, depth_block, tile_for
+from ..kernels.blocking import BLOCK_BYTES, VECTOR_BYTES, cut_run, depth_block, tile_for
 from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
@@ -38,33 +38,29 @@ def unsupported(problem: ConvProblem) -> str | None:
     return None
 
 
-def _tile(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
-    """MR and NR."""
-    return tile_for(geometry[at.FILTERS], itemsize, geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W])
-
-
 def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, cut off at the end of an image, stores, and the packing of the panels."""
-    mr, nr = _tile(geometry, itemsize)
+    mr, nr = tile_for(geometry[at.FILTERS], itemsize)
+    lanes = VECTOR_BYTES // itemsize
     pixels = geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W]
     images = geometry[at.BATCH] * geometry[at.GROUPS]
-    tiles = ceil_div(pixels, nr)
+    tiles, narrow = cut_run(pixels, mr, nr, lanes)
+    covered = tiles * nr - narrow * lanes
     depth = geometry[at.CHANNELS] * taps(geometry)
     channels = _channels(geometry, itemsize)
     passes = ceil_div(geometry[at.CHANNELS], channels)
-    runs = 1 + nr / geometry[at.OUT_W]
-    vectors = nr * itemsize // VECTOR_BYTES
+    runs = tiles + covered / geometry[at.OUT_W]
     panels = ceil_div(geometry[at.FILTERS], mr)
-    products = gemm_price(mr, nr * itemsize, prices) * tiles * depth * panels * mr * vectors
+    products = gemm_price(mr, nr, itemsize, tiles, narrow, prices) * depth * panels
     each = prices[price.IM2COL_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
     run = prices[price.IM2COL_RUN] + page(geometry, itemsize, channels, prices)
-    copies = runs * run + vectors * each
+    copies = runs * run + covered / lanes * each
     calls = runs * geometry[at.KERNEL_D] * geometry[at.KERNEL_W] * passes
     calls *= prices[price.IM2COL_CALL] + geometry[at.KERNEL_H] * prices[price.IM2COL_ROW]
-    packing = tiles * (depth * copies + calls)
+    packing = depth * copies + calls
     tasks = ceil_div(tiles, _size(images, tiles, channels * taps(geometry) * nr * itemsize))
     split = split_few(panels, images * tasks)
-    stores = storing(geometry, itemsize, mr, nr, tiles, int(pixels % nr != 0), prices)
+    stores = storing(geometry, itemsize, tiles, narrow, int(covered != pixels), prices)
     starts = tasks * prices[price.GEMM_TASK]
     weights = tasks * reading_weights(float(panels * mr * depth * itemsize), prices)
     each = products + split * (packing + starts) + stores * passes + weights
@@ -88,7 +84,7 @@ def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
 
 def block(geometry: MutableSequence[int], itemsize: int) -> None:
     """Make a task of up to PIXEL_TILES tiles of one image, fewer where that leaves too few tasks."""
-    use_tile(geometry, *_tile(geometry, itemsize))
+    use_tile(geometry, *tile_for(geometry[at.FILTERS], itemsize))
     nr = geometry[at.NR]
     images = geometry[at.BATCH] * geometry[at.GROUPS]
     tiles = ceil_div(geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W], nr)

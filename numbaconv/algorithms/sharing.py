@@ -7,7 +7,15 @@ from typing import Any, Final
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import CHANNEL_TILE_PIXELS, NARROW_LINE, PAGE_BYTES, TILE_BYTES, TILE_ROWS, VECTOR_BYTES
+from ..kernels.blocking import (
+    CHANNEL_TILE_PIXELS,
+    NARROW_LINE,
+    PAGE_BYTES,
+    TILE_BYTES,
+    TILE_ROWS,
+    VECTOR_BYTES,
+    tile_for,
+)
 from . import prices as price
 from .prices import Prices
 
@@ -56,26 +64,26 @@ def images_together(batch: int, pixels: int) -> tuple[int, int, int]:
     return (images, images, pixels) if pixels > 1 else (images, 1, images)
 
 
-def gemm_price(mr: int, row: int, prices: Prices) -> float:
-    """Price of a vector multiply-add in a tile of pixels with ``mr`` rows of ``row`` bytes."""
-    if mr != TILE_ROWS:
-        return prices[price.FEW]
-    return prices[price.GEMM] * (WIDE_SHARE if row > TILE_BYTES else 1.0)
+def gemm_price(mr: int, nr: int, itemsize: int, tiles: int, narrow: int, prices: Prices) -> float:
+    """Price of a product of ``mr`` filters with each pixel of ``tiles`` tiles, of which ``narrow`` are narrower."""
+    vectors = nr * itemsize // VECTOR_BYTES
+    each = prices[price.GEMM] if mr == TILE_ROWS else prices[price.FEW]
+    share = WIDE_SHARE if mr == TILE_ROWS and nr * itemsize > TILE_BYTES else 1.0
+    return mr * each * ((tiles - narrow) * vectors * share + narrow * (vectors - 1))
 
 
-def storing(
-    geometry: MutableSequence[int], itemsize: int, mr: int, nr: int, tiles: int, cut: int, prices: Prices
-) -> float:
+def storing(geometry: MutableSequence[int], itemsize: int, tiles: int, narrow: int, cut: int, prices: Prices) -> float:
     """Cost of starting and storing ``tiles`` tiles of pixels, for all panels, of which ``cut`` are cut off.
 
-    Those of the last panel are cut off, too, where it is not full.
+    Those of the last panel are cut off, too, where it is not full. ``narrow`` tiles are a vector narrower than NR.
     """
-    vectors = nr * itemsize // VECTOR_BYTES
+    mr, nr = tile_for(geometry[at.FILTERS], itemsize)
+    vectors = nr * itemsize / VECTOR_BYTES - narrow / tiles
     filters = geometry[at.FILTERS]
     whole = (tiles - cut) * (filters // mr) * mr
     rest = tiles * filters - whole
     # A run is as long as a usual tile.
-    runs = nr * itemsize / TILE_BYTES * HIDDEN_BY / (HIDDEN_BY + geometry[at.CHANNELS] * taps(geometry))
+    runs = vectors * VECTOR_BYTES / TILE_BYTES * HIDDEN_BY / (HIDDEN_BY + geometry[at.CHANNELS] * taps(geometry))
     run = runs * storing_run(geometry, itemsize, prices)
     starts = tiles * (ceil_div(filters, mr) * prices[price.GEMM_TILE] + filters * run)
     return starts + (whole * prices[price.STORED_VECTOR] + rest * prices[price.CUT_VECTOR]) * vectors

@@ -19,8 +19,8 @@ VECTOR_BYTES: Final = runtime.vector_bytes()
 #: tile the usual one would fill up most with zeros. AVX-512 has 32 registers: 16 sums, 2 vectors, a broadcast. The
 #: others have 16. NEON has 32 registers, too, and is not tuned yet.
 TILES: Final = ((8, 2), (4, 4), (2, 8), (1, 8)) if VECTOR_BYTES == 64 else ((6, 2), (4, 2), (2, 4), (1, 8))
-#: Vectors of the usual rows' wide tile, which is taken where few of its columns would be left over; as many as the
-#: usual one's where registers are fewer. 8x3 needs 39 instructions for 24 multiply-adds, 8x2 31 for 16, which tells
+#: Vectors of the usual rows' wide tile, of which runs of pixels are cut before usual ones, see ``cut_run``; as many as
+#: the usual one's where registers are fewer. 8x3 needs 39 instructions for 24 multiply-adds, 8x2 31 for 16, which tells
 #: where somebody else works on a core's other thread: 1x1 layers took 0.85 to 0.96 of the time (Emerald Rapids, 2
 #: threads).
 WIDE_VECTORS: Final = 3 if VECTOR_BYTES == 64 else TILES[0][1]
@@ -90,18 +90,23 @@ def depth_block(itemsize: int) -> int:
     return DEPTH_BLOCK if itemsize < 8 else WIDE_DEPTH_BLOCK
 
 
-def tile_for(filters: int, itemsize: int, run: int) -> tuple[int, int]:
-    """(MR, NR) of the smallest tile that holds ``filters`` filters of a group, or of the usual or wide one.
-
-    Tiles start anew every ``run`` pixels; wide ones are taken where they have at most 16/15 of usual ones' columns.
-    """
-    lanes = VECTOR_BYTES // itemsize
-    rows, vectors = TILES[0]
-    for tile in TILES:
+def tile_for(filters: int, itemsize: int) -> tuple[int, int]:
+    """(MR, NR) of the smallest tile that holds ``filters`` filters of a group, or of the widest of the usual rows."""
+    rows, vectors = TILES[0][0], WIDE_VECTORS
+    for tile in TILES[1:]:
         if filters <= tile[0]:
             rows, vectors = tile
-    usual = -(-run // (vectors * lanes)) * vectors
-    wide = -(-run // (WIDE_VECTORS * lanes)) * WIDE_VECTORS
-    if rows == TILE_ROWS and 15 * wide <= 16 * usual:
-        vectors = WIDE_VECTORS
-    return rows, vectors * lanes
+    return rows, vectors * (VECTOR_BYTES // itemsize)
+
+
+def cut_run(run: int, mr: int, nr: int, lanes: int) -> tuple[int, int]:
+    """(tiles, narrow ones) of ``run`` pixels side by side: NR-wide tiles and, behind them, usual ones.
+
+    The fewest tiles that cover the run, of which as many are a vector narrower as leave less than one over: seven
+    vectors are 3 + 2 + 2, fourteen 3 + 3 + 3 + 3 + 2. Only the usual rows' tiles come in two widths.
+    """
+    tiles = -(-run // nr)
+    if mr != TILE_ROWS or TILES[0][1] == WIDE_VECTORS:
+        return tiles, 0
+    over = (tiles * nr - run) // lanes
+    return tiles, over if over < tiles else tiles

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
-from .gemm import multiply_tile
-from .numbers import smaller
+from .gemm import multiply_tile, run_tiles, tile_start
+from .numbers import lanes_of, smaller
 from .packing import copy_block, depth_start, zero_run
 from .tasks import own_start, own_task, task_position
 
@@ -69,7 +69,7 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
     ``packing.pack_weights``; ``rows[k]`` is where tap k of the first output lies in the strip.
     """
-    nr = geometry[at.NR]
+    nr, lanes = geometry[at.NR], lanes_of(out)
     pitch = geometry[at.PITCH]
     together = geometry[at.TOGETHER]
     taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
@@ -100,6 +100,7 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
         end = (lines - 1) * pitch + columns
         # Tiles run through whole rows of the strip and what lies between them, or start anew in every row.
         run, reach = (pitch, columns) if geometry[at.ROW_TILES] != 0 else (end, end)
+        tiles, narrow = run_tiles(reach, geometry[at.MR], nr, lanes)
         for c in range(0, channels, geometry[at.CHANNEL_BLOCK]):
             count = smaller(geometry[at.CHANNEL_BLOCK], channels - c)
             if packed != strip or count < channels:
@@ -109,9 +110,11 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
             for panel in range(panel_first, panel_last, together):
                 behind = smaller(panel_last, panel + together)
                 for first in range(0, end, run):
-                    for position in range(first, first + reach, nr):
+                    for tile in range(tiles):
+                        begin = tile_start(tile, tiles - narrow, nr, lanes)
+                        position, width = first + begin, tile_start(tile + 1, tiles - narrow, nr, lanes) - begin
                         multiply_tile(
-                            weight, out, rows, geometry, scratch, (base + position, spare, position),
+                            weight, out, rows, geometry, scratch, (base + position, spare, position, width),
                             (line, column, pitch, columns, first + reach), group, panel, behind, target,
                             (c * taps, count * taps, total),
                         )  # fmt: skip

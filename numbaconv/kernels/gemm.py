@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
-from .blocking import TILES, WIDE_VECTORS
-from .numbers import lanes_of, smaller
+from .blocking import TILES, WIDE_VECTORS, cut_run
+from .numbers import lanes_of, larger, smaller
 from .simd import (
     finish_lanes,
     gemm_microkernel,
@@ -16,17 +16,26 @@ from .simd import (
 )
 
 USUAL_ROWS = TILES[0][0]
+#: ``blocking.cut_run`` for kernels.
+run_tiles = kernel(cut_run)
+
+
+@kernel
+def tile_start(number, whole, nr, lanes):
+    """Where tile ``number`` of a run starts, whose tiles from ``whole`` on are a vector narrower than NR."""
+    return number * nr - larger(0, number - whole) * lanes
 
 
 @separate_kernel
 def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel_first, panel_last, start, sums):
-    """Add one block of channels to a column of register tiles: NR pixels x the filters of some panels.
+    """Add one block of channels to a column of register tiles: a tile's pixels x the filters of some panels.
 
     out[filter, pixel] (+)= sum over k of weight[filter, k] * block[k, pixel]
 
     - weight: packed by ``packing.pack_weights``.
-    - tile = (block, spare, position): where the block of pixels starts in scratch (row k at ``block + rows[k]``, NR
-      elements, all of which are read), where there is room for MR x NR sums, and the tile's first position in the area.
+    - tile = (block, spare, position, columns): where the block of pixels starts in scratch (row k at
+      ``block + rows[k]``, as many elements as the tile has columns, all of which are read), where there is room for
+      MR x NR sums, the tile's first position in the area, and its columns: NR or a vector less, see ``cut_run``.
     - area = (line, column, pitch, width, end): positions run through rows of ``pitch`` cells, of which the first
       ``width`` are outputs, from column ``column`` of output row ``line`` (flat in d, h) on; positions from ``end`` on
       are not outputs.
@@ -38,18 +47,17 @@ def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel
     Of a tile that is cut off, what is read beyond its pixels must have been written once: memory often holds integers,
     which are denormal numbers, and products of these made layers up to 24 times slower (Intel Emerald Rapids).
     """
-    block, spare, position = tile
+    block, spare, position, columns = tile
     line, column, pitch, width, end = area
     first, depth, total = sums
     mr = geometry[at.MR]
-    nr = geometry[at.NR]
     wide = WIDE_VECTORS * lanes_of(out)
     filters = geometry[at.FILTERS]
     finish = geometry[at.FINISH] if first + depth == total else at.FINISH_NOTHING
     row = position // pitch
     offset = position - row * pitch
-    whole = geometry[at.OUT_DENSE] != 0 and position + nr <= end
-    whole = whole and (offset + nr <= width or (pitch == width and width == geometry[at.OUT_W]))
+    whole = geometry[at.OUT_DENSE] != 0 and position + columns <= end
+    whole = whole and (offset + columns <= width or (pitch == width and width == geometry[at.OUT_W]))
     pixel = (line + row) * geometry[at.OUT_W] + column + offset
     for panel in range(panel_first, panel_last):
         number = group * geometry[at.PANELS] + panel
@@ -61,8 +69,8 @@ def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel
         if whole and count == mr:
             target, step, elsewhere, accumulate, last = c + pixel, geometry[at.OUT_CHANNEL], 0, first, finish
         else:
-            target, step, elsewhere, accumulate, last = spare, nr, 1, 0, at.FINISH_NOTHING
-        if mr == USUAL_ROWS and nr == wide:
+            target, step, elsewhere, accumulate, last = spare, columns, 1, 0, at.FINISH_NOTHING
+        if mr == USUAL_ROWS and columns == wide:
             gemm_microkernel_wide(
                 weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
             )
@@ -85,7 +93,7 @@ def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel
         if elsewhere != 0:
             for m in range(count):
                 store_row(
-                    scratch, spare + m * nr, weight[bias + m], out, c + m * geometry[at.OUT_CHANNEL],
+                    scratch, spare + m * columns, columns, weight[bias + m], out, c + m * geometry[at.OUT_CHANNEL],
                     geometry, position, area, first, finish,
                 )  # fmt: skip
 
@@ -101,16 +109,16 @@ def finished(value, bias, finish):
 
 
 @kernel
-def store_row(sums, first, bias, out, start, geometry, position, area, accumulate, finish):
-    """Store a tile's NR sums of one filter, from ``sums[first]`` on, where they are outputs, by the output's strides.
+def store_row(sums, first, columns, bias, out, start, geometry, position, area, accumulate, finish):
+    """Store a tile's sums of one filter, ``columns`` from ``sums[first]`` on, by the output's strides.
 
-    ``start`` is the filter's first output; position and area as in :func:`multiply_tile`, the rest as in the
-    microkernel.
+    Only outputs are stored. ``start`` is the filter's first output; position and area as in :func:`multiply_tile`, the
+    rest as in the microkernel.
     """
     line, column, pitch, width, end = area
     lanes = lanes_of(out)
     step = geometry[at.OUT_STRIDE_W]
-    last = smaller(end, position + geometry[at.NR])
+    last = smaller(end, position + columns)
     row = position // pitch
     offset = position - row * pitch
     d, h = divmod(line + row, geometry[at.OUT_H])

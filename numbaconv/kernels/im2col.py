@@ -2,26 +2,25 @@
 
 The textbook writes every receptive field into one column of a matrix of C * KD * KH * KW rows and multiplies it by the
 weights (Chellapilla, Puri & Simard, 2006). That matrix is KD * KH * KW times the input, so here only a few columns of
-it exist at a time: NR pixels wide, packed where the microkernel reads them, used for every filter, overwritten.
+it exist at a time: a tile's pixels wide, packed where the microkernel reads them, used for every filter, overwritten.
 """
 
 from __future__ import annotations
 
 from ..runtime import kernel
 from . import geometry as at
-from .gemm import multiply_tile
-from .numbers import smaller
+from .gemm import multiply_tile, run_tiles, tile_start
+from .numbers import lanes_of, smaller
 from .packing import copy_block, depth_start, zero_run
 from .tasks import own_start, own_task, task_position
 
 
 @kernel
 def im2col_pack(x, geometry, scratch, block, start, channels, pixel, columns):
-    """scratch[block + k * NR + j] = the input under tap k of pixel ``pixel`` + j, j < columns.
+    """scratch[block + k * PITCH + j] = the input under tap k of pixel ``pixel`` + j, j < columns.
 
     k runs over (channels, KD, KH, KW) from the channel whose first cell is ``x[start]`` on; what lies in the padding is
-    what the padding mode says. Pixels are flat in the output image. Columns from ``columns`` to NR are left as they
-    are.
+    what the padding mode says. Pixels are flat in the output image. Columns from ``columns`` on are left as they are.
     """
     width = geometry[at.OUT_W]
     height = geometry[at.OUT_H]
@@ -53,9 +52,9 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     out[n, g * F + f, p] = bias[f] + sum over k of weight[g, f, k] * input under tap k of pixel p
 
     x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
-    ``packing.pack_weights``; ``rows[k]`` is k * NR.
+    ``packing.pack_weights``; ``rows[k]`` is k * NR, the pitch of narrow tiles, too.
     """
-    nr = geometry[at.NR]
+    nr, lanes = geometry[at.NR], lanes_of(out)
     taps = geometry[at.KERNEL_D] * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     channels = geometry[at.CHANNELS]
     depth = geometry[at.CHANNEL_BLOCK] * taps
@@ -63,11 +62,12 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     total = channels * taps
     width = geometry[at.OUT_W]
     pixels = geometry[at.OUT_D] * geometry[at.OUT_H] * width
-    block_pixels = geometry[at.BLOCK] * nr
-    blocks = (pixels + block_pixels - 1) // block_pixels
+    tiles, narrow = run_tiles(pixels, geometry[at.MR], nr, lanes)
+    whole = tiles - narrow
+    blocks = (tiles + geometry[at.BLOCK] - 1) // geometry[at.BLOCK]
     base = own_start(slot, geometry, scratch)
     spare = base + geometry[at.TILE_START]
-    if pixels % nr != 0:
+    if tile_start(tiles, whole, nr, lanes) != pixels:
         zero_run(scratch, base, geometry[at.TILE_START])  # see multiply_tile
     while True:
         task = own_task(slot, slots, geometry, scratch)
@@ -76,17 +76,22 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
         image, number, group, panel_first, panel_last = task_position(task, blocks, geometry)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + group * channels * geometry[at.X_CHANNEL]
         target = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH]
-        begin, end = number * block_pixels, smaller(pixels, (number + 1) * block_pixels)
+        begin = number * geometry[at.BLOCK]
+        behind = smaller(tiles, begin + geometry[at.BLOCK])
         for c in range(0, channels, geometry[at.CHANNEL_BLOCK]):
             count = smaller(geometry[at.CHANNEL_BLOCK], channels - c)
             first = start + c * geometry[at.X_CHANNEL]
-            for pixel in range(begin, end, nr):
-                block = base + (pixel - begin) * depth
-                im2col_pack(x, geometry, scratch, block, first, count, pixel, smaller(nr, end - pixel))
+            for tile in range(begin, behind):
+                pixel, end = tile_start(tile, whole, nr, lanes), tile_start(tile + 1, whole, nr, lanes)
+                block = base + (tile - begin) * nr * depth
+                im2col_pack(x, geometry, scratch, block, first, count, pixel, smaller(end, pixels) - pixel)
             for panel in range(panel_first, panel_last, together):
-                behind = smaller(panel_last, panel + together)
-                for pixel in range(begin, end, nr):
+                panel_behind = smaller(panel_last, panel + together)
+                for tile in range(begin, behind):
+                    pixel, end = tile_start(tile, whole, nr, lanes), tile_start(tile + 1, whole, nr, lanes)
+                    block = base + (tile - begin) * nr * depth
                     multiply_tile(
-                        weight, out, rows, geometry, scratch, (base + (pixel - begin) * depth, spare, pixel),
-                        (0, 0, width, width, end), group, panel, behind, target, (c * taps, count * taps, total),
+                        weight, out, rows, geometry, scratch, (block, spare, pixel, end - pixel),
+                        (0, 0, width, width, pixels), group, panel, panel_behind, target,
+                        (c * taps, count * taps, total),
                     )  # fmt: skip
