@@ -9,13 +9,14 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import BLOCK_BYTES, LINE, VECTOR_BYTES, cut_run, depth_block, tile_for
+from ..kernels.blocking import BLOCK_BYTES, LINE, VECTOR_BYTES, depth_block, tile_for
 from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
 from .sharing import (
     FEWEST_TASKS,
     ceil_div,
+    cut_pixels,
     gemm_price,
     lay_out,
     packing,
@@ -53,14 +54,6 @@ def _tile(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
     return tile_for(geometry[at.FILTERS], itemsize)
 
 
-def _covered(geometry: MutableSequence[int], itemsize: int, run: int) -> tuple[int, int, int]:
-    """Tiles of a run of pixels, those of them that are narrow, and the columns of all."""
-    mr, nr = _tile(geometry, itemsize)
-    lanes = VECTOR_BYTES // itemsize
-    tiles, narrow = cut_run(run, mr, nr, lanes)
-    return tiles, narrow, tiles * nr - narrow * lanes
-
-
 def _phases(geometry: MutableSequence[int], axis: int) -> int:
     """Phases of the stride that a tap can read; axis 1 is the height, 2 the width."""
     reach = (geometry[at.KERNEL_D + axis] - 1) * geometry[at.DILATION_D + axis]
@@ -94,9 +87,9 @@ def _row_tiles(geometry: MutableSequence[int], itemsize: int, nr: int, lines: in
     """
     columns = _columns(geometry, itemsize)
     pitch = columns + _halo(geometry, 2)
-    tiles, narrow, anew = _covered(geometry, itemsize, columns)
+    tiles, narrow, anew = cut_pixels(geometry, itemsize, columns)
     first = nr if narrow < tiles else anew // tiles
-    _, _, running = _covered(geometry, itemsize, (lines - 1) * pitch + columns)
+    _, _, running = cut_pixels(geometry, itemsize, (lines - 1) * pitch + columns)
     depth = _channels(geometry, itemsize) * taps(geometry)
     return pitch > columns >= first and lines * anew * depth < running * (depth + SPARED_PRODUCTS)
 
@@ -157,7 +150,7 @@ def _block_cost(
     pitch = _columns(geometry, itemsize) + _halo(geometry, 2)
     anew = _row_tiles(geometry, itemsize, nr, whole)
     repeated, run = (lines, columns) if anew else (1, (lines - 1) * pitch + columns)
-    tiles, narrow, covered = _covered(geometry, itemsize, run)
+    tiles, narrow, covered = cut_pixels(geometry, itemsize, run)
     panels = ceil_div(geometry[at.FILTERS], mr)
     depth = geometry[at.CHANNELS] * taps(geometry)
     products = gemm_price(mr, nr, itemsize, tiles, narrow, prices) * panels * depth

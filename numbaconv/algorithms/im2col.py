@@ -9,13 +9,14 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import BLOCK_BYTES, VECTOR_BYTES, cut_run, depth_block, tile_for
+from ..kernels.blocking import BLOCK_BYTES, VECTOR_BYTES, depth_block, tile_for
 from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
 from .sharing import (
     FEWEST_TASKS,
     ceil_div,
+    cut_pixels,
     gemm_price,
     lay_out,
     packing,
@@ -41,11 +42,9 @@ def unsupported(problem: ConvProblem) -> str | None:
 def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, cut off at the end of an image, stores, and the packing of the panels."""
     mr, nr = tile_for(geometry[at.FILTERS], itemsize)
-    lanes = VECTOR_BYTES // itemsize
     pixels = geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W]
     images = geometry[at.BATCH] * geometry[at.GROUPS]
-    tiles, narrow = cut_run(pixels, mr, nr, lanes)
-    covered = tiles * nr - narrow * lanes
+    tiles, narrow, covered = cut_pixels(geometry, itemsize, pixels)
     depth = geometry[at.CHANNELS] * taps(geometry)
     channels = _channels(geometry, itemsize)
     passes = ceil_div(geometry[at.CHANNELS], channels)
@@ -54,7 +53,7 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     products = gemm_price(mr, nr, itemsize, tiles, narrow, prices) * depth * panels
     each = prices[price.IM2COL_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
     run = prices[price.IM2COL_RUN] + page(geometry, itemsize, channels, prices)
-    copies = runs * run + covered / lanes * each
+    copies = runs * run + covered * itemsize / VECTOR_BYTES * each
     calls = runs * geometry[at.KERNEL_D] * geometry[at.KERNEL_W] * passes
     calls *= prices[price.IM2COL_CALL] + geometry[at.KERNEL_H] * prices[price.IM2COL_ROW]
     packing = depth * copies + calls

@@ -14,6 +14,7 @@ from ..kernels.blocking import (
     TILE_BYTES,
     TILE_ROWS,
     VECTOR_BYTES,
+    cut_run,
     tile_for,
 )
 from . import prices as price
@@ -62,6 +63,14 @@ def images_together(batch: int, pixels: int) -> tuple[int, int, int]:
     tiles = ceil_div(pixels, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS
     images = batch if 15 * tiles > 16 * pixels else 1
     return (images, images, pixels) if pixels > 1 else (images, 1, images)
+
+
+def cut_pixels(geometry: MutableSequence[int], itemsize: int, run: int) -> tuple[int, int, int]:
+    """Tiles of a run of pixels, those of them that are a vector narrower, and the columns of all."""
+    mr, nr = tile_for(geometry[at.FILTERS], itemsize)
+    lanes = VECTOR_BYTES // itemsize
+    tiles, narrow = cut_run(run, mr, nr, lanes)
+    return tiles, narrow, tiles * nr - narrow * lanes
 
 
 def gemm_price(mr: int, nr: int, itemsize: int, tiles: int, narrow: int, prices: Prices) -> float:

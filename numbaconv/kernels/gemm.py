@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
-from .blocking import TILES, WIDE_VECTORS, cut_run
+from .blocking import TILE_ROWS, WIDE_VECTORS, cut_run
 from .numbers import lanes_of, larger, smaller
 from .simd import (
     finish_lanes,
@@ -15,7 +15,6 @@ from .simd import (
     gemm_microkernel_wide,
 )
 
-USUAL_ROWS = TILES[0][0]
 #: ``blocking.cut_run`` for kernels.
 run_tiles = kernel(cut_run)
 
@@ -70,11 +69,11 @@ def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel
             target, step, elsewhere, accumulate, last = c + pixel, geometry[at.OUT_CHANNEL], 0, first, finish
         else:
             target, step, elsewhere, accumulate, last = spare, columns, 1, 0, at.FINISH_NOTHING
-        if mr == USUAL_ROWS and columns == wide:
+        if mr == TILE_ROWS and columns == wide:
             gemm_microkernel_wide(
                 weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
             )
-        elif mr == USUAL_ROWS:
+        elif mr == TILE_ROWS:
             gemm_microkernel(
                 weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
             )
