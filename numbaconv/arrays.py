@@ -69,7 +69,13 @@ def _address_in_object(array: Array) -> int:
 
 
 _array_object = _ArrayObject.from_address
-if sys.implementation.name == "cpython" and _address_in_object(sample := np.empty(1)) == address_of(sample):
+#: Whether arrays can be read where they lie, by the layout of NumPy's C interface, and Python has its lock for that.
+READABLE: Final = (
+    sys.implementation.name == "cpython"
+    and getattr(sys, "_is_gil_enabled", lambda: True)()
+    and _address_in_object(sample := np.empty(1)) == address_of(sample)
+)
+if READABLE:
     address_of = _address_in_object
 
 

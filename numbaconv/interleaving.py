@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from .arrays import Array, common_stride, element_strides, flat_start
-from .execute import Executable, How, Options, executable, functions, problem_of, recall, remember
+from .executable import Executable, executable, functions
+from .execute import How, Options, problem_of, recall, remember
 from .kernels import geometry as at
 from .planner import choose
 from .problem import DATA_FORMATS, ConvProblem

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import runtime
 from .arrays import Array, address_of, flat, new_array
-from .execute import Executable
+from .executable import Executable
 from .kernels import geometry as at
 
 #: The arrays of a call, by number: the input, the weight, the bias and the result. Further numbers are its own.

@@ -323,10 +323,11 @@ def address(dispatcher: Any, arguments: tuple[Any, ...]) -> int:
 class Native:
     """A function that is called by its address; it lives as long as the process."""
 
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> None:
         """Read it from the cache, or begin to compile it: LLVM makes the machine code in another thread."""
         self.__name__ = function.__name__
-        self._signature = types.void(*arguments)
+        self._signature = result(*arguments)
+        self._address = 0
         self._cache = caching.NullCache() if cache_directory() is None else _KernelCache(function)
         target = registry.cpu_target
         with compiling():
@@ -338,24 +339,28 @@ class Native:
                 target.options.parse_as_flags(flags, {**_OPTIONS, **_KERNEL_OPTIONS, "no_cpython_wrapper": True})
                 flags.no_compile = True
                 self._result = compiler.compile_extra(
-                    target.typing_context, target.target_context, function, arguments, types.void, flags, {},
+                    target.typing_context, target.target_context, function, arguments, result, flags, {},
                     pipeline_class=KernelCompiler,
                 )  # fmt: skip
                 self._result.library.begin()
             self._seconds = time.perf_counter() - start
 
-    @functools.cached_property
+    @property
     def address(self) -> int:
-        """Where it lies, when it has been compiled; it is called by the conventions of C."""
+        """Where it lies, when it has been compiled; it is called by the conventions of C.
+
+        A cached property has a lock of its own (Python 3.11): two threads could wait for each other.
+        """
         with compiling():
-            start = time.perf_counter()
-            if not self._cached:
-                self._cache.save_overload(self._signature, self._result)
-            name = self._result.fndesc.llvm_cfunc_wrapper_name
-            found = int(self._result.library.get_pointer_to_function(name))
-            _note(self.__name__, self._seconds + time.perf_counter() - start, self._cached)
-        natives.append(self)
-        return found
+            if self._address == 0:
+                start = time.perf_counter()
+                if not self._cached:
+                    self._cache.save_overload(self._signature, self._result)
+                name = self._result.fndesc.llvm_cfunc_wrapper_name
+                self._address = int(self._result.library.get_pointer_to_function(name))
+                _note(self.__name__, self._seconds + time.perf_counter() - start, self._cached)
+                natives.append(self)
+            return self._address
 
     @property
     def assembly(self) -> str:
@@ -366,8 +371,8 @@ class Native:
 
 
 @functools.cache
-def begin(function: Any, arguments: tuple[str, ...]) -> Native:
-    """Begin to compile a function that returns nothing, by whose address kernels call it.
+def begin(function: Any, arguments: tuple[str, ...], result: str = "void") -> Native:
+    """Begin to compile a function by whose address others call it.
 
     What kernels call by name is compiled again for each of them. A set of microkernels, or a driver that comes in many
     dtypes, is better compiled once and called by its address. Who needs several should begin them all before asking
@@ -380,11 +385,13 @@ def begin(function: Any, arguments: tuple[str, ...]) -> Native:
     arguments
         What each argument is: "float32*" for a pointer to elements of that dtype, "int64" for a number. Those that are
         not named are indices.
+    result
+        What it returns: nothing, or a number.
     """
     function = getattr(function, "py_func", function)
     kinds = [_argument_type(name) for name in arguments]
     kinds += [types.intp] * (function.__code__.co_argcount - len(kinds))
-    return Native(function, tuple(kinds))
+    return Native(function, tuple(kinds), _argument_type(result))
 
 
 def native(function: Any, arguments: tuple[str, ...]) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 
 from . import store
 from .arrays import Array, new_array
-from .execute import executable, forget_plans
+from .executable import executable
+from .execute import forget_plans
 from .planner import CANDIDATES, Plan, choose
 from .problem import ConvProblem
 

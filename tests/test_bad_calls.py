@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import numbaconv as nc
-from numbaconv import execute, filtering, runtime
+from numbaconv import executable, execute, filtering, runtime
 
 
 def ones(*shape):
@@ -208,8 +208,8 @@ def no_kernel(monkeypatch):
 
     for module, name in ((execute, "executable"), (filtering, "slide"), (runtime, "launch"), (runtime, "native")):
         monkeypatch.setattr(module, name, reached)
-    monkeypatch.setattr(execute.Executable, "call", reached)
-    monkeypatch.setattr(execute.Executable, "run", reached)
+    monkeypatch.setattr(executable.Executable, "call", reached)
+    monkeypatch.setattr(executable.Executable, "run", reached)
 
 
 @pytest.mark.parametrize(("function", "arguments", "error", "message"), RULES)

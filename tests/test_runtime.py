@@ -24,8 +24,8 @@ from numbaconv import runtime
 cached = [compilation.cached for compilation in runtime.compilations]
 print(runtime.cache_directory(), cached.count(False), cached.count(True))
 """
-#: One packs the weights, one sums, one calls both.
-KERNELS = "3"
+#: One packs the weights, one sums, one calls both, and one does from the second call on, without Python.
+KERNELS = "4"
 #: The bias of a call that has none.
 BIAS = """
 import numpy as np
@@ -138,10 +138,10 @@ BEGUN = """
 import os
 import sys
 import threading
-from numbaconv import execute
+from numbaconv import executable
 from numbaconv.kernels import geometry as at
 {before}
-begun = execute.begin("direct_pixels", [0] * at.LENGTH, "float32")
+begun = executable.begin("direct_pixels", [0] * at.LENGTH, "float32")
 {between}
 assert all(function.address for function in begun)
 """

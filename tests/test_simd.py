@@ -14,7 +14,7 @@ from naive import tap_reference
 from strategies import ALGORITHMS, DTYPES, SUMMING, Case, problems_for
 
 from numbaconv import runtime
-from numbaconv.execute import functions
+from numbaconv.executable import functions
 from numbaconv.kernels import geometry as at
 from numbaconv.kernels import simd
 from numbaconv.kernels.blocking import TILE_ROWS, TILES, VECTOR_BYTES, WIDE_VECTORS

@@ -15,7 +15,7 @@
     imported only now. They serve every layout where the slots of strides are 0, and else that of ``geometry``.
 
 Where tasks call functions by their addresses, ``prepare(geometry, itemsize)`` begins to compile those that ``rows``
-holds, and ``complete(rows, itemsize)`` compiles one that few programs need; see ``execute.Executable``.
+holds, and ``complete(rows, itemsize)`` compiles one that few programs need; see ``executable.Executable``.
 
 ``cost`` and ``block`` index ``geometry`` by the names of :mod:`numbaconv.kernels.geometry` and stay within Numba's
 nopython subset, so that they also compile inside a caller's ``@njit`` function.

@@ -230,7 +230,7 @@ def lay_out(p, geometry, array, shape, start, batch):
 
 @register_jitable
 def pixels_dense(geometry):
-    """As :func:`numbaconv.execute._dense`."""
+    """As :func:`numbaconv.executable._dense`."""
     expected = 1
     for axis in range(2, -1, -1):
         if geometry[at.OUT_D + axis] > 1 and geometry[at.OUT_STRIDE_D + axis] != expected:

@@ -13,7 +13,7 @@ from numba.extending import register_jitable
 
 from .. import runtime, store
 from ..algorithms import direct_channels, direct_pixels, fft, im2col, image, sharing, tiles, winograd
-from ..execute import functions
+from ..executable import functions
 from ..forks import load_module
 from ..kernels import arrange, blocking, blocks, tasks
 from ..kernels import geometry as at

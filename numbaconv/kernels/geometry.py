@@ -2,7 +2,7 @@
 
 A kernel that took each size, stride and padding by itself would have forty arguments, and Numba would
 spend longer unboxing them than a small convolution takes. So they travel in one ``int64`` array, made
-once per plan (``planner.geometry_list``, a driver's ``block``, ``execute.executable``), and a kernel
+once per plan (``planner.geometry_list``, a driver's ``block``, ``executable.executable``), and a kernel
 reads ``geometry[OUT_W]``. The names are module constants: Numba freezes them, so a read costs one load.
 
 Every kernel sees three spatial dimensions, depth, height and width; those that a problem lacks have size 1.

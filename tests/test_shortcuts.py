@@ -1,0 +1,198 @@
+"""Calls that machine code makes from the second time on: the same results, errors and lifetimes as Python's code."""
+
+import concurrent.futures
+import gc
+import itertools
+import sys
+import threading
+import weakref
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from strategies import LAYOUTS, conv_problems
+
+import numbaconv as nc
+from numbaconv import execute, shortcuts
+
+
+def found(x, weight, bias=None, **options):
+    """What machine code returns for a call: None where it has not been made before, or is not for it."""
+    values = execute.Options(data_format="NCHW", **options)
+    return shortcuts.call(shortcuts.plain, x.ndim - 2, x, weight, bias, values)
+
+
+def arrays(dtype=np.float32):
+    random = np.random.default_rng(0)
+    return [random.integers(-9, 9, shape).astype(dtype) for shape in ((2, 3, 9, 8), (4, 3, 3, 3), (4,))]
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    nc.conv2d(*arrays())  # so that there is machine code
+    execute.forget_plans()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.int32, np.int64])
+@pytest.mark.parametrize("biased", [False, True])
+def test_second_calls_are_machine_code_s(dtype, biased):
+    x, weight, bias = arrays(dtype)
+    bias = bias if biased else None
+    expected = nc.conv2d(x, weight, bias, out=np.empty((2, 4, 7, 6), dtype))
+    assert found(x, weight, bias) is None
+    first = nc.conv2d(x, weight, bias)
+    second = found(x, weight, bias)
+    assert second.dtype == dtype
+    assert second.flags.owndata
+    np.testing.assert_array_equal(first, expected)
+    np.testing.assert_array_equal(second, expected)
+    other = found(x + 1, weight, bias)  # other elements
+    np.testing.assert_array_equal(other, nc.conv2d(x + 1, weight, bias, out=np.empty_like(expected)))
+    assert found(x[0], weight, bias) is None
+    np.testing.assert_array_equal(nc.conv2d(x[0], weight, bias), expected[0])
+    np.testing.assert_array_equal(nc.conv2d(x[0], weight, bias), expected[0])
+
+
+@hypothesis.given(conv_problems(), st.data())
+def test_second_calls_compute_the_same(case, data):
+    """Of arrays that lie in any way, with any options: as ``out=`` has it, where Python's code makes each call."""
+    lay = LAYOUTS[data.draw(st.sampled_from(tuple(LAYOUTS)[:10]))]
+    laid = [None if array is None else lay(array) for array in case.arrays()]
+    expected = case.convolve(*laid)
+    for out in (np.full_like(expected, 77), None, None):
+        np.testing.assert_array_equal(case.convolve(*laid, out=out), expected)
+
+
+def test_options_are_what_they_are():
+    """True and 1.0 equal 1, but are no strides; a tuple that is equal is found, or planned, but never confused."""
+    x, weight, _ = arrays()
+    expected = nc.conv2d(x, weight, stride=1, padding=(1, 1))
+    for wrong in (True, 1.0, np.float32(1)):
+        with pytest.raises((TypeError, ValueError), match="stride"):
+            nc.conv2d(x, weight, stride=wrong, padding=(1, 1))
+    for size in (0, 1, 2):
+        padding = (size, size)
+        result = nc.conv2d(x, weight, padding=padding)
+        assert result.shape == (2, 4, 7 + 2 * size, 6 + 2 * size)
+        if size == 1:
+            np.testing.assert_array_equal(result, expected)
+    changing = [1, 1]
+    nc.conv2d(x, weight, padding=changing)
+    changing[0] = 2
+    assert nc.conv2d(x, weight, padding=changing).shape == (2, 4, 11, 8)
+
+
+def test_what_is_not_for_machine_code():
+    x, weight, bias = arrays()
+    swapped = x.astype(x.dtype.newbyteorder())
+    misaligned = LAYOUTS["misaligned"](x)
+    expected = nc.conv2d(x, weight, bias)
+
+    class Mine(np.ndarray):
+        pass
+
+    for other in (swapped, misaligned, x.tolist(), x.view(Mine), x.astype(np.float64)):
+        for _ in range(2):
+            np.testing.assert_array_equal(nc.conv2d(other, weight.astype(x.dtype), bias), expected)
+        if isinstance(other, np.ndarray) and other.dtype != np.float64:
+            assert found(other, weight, bias) is None
+    assert found(x, weight, bias.tolist()) is None
+    assert nc.conv2d(x, weight, bias.astype(np.float64)).dtype == np.float64
+    np.testing.assert_array_equal(nc.conv2d(x, weight, np.repeat(bias, 2)[::2]), expected)
+    np.testing.assert_array_equal(nc.conv2d(x, weight, np.repeat(bias, 2)[::2]), expected)
+
+
+def test_wrong_calls_are_refused_after_right_ones():
+    x, weight, bias = arrays()
+    nc.conv2d(x, weight, bias)
+    with pytest.raises(ValueError, match="bias"):
+        nc.conv2d(x, weight, bias[:3])
+    with pytest.raises(ValueError, match="weight"):
+        nc.conv2d(x, weight[:, :2], bias)
+    with pytest.raises(TypeError, match="input"):
+        nc.conv2d(None, weight, bias)
+    assert shortcuts.call(shortcuts.plain, 2, x, weight) is None  # too few arguments
+    with pytest.raises(IndexError):
+        shortcuts.call(shortcuts.plain, 2, x, weight, bias, (1, 2))
+
+
+def test_layers_keep_their_own():
+    x, weight, bias = arrays()
+    one, two = (nc.Conv2d.from_weight(w, bias, padding=1) for w in (weight, 2 * weight))
+    for _ in range(3):
+        np.testing.assert_array_equal(one(x), nc.conv2d(x, weight, bias, padding=1))
+        np.testing.assert_array_equal(two(x), nc.conv2d(x, 2 * weight, bias, padding=1))
+    assert shortcuts.call(one._packs, 2, x, one.weight, one.bias, one._options) is not None
+    one.weight = 3 * weight
+    for _ in range(3):
+        np.testing.assert_array_equal(one(x), nc.conv2d(x, 3 * weight, bias, padding=1))
+    one.bias = None
+    for _ in range(3):
+        np.testing.assert_array_equal(one(x), nc.conv2d(x, 3 * weight, padding=1))
+    execute.forget_plans()
+    assert shortcuts.call(one._packs, 2, x, one.weight, one.bias, one._options) is None
+    assert shortcuts.call(two._packs, 2, x, two.weight, two.bias, two._options) is None
+
+
+def test_nothing_is_leaked():
+    x, weight, bias = arrays()
+    layers = [nc.Conv2d.from_weight(weight, bias)]
+    options = (1, 0, 1, 1, "auto", "standard", "NCHW", "zeros", None)
+
+    def call():
+        for _ in range(1000):
+            nc.conv2d(x, weight, bias)
+            layers[0](x)
+            shortcuts.call(shortcuts.plain, 2, x, weight, bias, options)
+            shortcuts.call(shortcuts.plain, 3, x, weight, bias, options)
+            shortcuts.call(None, 2, x, weight, bias, options)
+            shortcuts.call(shortcuts.plain, 2, x, weight, 0, options)
+
+    call()
+    values = (x, weight, bias, options, shortcuts.plain, np.ndarray, x.dtype, *shortcuts.plain.values())
+    gc.collect()
+    before, blocks = [sys.getrefcount(value) for value in values], sys.getallocatedblocks()
+    call()
+    gc.collect()
+    assert [sys.getrefcount(value) for value in values] == before
+    assert sys.getallocatedblocks() - blocks < 100
+    result = nc.conv2d(x, weight, bias)
+    gone = weakref.ref(result)
+    del result
+    assert gone() is None
+    gone = weakref.ref(layers.pop())
+    gc.collect()
+    assert gone() is None
+
+
+def test_the_table_is_bounded(monkeypatch):
+    monkeypatch.setattr(shortcuts, "KEPT", 5)
+    x, weight, _ = arrays()
+    for height in range(3, 10):
+        some = x[:, :, :height]
+        for _ in range(2):
+            np.testing.assert_array_equal(nc.conv2d(some, weight), nc.conv2d(x, weight)[:, :, : height - 2])
+    assert len(shortcuts.plain) == 5
+
+
+def test_threads_at_once_and_plans_forgotten():
+    """The result is right while others forget what a running call needs."""
+    x, weight, bias = arrays()
+    layer = nc.Conv2d.from_weight(weight, bias)
+    expected = nc.conv2d(x, weight, bias)
+    over = threading.Event()
+
+    def work(_):
+        return all(
+            np.array_equal(nc.conv2d(x, weight, bias), expected) and np.array_equal(layer(x), expected)
+            for _ in itertools.takewhile(lambda _: not over.is_set(), range(20_000))
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(work, i) for i in range(4)]
+        for _ in range(50):
+            execute.forget_plans()
+            gc.collect()
+        over.set()
+        assert all(future.result() for future in futures)
