@@ -8,25 +8,32 @@ layer keeps its calls beside its packed weights, plain calls are in one dictiona
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from . import runtime
-from .arrays import LINE_BYTES, READABLE, Array, address_of
+from .arrays import ALIGNED_BYTES, LINE_BYTES, READABLE, Array, address_of
 from .executable import Executable
 from .forks import load_module
 from .kernels import geometry as at
 
-#: Calls that a dictionary holds, at most.
+#: Calls that are remembered; beyond that all are forgotten. And those of a layer.
 KEPT: Final = 4096
+LAYER_KEPT: Final = 64
+#: Whether machine code can read arrays: in memory of 64 bits, where objects begin as usual.
+POSSIBLE: Final = READABLE and object.__basicsize__ == 16 and ctypes.sizeof(ctypes.c_void_p) == 8
+#: Python has one object of each of these integers.
+_SMALL: Final = range(-5, 257)
 #: The C functions that machine code calls, by the words of the state.
 _FUNCTIONS: Final = {
-    "TUPLE_ITEM": "PyTuple_GetItem", "NEW_BYTES": "PyBytes_FromStringAndSize", "BYTES_DATA": "PyBytes_AsString",
-    "FIND": "PyDict_GetItemWithError", "ERROR": "PyErr_Occurred", "NO_MEMORY": "PyErr_NoMemory",
+    "TUPLE_SIZE": "PyTuple_Size", "TUPLE_ITEM": "PyTuple_GetItem", "NEW_BYTES": "PyBytes_FromStringAndSize",
+    "BYTES_DATA": "PyBytes_AsString", "FIND": "PyDict_GetItemWithError", "ERROR": "PyErr_Occurred",
     "CALL": "PyObject_CallObject", "TAKE": "Py_IncRef", "GIVE": "Py_DecRef", "ALLOCATE": "PyMem_RawMalloc",
-    "FREE": "PyMem_RawFree", "LEAVE": "PyEval_SaveThread", "ENTER": "PyEval_RestoreThread",
+    "FREE": "PyMem_RawFree", "NO_MEMORY": "PyErr_NoMemory", "LEAVE": "PyEval_SaveThread",
+    "ENTER": "PyEval_RestoreThread",
 }  # fmt: skip
 _FASTCALL: Final = 0x80
 
@@ -47,12 +54,12 @@ def _nothing(*_arguments: Any) -> Any:
     """What :data:`call` is before the first small call: nothing is remembered yet."""
 
 
-#: ``call(table, ndim, input, weight, bias, options)``: the result of a remembered call, else None. Options are told
-#: apart by their addresses.
+#: ``call(table, ndim, input, weight, bias, options)``: the result of a remembered call, else None. Options, and the
+#: items of those that are tuples, are told apart by their addresses.
 call: Callable[..., Any] = _nothing
-#: Its state, and what Python made it of: all that must live as long as the process.
+#: How often plans have been forgotten, and the state that tells machine code so.
+_forgotten = 0
 _state: Array = np.zeros(0, np.int64)
-_method: Any = None
 
 
 def begin() -> runtime.Native:
@@ -62,7 +69,7 @@ def begin() -> runtime.Native:
 
 def _made() -> Callable[..., Any]:
     """:data:`call`, compiled."""
-    global call, _state, _method
+    global call, _state
     if call is _nothing:
         with runtime.compiling():
             function = begin().address
@@ -72,13 +79,15 @@ def _made() -> Callable[..., Any]:
                 for word, name in _FUNCTIONS.items():
                     address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
                     _state[getattr(again, word)] = address
-                for word, value in {"ARRAY": np.ndarray, "NONE": None, "EMPTY": np.empty}.items():
+                for word, value in {"ARRAY": np.ndarray, "TUPLE": tuple, "NONE": None, "EMPTY": np.empty}.items():
                     _state[getattr(again, word)] = id(value)
-                _method = _MethodDef(b"call", function, _FASTCALL, None)
+                _state[again.FORGOTTEN] = _forgotten
+                method = _MethodDef(b"call", function, _FASTCALL, None)
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(method))  # Python looks at it when the process ends, too
                 make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
                     ("PyCFunction_NewEx", ctypes.pythonapi)
                 )
-                call = make(ctypes.addressof(_method), _state, None)
+                call = make(ctypes.addressof(method), _state, None)
     return call
 
 
@@ -93,12 +102,13 @@ class Recorder:
         The input, the weight and the bias, as the caller gave them.
     """
 
-    __slots__ = ("arrays", "ndim", "options", "packs")
+    __slots__ = ("arrays", "forgotten", "ndim", "options", "packs")
 
     def __init__(
         self, packs: dict[Any, Any] | None, ndim: int, arrays: Sequence[Any], options: tuple[Any, ...]
     ) -> None:
         self.packs, self.ndim, self.arrays, self.options = packs, ndim, arrays, options
+        self.forgotten = _forgotten
 
     def give_up(self) -> None:
         """Something else was done."""
@@ -107,17 +117,24 @@ class Recorder:
         self, executable: Executable, _x: Array, _weight: Array, _bias: Array | None, out: Array, _packed: bool
     ) -> None:
         """A convolution was computed of the arrays as they are, batched, into a new array."""
-        room, table = (executable.once, plain) if self.packs is None else (executable.alone, self.packs)
-        if not room or executable.complete is not None or len(table) >= KEPT or not READABLE:
+        layer = self.packs is not None
+        room = executable.alone if layer else executable.once
+        if not (POSSIBLE and room and executable.complete is None and out.nbytes < ALIGNED_BYTES):
             return
         x, weight, bias = self.arrays
-        fits = bias is None or (bias.dtype == executable.dtype and bias.flags.c_contiguous and bias.flags.aligned)
-        if not (fits or self.packs is not None) or not all(map(_lasting, self.options)):
+        given = [array for array in self.arrays if array is not None]
+        fits = (
+            layer or bias is None or (bias.dtype == executable.dtype and bias.flags.c_contiguous and bias.flags.aligned)
+        )
+        # A call whose options or dtypes are new objects each time would be remembered each time, and never found.
+        fits = fits and all(array.dtype is np.dtype(array.dtype.type) for array in given)
+        if not fits or not all(_lasting(option, layer) for option in self.options) or self.forgotten != _forgotten:
             return
+        table = _room_in(self.packs)
         packed = None if self.packs is None else self.packs[executable.layout]
         shape = out.shape[1:] if out.ndim > x.ndim else out.shape
         # Beside what the call needs, all that it, or its key, names by address.
-        kept = (executable, packed, self.options, [None if array is None else array.dtype for array in self.arrays])
+        kept = (executable, packed, self.options, [array.dtype for array in given])
         key = _made()(None, self.ndim, x, weight, bias, self.options)
         table[key] = (_ticket(executable, packed, room), (shape, executable.dtype), kept)
 
@@ -133,6 +150,7 @@ def _ticket(executable: Executable, packed: Array | None, room: int) -> bytes:
     ticket[again.WEIGHT_BACK] = executable.geometry[at.WEIGHT_START] * itemsize
     ticket[again.SCRATCH_BYTES] = room * itemsize
     if packed is None:
+        ticket[again.SCRATCH_BYTES] -= executable.packed_elements * itemsize
         ticket[again.PACK] = executable.pack
         ticket[again.PACKED_BYTES] = -(-executable.packed_elements * itemsize // LINE_BYTES) * LINE_BYTES
     else:
@@ -140,14 +158,31 @@ def _ticket(executable: Executable, packed: Array | None, room: int) -> bytes:
     return ticket.tobytes()
 
 
+def _room_in(packs: dict[Any, Any] | None) -> dict[Any, Any]:
+    """The dictionary of a layer's calls, or of plain ones; a full one is emptied."""
+    if packs is None:
+        if len(plain) >= KEPT:
+            plain.clear()
+        return plain
+    calls = [key for key in list(packs) if type(key) is bytes]
+    if len(calls) >= LAYER_KEPT:
+        for key in calls:
+            packs.pop(key, None)
+    return packs
+
+
 def forget() -> None:
     """Plan every call again, layers', too."""
+    global _forgotten
+    _forgotten += 1
+    _state[:1] = _forgotten  # kernels.again.FORGOTTEN, which is part of all keys
     plain.clear()
-    _state[:1] += 1  # kernels.again.FORGOTTEN, which is part of all keys
 
 
-def _lasting(option: Any) -> bool:
-    """Whether an option cannot change as long as it lives, so that its address may stand for it."""
+def _lasting(option: Any, layer: bool, within: bool = False) -> bool:
+    """Whether an option's address stands for its value: a layer's lives with it, of others there must be only one."""
     if type(option) is tuple:
-        return all(map(_lasting, option))
-    return option is None or type(option) in (int, str)
+        return (layer or not within) and all(_lasting(item, layer, within=True) for item in option)
+    if type(option) is int:
+        return layer or option in _SMALL
+    return option is None or (type(option) is str and (layer or sys.intern(option) is option))

@@ -17,9 +17,10 @@ from .blocking import LINE, UNDONE
 from .vectors import INDEX
 
 #: Words of the state: the number of times that plans have been forgotten; Python objects; functions.
-FORGOTTEN, ARRAY, NONE, EMPTY = range(4)
-TUPLE_ITEM, NEW_BYTES, BYTES_DATA, FIND, ERROR, NO_MEMORY, CALL, TAKE, GIVE, ALLOCATE, FREE, LEAVE, ENTER = range(4, 17)
-STATE_LENGTH: Final = 17
+FORGOTTEN, ARRAY, TUPLE, NONE, EMPTY = range(5)
+TUPLE_SIZE, TUPLE_ITEM, NEW_BYTES, BYTES_DATA, FIND, ERROR, CALL, TAKE, GIVE = range(5, 14)
+ALLOCATE, FREE, NO_MEMORY, LEAVE, ENTER = range(14, 19)
+STATE_LENGTH: Final = 19
 #: Words of a ticket, which says how a call is made: the addresses of the functions that lay out the weights, or 0, and
 #: that do the tasks; of the packed weights, or 0 where the call packs them; of the tables; bytes from element 0 of the
 #: input and of the weight back to the lowest one; bytes of packed weights and of scratch.
@@ -28,7 +29,7 @@ TICKET_LENGTH: Final = 9
 #: What the function is called with, and the place of each.
 TABLE, NDIM, INPUT, WEIGHT, BIAS, OPTIONS = range(6)
 ARGUMENTS: Final = 6
-#: Options, each of which is part of the key by its address.
+#: Options, each of which is part of the key by its address, or by its items' where it is a tuple.
 OPTION_COUNT: Final = 9
 
 _WORD: Final = 8
@@ -115,22 +116,52 @@ def put_layout(key, array, none):
 
 
 @kernel
+def option_words(words, option):
+    """How many words of a key tell what an option is."""
+    if word_at(option + _TYPE) != word_at(words + _WORD * TUPLE):
+        return 1
+    return 2 + call_c(word_at(words + _WORD * TUPLE_SIZE), (option,))
+
+
+@kernel
+def put_option(words, key, option):
+    """Write the words of :func:`option_words` and return the address behind them."""
+    if word_at(option + _TYPE) != word_at(words + _WORD * TUPLE):
+        put_word(key, option)
+        return key + _WORD
+    count = call_c(word_at(words + _WORD * TUPLE_SIZE), (option,))
+    put_word(key, word_at(words + _WORD * TUPLE))
+    put_word(key + _WORD, count)
+    for i in range(count):
+        put_word(key + (2 + i) * _WORD, call_c(word_at(words + _WORD * TUPLE_ITEM), (option, i)))
+    return key + (2 + count) * _WORD
+
+
+@kernel
 def make_key(words, arguments):
-    """A new bytes object that tells all that a call depends on but its arrays' elements; 0 where memory is short."""
+    """A new bytes object that tells all that a call depends on but its arrays' elements.
+
+    0, with an exception, where memory is short or there are not OPTION_COUNT options.
+    """
     none, options = word_at(words + _WORD * NONE), word_at(arguments + _WORD * OPTIONS)
-    count = 2 + OPTION_COUNT
+    item = word_at(words + _WORD * TUPLE_ITEM)
+    count = 2
+    for i in range(OPTION_COUNT):
+        option = call_c(item, (options, i))
+        if option == 0:
+            return 0
+        count += option_words(words, option)
     for i in range(INPUT, BIAS + 1):
         count += key_words(word_at(arguments + _WORD * i), none)
     key = call_c(word_at(words + _WORD * NEW_BYTES), (0, count * _WORD))
     if key == 0:
-        return key
+        return 0
     place = call_c(word_at(words + _WORD * BYTES_DATA), (key,))
     put_word(place, word_at(words + _WORD * FORGOTTEN))
     put_word(place + _WORD, word_at(arguments + _WORD * NDIM))
     place += 2 * _WORD
     for i in range(OPTION_COUNT):
-        put_word(place, call_c(word_at(words + _WORD * TUPLE_ITEM), (options, i)))
-        place += _WORD
+        place = put_option(words, place, call_c(item, (options, i)))
     for i in range(INPUT, BIAS + 1):
         place = put_layout(place, word_at(arguments + _WORD * i), none)
     return key
