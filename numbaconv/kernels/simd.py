@@ -83,6 +83,13 @@ def _microkernel(tile_rows: int, tile_vectors: int, parts: int = 1, ahead: int =
         extra = [element(context, builder, kinds[2], b, place) for place in arguments[13:]]
         zeros = [vectors.zero] * len(tile) + [filters.zero] * beside
 
+        def address(m: int, v: int) -> ir.Value:
+            return builder.gep(c_first, [builder.add(builder.mul(stride, constant(m)), constant(v * vectors.lanes))])
+
+        # C is on its way while the products are summed. Where it is in no cache, 3 to 64 channels at 224x224 take 0.85
+        # of the time, 64 to 256 by 1x1 at 56x56 0.82 to 1.06; where it is in one, all layers take as long (Zen 4).
+        for place in tile:
+            prefetch(vectors, address(*place), INTO_L1, write=True)
         before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("summed")
         builder.cbranch(builder.icmp_signed(">", depth, constant(0)), loop, after)
 
@@ -120,9 +127,6 @@ def _microkernel(tile_rows: int, tile_vectors: int, parts: int = 1, ahead: int =
             total.add_incoming(zero, before)
             total.add_incoming(value, loop)
         column = totals.pop() if beside else None
-
-        def address(m: int, v: int) -> ir.Value:
-            return builder.gep(c_first, [builder.add(builder.mul(stride, constant(m)), constant(v * vectors.lanes))])
 
         def accumulated() -> list[ir.Value]:
             return [vectors.add(vectors.load(address(m, v)), total) for (m, v), total in zip(tile, totals, strict=True)]
