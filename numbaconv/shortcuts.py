@@ -62,19 +62,14 @@ _forgotten = 0
 _state: Array = np.zeros(0, np.int64)
 
 
-def begin() -> runtime.Native:
-    """Begin to compile :data:`call`."""
-    return runtime.begin(load_module(".kernels.again").call_again, (), "intp")
-
-
 def _made() -> Callable[..., Any]:
     """:data:`call`, compiled."""
     global call, _state
     if call is _nothing:
         with runtime.compiling():
-            function = begin().address
+            again = load_module(".kernels.again")
+            function = runtime.begin(again.call_again, (), "intp").address
             if call is _nothing:
-                again = load_module(".kernels.again")
                 _state = np.zeros(again.STATE_LENGTH, np.int64)
                 for word, name in _FUNCTIONS.items():
                     address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value

@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 
 from ..runtime import kernel
 from .blocking import LINE, UNDONE
+from .numbers import integer_at, put_integer
 from .vectors import INDEX
 
 #: Words of the state: the number of times that plans have been forgotten; Python objects; functions.
@@ -43,16 +44,6 @@ _ADDRESS_BITS: Final = 48
 
 
 @intrinsic
-def word_at(typing_context, address):
-    """The word at an address."""
-
-    def generate(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
-        return builder.load(builder.inttoptr(arguments[0], INDEX.as_pointer()))
-
-    return types.intp(types.intp), generate
-
-
-@intrinsic
 def number_at(typing_context, address):
     """The C int at an address."""
 
@@ -61,17 +52,6 @@ def number_at(typing_context, address):
         return builder.sext(number, INDEX)
 
     return types.intp(types.intp), generate
-
-
-@intrinsic
-def put_word(typing_context, address, value):
-    """Store a word at an address."""
-
-    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
-        builder.store(arguments[1], builder.inttoptr(arguments[0], INDEX.as_pointer()))
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp), generate
 
 
 @intrinsic
@@ -101,16 +81,16 @@ def put_layout(key, array, none):
     A dtype's address stands for it, and None's for no array.
     """
     if array == none:
-        put_word(key, none)
+        put_integer(key, 0, none)
         return key + _WORD
     dimensions = number_at(array + _NDIM)
     aligned = number_at(array + _FLAGS) & _ALIGNED
-    put_word(key, word_at(array + _DTYPE) + ((aligned + dimensions) << _ADDRESS_BITS))
-    sizes, strides = word_at(array + _SIZES), word_at(array + _STRIDES)
+    put_integer(key, 0, integer_at(array + _DTYPE, 0) + ((aligned + dimensions) << _ADDRESS_BITS))
+    sizes, strides = integer_at(array + _SIZES, 0), integer_at(array + _STRIDES, 0)
     key += _WORD
     for i in range(dimensions):
-        put_word(key, word_at(sizes + i * _WORD))
-        put_word(key + _WORD, word_at(strides + i * _WORD))
+        put_integer(key, 0, integer_at(sizes, i))
+        put_integer(key, 1, integer_at(strides, i))
         key += 2 * _WORD
     return key
 
@@ -118,22 +98,22 @@ def put_layout(key, array, none):
 @kernel
 def option_words(words, option):
     """How many words of a key tell what an option is."""
-    if word_at(option + _TYPE) != word_at(words + _WORD * TUPLE):
+    if integer_at(option + _TYPE, 0) != integer_at(words, TUPLE):
         return 1
-    return 2 + call_c(word_at(words + _WORD * TUPLE_SIZE), (option,))
+    return 2 + call_c(integer_at(words, TUPLE_SIZE), (option,))
 
 
 @kernel
 def put_option(words, key, option):
     """Write the words of :func:`option_words` and return the address behind them."""
-    if word_at(option + _TYPE) != word_at(words + _WORD * TUPLE):
-        put_word(key, option)
+    if integer_at(option + _TYPE, 0) != integer_at(words, TUPLE):
+        put_integer(key, 0, option)
         return key + _WORD
-    count = call_c(word_at(words + _WORD * TUPLE_SIZE), (option,))
-    put_word(key, word_at(words + _WORD * TUPLE))
-    put_word(key + _WORD, count)
+    count = call_c(integer_at(words, TUPLE_SIZE), (option,))
+    put_integer(key, 0, integer_at(words, TUPLE))
+    put_integer(key, 1, count)
     for i in range(count):
-        put_word(key + (2 + i) * _WORD, call_c(word_at(words + _WORD * TUPLE_ITEM), (option, i)))
+        put_integer(key, 2 + i, call_c(integer_at(words, TUPLE_ITEM), (option, i)))
     return key + (2 + count) * _WORD
 
 
@@ -143,8 +123,8 @@ def make_key(words, arguments):
 
     0, with an exception, where memory is short or there are not OPTION_COUNT options.
     """
-    none, options = word_at(words + _WORD * NONE), word_at(arguments + _WORD * OPTIONS)
-    item = word_at(words + _WORD * TUPLE_ITEM)
+    none, options = integer_at(words, NONE), integer_at(arguments, OPTIONS)
+    item = integer_at(words, TUPLE_ITEM)
     count = 2
     for i in range(OPTION_COUNT):
         option = call_c(item, (options, i))
@@ -152,18 +132,18 @@ def make_key(words, arguments):
             return 0
         count += option_words(words, option)
     for i in range(INPUT, BIAS + 1):
-        count += key_words(word_at(arguments + _WORD * i), none)
-    key = call_c(word_at(words + _WORD * NEW_BYTES), (0, count * _WORD))
+        count += key_words(integer_at(arguments, i), none)
+    key = call_c(integer_at(words, NEW_BYTES), (0, count * _WORD))
     if key == 0:
         return 0
-    place = call_c(word_at(words + _WORD * BYTES_DATA), (key,))
-    put_word(place, word_at(words + _WORD * FORGOTTEN))
-    put_word(place + _WORD, word_at(arguments + _WORD * NDIM))
+    place = call_c(integer_at(words, BYTES_DATA), (key,))
+    put_integer(place, 0, integer_at(words, FORGOTTEN))
+    put_integer(place, 1, integer_at(arguments, NDIM))
     place += 2 * _WORD
     for i in range(OPTION_COUNT):
         place = put_option(words, place, call_c(item, (options, i)))
     for i in range(INPUT, BIAS + 1):
-        place = put_layout(place, word_at(arguments + _WORD * i), none)
+        place = put_layout(place, integer_at(arguments, i), none)
     return key
 
 
@@ -174,36 +154,38 @@ def pack_and_run(ticket, x, weight, bias, out, memory):
     ``memory`` begins on a cache line and holds PACKED_BYTES, whole lines, and SCRATCH_BYTES. The counters at the
     scratch's start may not lie in two cache lines: to add to such a one atomically took milliseconds (Emerald Rapids).
     """
-    rows, geometry = word_at(ticket + _WORD * ROWS), word_at(ticket + _WORD * GEOMETRY)
-    packed, scratch = word_at(ticket + _WORD * PACKED), memory + word_at(ticket + _WORD * PACKED_BYTES)
+    rows, geometry = integer_at(ticket, ROWS), integer_at(ticket, GEOMETRY)
+    packed, scratch = integer_at(ticket, PACKED), memory + integer_at(ticket, PACKED_BYTES)
     if packed == 0:
         packed = memory
-        pack = word_at(ticket + _WORD * PACK)
+        pack = integer_at(ticket, PACK)
         call_c(pack, (0, 1, weight, bias, packed, rows, geometry, scratch))
     for i in range(UNDONE + 1):  # the scratch's size, which is among them, is asked for by plans without packed weights
-        put_word(scratch + i * _WORD, 0)
-    call_c(word_at(ticket + _WORD * TASKS), (0, 1, x, packed, out, rows, geometry, scratch))
+        put_integer(scratch, i, 0)
+    call_c(integer_at(ticket, TASKS), (0, 1, x, packed, out, rows, geometry, scratch))
 
 
 @kernel
 def run_known(words, known, x, weight, bias):
     """Make a call that is remembered as ``known``; ``bias`` is the address of its elements, or 0 for zeros."""
-    item = word_at(words + _WORD * TUPLE_ITEM)
-    ticket = call_c(word_at(words + _WORD * BYTES_DATA), (call_c(item, (known, 0)),))
-    result = call_c(word_at(words + _WORD * CALL), (word_at(words + _WORD * EMPTY), call_c(item, (known, 1))))
+    item = integer_at(words, TUPLE_ITEM)
+    ticket = call_c(integer_at(words, BYTES_DATA), (call_c(item, (known, 0)),))
+    result = call_c(integer_at(words, CALL), (integer_at(words, EMPTY), call_c(item, (known, 1))))
     if result == 0:
         return result
-    size = word_at(ticket + _WORD * PACKED_BYTES) + word_at(ticket + _WORD * SCRATCH_BYTES) + _LINE_BYTES
-    memory = call_c(word_at(words + _WORD * ALLOCATE), (size,))
+    size = integer_at(ticket, PACKED_BYTES) + integer_at(ticket, SCRATCH_BYTES) + _LINE_BYTES
+    memory = call_c(integer_at(words, ALLOCATE), (size,))
     if memory == 0:
-        call_c(word_at(words + _WORD * GIVE), (result,))
-        return call_c(word_at(words + _WORD * NO_MEMORY), ())
-    lowest = word_at(x + _DATA) - word_at(ticket + _WORD * INPUT_BACK)
-    weights = word_at(weight + _DATA) - word_at(ticket + _WORD * WEIGHT_BACK)
-    thread = call_c(word_at(words + _WORD * LEAVE), ())
-    pack_and_run(ticket, lowest, weights, bias, word_at(result + _DATA), (memory + _LINE_BYTES - 1) & -_LINE_BYTES)
-    call_c(word_at(words + _WORD * ENTER), (thread,))
-    call_c(word_at(words + _WORD * FREE), (memory,))
+        call_c(integer_at(words, GIVE), (result,))
+        return call_c(integer_at(words, NO_MEMORY), ())
+    lowest = integer_at(x + _DATA, 0) - integer_at(ticket, INPUT_BACK)
+    weights = integer_at(weight + _DATA, 0) - integer_at(ticket, WEIGHT_BACK)
+    thread = call_c(integer_at(words, LEAVE), ())
+    pack_and_run(
+        ticket, lowest, weights, bias, integer_at(result + _DATA, 0), (memory + _LINE_BYTES - 1) & -_LINE_BYTES
+    )
+    call_c(integer_at(words, ENTER), (thread,))
+    call_c(integer_at(words, FREE), (memory,))
     return result
 
 
@@ -222,26 +204,26 @@ def call_again(state, arguments, count):
     tasks lack no function. Edges: whatever is not an array of exactly NumPy's own type is left to Python's code. NULL
     with an exception where memory is short.
     """
-    words = word_at(state + _DATA)
-    none, array = word_at(words + _WORD * NONE), word_at(words + _WORD * ARRAY)
-    x, weight = word_at(arguments + _WORD * INPUT), word_at(arguments + _WORD * WEIGHT)
-    bias = word_at(arguments + _WORD * BIAS)
-    nothing = count != ARGUMENTS or word_at(x + _TYPE) != array or word_at(weight + _TYPE) != array
-    if nothing or (bias != none and word_at(bias + _TYPE) != array):
-        call_c(word_at(words + _WORD * TAKE), (none,))
+    words = integer_at(state + _DATA, 0)
+    none, array = integer_at(words, NONE), integer_at(words, ARRAY)
+    x, weight = integer_at(arguments, INPUT), integer_at(arguments, WEIGHT)
+    bias = integer_at(arguments, BIAS)
+    nothing = count != ARGUMENTS or integer_at(x + _TYPE, 0) != array or integer_at(weight + _TYPE, 0) != array
+    if nothing or (bias != none and integer_at(bias + _TYPE, 0) != array):
+        call_c(integer_at(words, TAKE), (none,))
         return none
     key = make_key(words, arguments)
-    table = word_at(arguments + _WORD * TABLE)
+    table = integer_at(arguments, TABLE)
     if key == 0 or table == none:
         return key
-    known = call_c(word_at(words + _WORD * FIND), (table, key))
-    call_c(word_at(words + _WORD * GIVE), (key,))
+    known = call_c(integer_at(words, FIND), (table, key))
+    call_c(integer_at(words, GIVE), (key,))
     if known == 0:
-        if call_c(word_at(words + _WORD * ERROR), ()) != 0:
+        if call_c(integer_at(words, ERROR), ()) != 0:
             return 0
-        call_c(word_at(words + _WORD * TAKE), (none,))
+        call_c(integer_at(words, TAKE), (none,))
         return none
-    call_c(word_at(words + _WORD * TAKE), (known,))  # another thread may have it forgotten while the kernels run
-    result = run_known(words, known, x, weight, 0 if bias == none else word_at(bias + _DATA))
-    call_c(word_at(words + _WORD * GIVE), (known,))
+    call_c(integer_at(words, TAKE), (known,))  # another thread may have it forgotten while the kernels run
+    result = run_known(words, known, x, weight, 0 if bias == none else integer_at(bias + _DATA, 0))
+    call_c(integer_at(words, GIVE), (known,))
     return result

@@ -1,4 +1,4 @@
-"""What kernels do with whole numbers, in one instruction or two.
+"""What kernels do with whole numbers, and with those at an address, in one instruction or two.
 
 Numba compiles its ``min`` and ``max``, which serve all types, for the first kernel that calls them, and asks LLVM for
 that, which may be busy with other kernels then: 0.2 to 0.4 s of a first call (2-core Emerald Rapids). Its divisions
@@ -55,3 +55,27 @@ def lanes_of(typing_context, array):
         return ir.Constant(ir.IntType(64), lanes)
 
     return types.intp(array), generate
+
+
+@intrinsic
+def integer_at(typing_context, address, number):
+    """The integer ``number`` of those at an address."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        address, number = arguments
+        return builder.load(builder.gep(builder.inttoptr(address, ir.IntType(64).as_pointer()), [number]))
+
+    return types.intp(types.intp, types.intp), generate
+
+
+@intrinsic
+def put_integer(typing_context, address, number, value):
+    """Set integer ``number`` of those at an address."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        address, number, value = arguments
+        place = builder.gep(builder.inttoptr(address, ir.IntType(64).as_pointer()), [number])
+        builder.store(value, place)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), generate

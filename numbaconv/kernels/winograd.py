@@ -19,7 +19,7 @@ from __future__ import annotations
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
 from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
-from .numbers import divided, lanes_of, smaller
+from .numbers import divided, integer_at, lanes_of, put_integer, smaller
 from .packing import zero_run
 from .simd import (
     address_of,
@@ -32,7 +32,7 @@ from .simd import (
     zero_lanes,
 )
 from .tasks import PARTS, leave_undone, own_part, own_start, own_task, part_done, shared_start
-from .winograd_simd import call_function, integer_at, put_integer
+from .winograd_simd import call_function
 from .winograd_tiles import (
     block_tiles,
     copy_any,

@@ -10,9 +10,8 @@ from __future__ import annotations
 from ..runtime import Native, begin, kernel
 from . import geometry as at
 from .blocking import TILE_ROWS
-from .numbers import lanes_of, smaller
+from .numbers import integer_at, lanes_of, smaller
 from .simd import address_of, gemm_microkernel, gemm_microkernel_narrow, pointer_to
-from .winograd_simd import integer_at
 from .winograd_tiles import copy_any, tabulate_runs, winograd_gather
 from .winograd_weights import bias_start, pack_own
 

@@ -366,27 +366,3 @@ def call_function(typing_context, function, arguments):
         return emit_call(context, builder, function, cgutils.unpack_tuple(builder, values))
 
     return types.void(function, arguments), generate
-
-
-@intrinsic
-def integer_at(typing_context, address, number):
-    """The integer ``number`` of those at an address."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        address, number = arguments
-        return builder.load(builder.gep(builder.inttoptr(address, INDEX.as_pointer()), [number]))
-
-    return types.intp(types.intp, types.intp), generate
-
-
-@intrinsic
-def put_integer(typing_context, address, number, value):
-    """Set integer ``number`` of those at an address."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        address, number, value = arguments
-        place = builder.gep(builder.inttoptr(address, INDEX.as_pointer()), [number])
-        builder.store(value, place)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp, types.intp), generate

@@ -10,11 +10,11 @@ from __future__ import annotations
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
 from .blocking import BUFFERED
-from .numbers import divided, lanes_of, smaller
+from .numbers import divided, integer_at, lanes_of, put_integer, smaller
 from .packing import NO_PLANE, copy_block, depth_start
 from .simd import address_of, copy_between, zero_lanes
 from .tasks import PARTS, shared_start
-from .winograd_simd import call_function, integer_at, put_integer
+from .winograd_simd import call_function
 
 #: Where the transform's address lies among those in the table of rows.
 INPUT = 0
