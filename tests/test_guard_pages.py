@@ -58,6 +58,8 @@ def problems(algorithm):
         batch, channels, height, groups = (int(random.integers(1, most + 1)) for most in (2, 3, 8, 5))
         groups = (1, 1, 1, groups, 7 * groups)[number % 5]
         filters = filters if groups == 1 else 1 + number % 4
+        if number % 10 == 9:  # depthwise
+            channels, filters, height = 1, 1, int(random.integers(1, 30))
         winograd = algorithm == "winograd"
         kernel = WINOGRAD_KERNELS[number % 7] if winograd else tuple(random.integers(1, (5, 8)).tolist())
         stride = (1, 1) if winograd else tuple(random.integers(1, 4, 2).tolist())

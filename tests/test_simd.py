@@ -217,6 +217,7 @@ def check_integers(algorithm, dtype):
 
 def check_width(width):
     """Check all that this file and the algorithms do; in a process whose vectors have ``width`` bytes."""
+    import test_depthwise
     import test_simd_channels
 
     assert width == VECTOR_BYTES
@@ -231,12 +232,16 @@ def check_width(width):
         test_copies(copy_every_other, 2, dtype)
         test_finish_lanes(dtype)
         test_simd_channels.check(dtype)
+        test_depthwise.check(dtype)
 
     for candidate in CANDIDATES:  # what serves every layout
         functions(candidate, [0] * at.LENGTH, "float32")
+    for layer in test_depthwise.LAYERS:
+        test_depthwise.test_layers(layer, "zeros", np.float32)
 
     named = {"copy_lanes": copy_lanes, "copy_every_other": copy_every_other, "finish_lanes": finish_lanes}
-    for number, function in enumerate([*MICROKERNELS.values(), *test_simd_channels.MICROKERNELS]):
+    others = [*test_simd_channels.MICROKERNELS, test_depthwise.microkernel]
+    for number, function in enumerate([*MICROKERNELS.values(), *others]):
         named[f"microkernel {number}"] = function
     code = {}
     for name, function in named.items():
@@ -245,8 +250,8 @@ def check_width(width):
     for function in runtime.natives:
         code[function.__name__] = code.get(function.__name__, "") + function.assembly
     drivers = {
-        "direct_channels_tasks", "direct_planes_tasks", "direct_lanes_tasks", "direct_pixels_tasks", "im2col_tasks",
-        "winograd_tasks", "winograd_padded_tasks",
+        "direct_channels_tasks", "direct_planes_tasks", "direct_lanes_tasks", "direct_pixels_tasks",
+        "direct_depthwise_tasks", "im2col_tasks", "winograd_tasks", "winograd_padded_tasks",
     }  # fmt: skip
     others = {
         "copy_lanes", "copy_every_other", "finish_lanes", "pack_weights", "pack_dense_weights", "pack_ordered_weights",

@@ -9,7 +9,17 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import BLOCK_BYTES, LINE, VECTOR_BYTES, depth_block, tile_for
+from ..kernels.blocking import (
+    BLOCK_BYTES,
+    COLUMN_RUNS,
+    DEPTHWISE_ROWS,
+    LINE,
+    NARROW_LINE,
+    VECTOR_BYTES,
+    depth_block,
+    strip_lead,
+    tile_for,
+)
 from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
@@ -42,6 +52,8 @@ COLUMN_BYTES = BLOCK_BYTES // 2
 #: 0.91 to 1.01 of the time elsewhere; where 7/6 of the columns were allowed, 65 pixels and 800 products took 1.15 times
 #: as long (Emerald Rapids, 1 and 2 threads).
 SPARED_PRODUCTS = 8
+#: Bytes of one channel's strip that a task works on, where a group is one channel and one filter: half of the L1 cache.
+DEPTHWISE_STRIP = 2**14
 
 
 def unsupported(problem: ConvProblem) -> str | None:
@@ -124,8 +136,103 @@ def _channels(geometry: MutableSequence[int], itemsize: int) -> int:
     return max(1, min(geometry[at.CHANNELS], depth_block(itemsize) // taps(geometry)))
 
 
+def _depthwise(geometry: MutableSequence[int]) -> bool:
+    """Whether a group is one channel and one filter, which is summed by itself."""
+    return geometry[at.CHANNELS] == geometry[at.FILTERS] == geometry[at.KERNEL_D] == 1
+
+
+def _depthwise_block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int, int, int]:
+    """(rows, columns, groups) of one task, and the strip's pitch."""
+    lanes = VECTOR_BYTES // itemsize
+    planes = _phases(geometry, 1) * _phases(geometry, 2)
+    room = DEPTHWISE_STRIP // (planes * itemsize)
+    least = min(geometry[at.OUT_H], DEPTHWISE_ROWS) + _halo(geometry, 1)
+    most = max(4 * lanes, (4 * room // least - _halo(geometry, 2)) // lanes * lanes)
+    columns = geometry[at.OUT_W]
+    if columns > most:
+        columns = ceil_div(ceil_div(columns, ceil_div(columns, most)), lanes) * lanes
+    pitch = ceil_div(columns + _halo(geometry, 2), lanes) * lanes
+    others = geometry[at.BATCH] * geometry[at.OUT_D] * ceil_div(geometry[at.OUT_W], columns)
+    fitting = max(DEPTHWISE_ROWS, room // pitch - _halo(geometry, 1))
+    wanted = ceil_div(geometry[at.OUT_H], ceil_div(FEWEST_TASKS, others * geometry[at.GROUPS]))
+    lines = min(geometry[at.OUT_H], fitting, wanted)
+    lines = ceil_div(ceil_div(geometry[at.OUT_H], ceil_div(geometry[at.OUT_H], lines)), DEPTHWISE_ROWS) * DEPTHWISE_ROWS
+    lines = min(lines, geometry[at.OUT_H])
+    groups = 1
+    if lines == geometry[at.OUT_H]:
+        groups = max(1, room // ((lines + _halo(geometry, 1)) * pitch))
+        groups = min(groups, ceil_div(geometry[at.GROUPS], ceil_div(2 * FEWEST_TASKS, others)))
+        groups = ceil_div(geometry[at.GROUPS], ceil_div(geometry[at.GROUPS], groups))
+    return lines, columns, groups, pitch
+
+
+def _runs(geometry: MutableSequence[int], phase: int) -> int:
+    """Taps of a kernel's column that lie in this vertical phase, one below the other, or 1 where they are apart."""
+    if geometry[at.DILATION_H] > 1:
+        return 1
+    return (geometry[at.KERNEL_H] - phase + geometry[at.STRIDE_H] - 1) // geometry[at.STRIDE_H]
+
+
+def _columns_of_taps(geometry: MutableSequence[int]) -> int:
+    """Columns of :func:`_runs` of a kernel's column."""
+    return geometry[at.KERNEL_H] if geometry[at.DILATION_H] > 1 else _phases(geometry, 1)
+
+
+def _cut(count: int, kind: int) -> tuple[int, int]:
+    """(taps before those, runs) of COLUMN_RUNS[kind], where ``count`` taps of a column are cut, the longest first."""
+    done = 0
+    for i in range(kind):
+        done += (count - done) // COLUMN_RUNS[i] * COLUMN_RUNS[i]
+    return done, (count - done) // COLUMN_RUNS[kind]
+
+
+def depthwise_rows(geometry: MutableSequence[int], itemsize: int, table: Any) -> None:
+    """Fill :func:`rows` where BLOCK_GROUPS is not 0: where each run lies in a strip and, behind, in the weights."""
+    lanes = VECTOR_BYTES // itemsize
+    number = 0
+    for kind in range(len(COLUMN_RUNS)):
+        for kw in range(geometry[at.KERNEL_W]):
+            across, phase_w = divmod(kw * geometry[at.DILATION_W], geometry[at.STRIDE_W])
+            across += strip_lead(geometry[at.PAD_W], geometry[at.STRIDE_W], phase_w, lanes)
+            for first in range(_columns_of_taps(geometry)):
+                down, phase_h = divmod(first * geometry[at.DILATION_H], geometry[at.STRIDE_H])
+                place = (phase_h * _phases(geometry, 2) + phase_w) * geometry[at.STRIP_CHANNEL] + across
+                done, runs = _cut(_runs(geometry, first), kind)
+                for i in range(runs):
+                    tap = done + i * COLUMN_RUNS[kind]
+                    kh = first + tap * geometry[at.STRIDE_H]
+                    table[number] = place + (down + tap) * geometry[at.PITCH]
+                    table[geometry[at.KERNEL_H] * geometry[at.KERNEL_W] + number] = kh * geometry[at.KERNEL_W] + kw
+                    number += 1
+
+
+def _depthwise_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
+    """:func:`cost` where a group is one channel and one filter."""
+    lanes = VECTOR_BYTES // itemsize
+    lines, columns, _, _ = _depthwise_block(geometry, itemsize)
+    blocks = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D]
+    blocks *= ceil_div(geometry[at.OUT_H], lines) * ceil_div(geometry[at.OUT_W], columns)
+    tiles = ceil_div(lines, DEPTHWISE_ROWS) * ceil_div(columns, lanes)
+    loads = 0
+    for first in range(_columns_of_taps(geometry)):
+        for kind in range(len(COLUMN_RUNS)):
+            loads += _cut(_runs(geometry, first), kind)[1] * (DEPTHWISE_ROWS - 1 + COLUMN_RUNS[kind])
+    each = DEPTHWISE_ROWS * taps(geometry) * prices[price.PLANE] + prices[price.PLANE_TILE]
+    each += loads * geometry[at.KERNEL_W] * prices[price.PLANE_LOAD]
+    row, vector = prices[price.PLANE_ROW], prices[price.PLANE_VECTOR]
+    if geometry[at.CHANNELS_LAST] != 0 or geometry[at.PAD_MODE] != at.PAD_ZEROS or columns < geometry[at.OUT_W]:
+        row, vector = prices[price.PIXELS_ROW], prices[price.COPIED_VECTOR]
+    if geometry[at.STRIDE_W] > 2:
+        vector = prices[price.STRIDED_VECTOR]
+    wide = _phases(geometry, 2) * ceil_div(columns + _halo(geometry, 2), lanes)
+    copies = _phases(geometry, 1) * (lines + _halo(geometry, 1)) * (row + vector * wide)
+    return reading(geometry, itemsize, prices) + blocks * (tiles * each + copies)
+
+
 def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, the copies into strips and the stores of tiles that are cut off."""
+    if _depthwise(geometry):
+        return _depthwise_cost(geometry, itemsize, prices)
     mr, nr = _tile(geometry, itemsize)
     lines = _lines(geometry, itemsize, nr, _channels(geometry, itemsize))
     columns = _columns(geometry, itemsize)
@@ -177,7 +284,11 @@ def pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
 
 def block(geometry: MutableSequence[int], itemsize: int) -> None:
     """Make a task of a few output rows, as many channels at a time as depth_block allows."""
+    geometry[at.BLOCK_GROUPS] = 0
     use_tile(geometry, *_tile(geometry, itemsize))
+    if _depthwise(geometry):
+        _block_depthwise(geometry, itemsize)
+        return
     nr = geometry[at.NR]
     channels = _channels(geometry, itemsize)
     lines = _lines(geometry, itemsize, nr, channels)
@@ -198,8 +309,40 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     lay_out(geometry, blocks, planes * geometry[at.STRIP_CHANNEL] + nr, weights)
 
 
+def _block_depthwise(geometry: MutableSequence[int], itemsize: int) -> None:
+    """:func:`block` where a group is one channel and one filter: a task is a few rows of it, or several channels."""
+    lanes = VECTOR_BYTES // itemsize
+    lines, columns, groups, pitch = _depthwise_block(geometry, itemsize)
+    planes = _phases(geometry, 1) * _phases(geometry, 2)
+    geometry[at.CHANNEL_BLOCK] = 1
+    geometry[at.BLOCK_ROWS] = lines
+    geometry[at.BLOCK_COLUMNS] = columns
+    geometry[at.BLOCK_GROUPS] = groups
+    geometry[at.STRIP_ROWS] = lines + _halo(geometry, 1)
+    geometry[at.PITCH] = pitch
+    # A row more has room for what lies before the first one, see strip_lead, and behind the last.
+    geometry[at.STRIP_CHANNEL] = _plane(geometry[at.STRIP_ROWS] + 1, pitch, itemsize)
+    geometry[at.STRIP_STEP] = planes * geometry[at.STRIP_CHANNEL]
+    for kind in range(len(COLUMN_RUNS)):
+        runs = 0
+        for first in range(_columns_of_taps(geometry)):
+            runs += _cut(_runs(geometry, first), kind)[1]
+        geometry[at.SEGMENTS + kind] = runs * geometry[at.KERNEL_W]
+    parts = ceil_div(geometry[at.GROUPS], groups)
+    blocks = geometry[at.BATCH] * parts * geometry[at.OUT_D]
+    blocks *= ceil_div(geometry[at.OUT_H], lines) * ceil_div(geometry[at.OUT_W], columns)
+    beyond = (DEPTHWISE_ROWS + 1) * pitch  # whole tiles are read
+    lay_out(geometry, blocks, groups * geometry[at.STRIP_STEP] + beyond, geometry[at.GROUPS] * taps(geometry), 1)
+    sums = lines * ceil_div(columns, lanes) * lanes
+    geometry[at.SCRATCH] = ceil_div(geometry[at.TILE_START] + sums, NARROW_LINE) * NARROW_LINE
+
+
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Where tap (c, kd, kh, kw) of the first output lies in a strip of CHANNEL_BLOCK channels."""
+    if geometry[at.BLOCK_GROUPS] != 0:
+        runs = np.zeros(2 * taps(geometry), np.int64)
+        depthwise_rows(geometry, itemsize, runs)
+        return runs
     plane = geometry[at.STRIP_CHANNEL]
     phases_h, phases_w = _phases(geometry, 1), _phases(geometry, 2)
     h = np.arange(geometry[at.KERNEL_H], dtype=np.int64) * geometry[at.DILATION_H]
@@ -214,4 +357,6 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.begin``."""
+    if geometry[at.BLOCK_GROUPS] != 0:
+        return packing(geometry), load_module(".kernels.depthwise").direct_depthwise_tasks
     return packing(geometry), load_module(".kernels.direct_pixels").direct_pixels_tasks

@@ -61,6 +61,13 @@ DEFAULTS: Final = {
     "stored lanes": 96.0,
     "lanes tile": 29.5,
     "spread vector": 14.0,
+    # Pixels in the lanes of one channel and filter: to multiply and add a vector, to read one from the strip, to start
+    # a tile; to copy a row, and a vector of it (72 depthwise layers on one core, Zen 4, beside lanes of channels).
+    "plane": 0.32,
+    "plane load": 1.62,
+    "plane tile": 16.0,
+    "plane row": 20.0,
+    "plane vector": 4.2,
     # Winograd: to gather the input, and to transform it, in shares of what the driver counts; a transformed vector more
     # where the tiles of a run do not fill whole ones (56x56 took 1.4 times as long as 64x64, Intel Emerald Rapids); to
     # transform the output; to start a product, and a run.
@@ -88,9 +95,9 @@ DEFAULTS: Final = {
 (
     GEMM, FEW, CHANNELS, NARROW, LANES, WINOGRAD, WINOGRAD_NARROW, WINOGRAD_HALF, COPIED_VECTOR, STRIDED_VECTOR,
     CHANNELS_ROW, PIXELS_ROW, IM2COL_RUN, IM2COL_VECTOR, PAGE, PAGE_IN_PLACE, PIXELS_STRIP_ROW, IM2COL_CALL, IM2COL_ROW,
-    GEMM_TASK, GEMM_TILE, STORED_VECTOR, CUT_VECTOR, CHANNELS_TASK, CHANNELS_TILE, STORED_SQUARE,
-    PAGED_SQUARE, LANES_SQUARE, STORED_LANES, LANES_TILE, SPREAD_VECTOR, GATHERED, TRANSFORMED, STRADDLED,
-    TRANSFORMED_BACK, WINOGRAD_PRODUCT, WINOGRAD_RUN, NEAR_VECTOR, FAR_VECTOR, NEAR_IN_PLACE, FAR_IN_PLACE,
-    NEAR_WEIGHTS, FAR_WEIGHTS, NEAR_BLOCK, NEAR_RUN, FAR_RUN, NEAR_BURST, FAR_BURST,
+    GEMM_TASK, GEMM_TILE, STORED_VECTOR, CUT_VECTOR, CHANNELS_TASK, CHANNELS_TILE, STORED_SQUARE, PAGED_SQUARE,
+    LANES_SQUARE, STORED_LANES, LANES_TILE, SPREAD_VECTOR, PLANE, PLANE_LOAD, PLANE_TILE, PLANE_ROW, PLANE_VECTOR,
+    GATHERED, TRANSFORMED, STRADDLED, TRANSFORMED_BACK, WINOGRAD_PRODUCT, WINOGRAD_RUN, NEAR_VECTOR, FAR_VECTOR,
+    NEAR_IN_PLACE, FAR_IN_PLACE, NEAR_WEIGHTS, FAR_WEIGHTS, NEAR_BLOCK, NEAR_RUN, FAR_RUN, NEAR_BURST, FAR_BURST,
 ) = range(len(DEFAULTS))  # fmt: skip
 USUAL: Final[Prices] = tuple(DEFAULTS.values())

@@ -181,7 +181,7 @@ def rows_of(candidate, geometry, itemsize, kernels):
         return im2col_rows(geometry)
     if candidate == CHANNELS:
         return channels_rows(geometry, itemsize)
-    return pixels_rows(geometry)
+    return pixels_rows(geometry, itemsize)
 
 
 @register_jitable

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
+from ..algorithms import direct_pixels
 from ..algorithms.sharing import taps
 from ..kernels import geometry as at
 from ..kernels.blocking import CHANNEL_TILE_PIXELS, RUNS, VECTOR_BYTES
@@ -65,8 +66,12 @@ def winograd_rows(geometry, kernels):
 
 
 @register_jitable
-def pixels_rows(geometry):
+def pixels_rows(geometry, itemsize):
     """As :func:`numbaconv.algorithms.direct_pixels.rows`."""
+    if geometry[at.BLOCK_GROUPS] != 0:
+        runs = np.zeros(2 * taps(geometry), np.int64)
+        direct_pixels.depthwise_rows(geometry, itemsize, runs)
+        return runs
     height, width = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
     plane = geometry[at.STRIP_CHANNEL]
     phases_h = min(geometry[at.STRIDE_H], (height - 1) * geometry[at.DILATION_H] + 1)

@@ -40,6 +40,11 @@ TILES_TOGETHER: Final = 2 if VECTOR_BYTES == 64 else 1
 TAPS_TOGETHER: Final = 3 if VECTOR_BYTES == 64 else 1
 #: Neighbouring taps that a lanewise microkernel takes at once: a kernel row is cut into these, and into single taps.
 RUNS: Final = (7, 5, 3)
+#: Depthwise, pixels in the lanes: output rows of a tile, one vector wide, and lengths of the runs that the taps of a
+#: kernel's column are cut into. 7 sums, 5 weights and a vector of the input take 13 registers, of which AVX2 has 16; 7
+#: divides the sizes of most networks' maps.
+DEPTHWISE_ROWS: Final = 7
+COLUMN_RUNS: Final = (5, 3, 2, 1)
 #: MR of the usual tile.
 TILE_ROWS: Final = TILES[0][0]
 #: NR of the usual tile in bytes: 32 float32 or 16 float64 with AVX-512.
@@ -97,6 +102,12 @@ def tile_for(filters: int, itemsize: int) -> tuple[int, int]:
         if filters <= tile[0]:
             rows, vectors = tile
     return rows, vectors * (VECTOR_BYTES // itemsize)
+
+
+def strip_lead(pad: int, stride: int, phase: int, lanes: int) -> int:
+    """Elements before a plane of phase ``phase``, so that what is read of the input's first columns begins a vector."""
+    padded = (pad - phase + stride - 1) // stride
+    return -padded % lanes if padded > 0 else 0
 
 
 def cut_run(run: int, mr: int, nr: int, lanes: int) -> tuple[int, int]:

@@ -14,10 +14,14 @@ from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
+from .blocking import strip_lead
 from .gemm import multiply_tile, run_tiles, tile_start
 from .numbers import lanes_of, smaller
 from .packing import copy_block, depth_start, zero_run
 from .tasks import own_start, own_task, task_position
+
+#: ``blocking.strip_lead`` for kernels.
+lead_of = kernel(strip_lead)
 
 
 @separate_kernel
@@ -26,7 +30,8 @@ def direct_pixels_pack(x, geometry, scratch, block, start, channels, line, lines
 
     scratch[block + (((c * KD + kd) * PH + ph) * PW + pw) * STRIP_CHANNEL + r * PITCH + q] = padded input of channel c,
     depth kd, row r * SH + ph and column q * SW + pw, counted from the first one under the outputs. PH and PW are the
-    phases that a tap can read, at most the strides SH and SW. Channel 0 starts at ``x[start]``.
+    phases that a tap can read, at most the strides SH and SW. Channel 0 starts at ``x[start]``. Where BLOCK_GROUPS is
+    not 0, the planes lie :func:`blocking.strip_lead` elements on.
     """
     d, h = divmod(line, geometry[at.OUT_H])
     stride_h = geometry[at.STRIDE_H]
@@ -46,6 +51,8 @@ def direct_pixels_pack(x, geometry, scratch, block, start, channels, line, lines
             rows = (first_row, stride_h, ((lines - 1) * stride_h + reach_h - ph) // stride_h + 1)
             for pw in range(phases_w):
                 y = block + ((kd * phases_h + ph) * phases_w + pw) * plane
+                if geometry[at.BLOCK_GROUPS] != 0:
+                    y += lead_of(geometry[at.PAD_W], geometry[at.STRIDE_W], pw, lanes_of(scratch))
                 copy_block(
                     x,
                     source,

@@ -77,13 +77,16 @@ BLOCK_COLUMNS: Final = 51  # direct: output columns of one task
 STRIP_ROWS: Final = 52  # direct: rows of a strip (of one phase of it, where pixels are in the lanes)
 ROW_TILES: Final = 53  # direct, pixels: 1 where tiles start anew in every row, 0 where they run on through the rows
 LANE_FILTERS: Final = 54  # direct, channels: filters of a group where lanes belong to several groups, else 0
+BLOCK_GROUPS: Final = 54  # direct, pixels: groups of one task where each has one channel and one filter, else 0
 LINE_STEP: Final = 55  # direct, channels: rows of the strip between two output rows
 STRIP: Final = 56  # direct, channels: elements of a strip
 STRIP_CHANNEL: Final = 57  # direct: elements between two channels of a strip (pixels: two planes, one for each phase)
 STRIP_DEPTH: Final = 58  # direct, channels: elements between two taps of depth of a strip
 CHUNK: Final = 59  # direct, channels: pixels of a block that are summed before they are stored
 WHOLE: Final = 60  # direct, channels: 1 where a block is a whole image, and its padding zeros that stay in the strip
+STRIP_STEP: Final = 59  # direct, pixels: elements between the strips of two such groups
 SEGMENTS: Final = 61  # direct, channels: runs of 7 taps in a kernel row; then those of 5, of 3 and single taps
+#                     direct, pixels: as many runs of each of COLUMN_RUNS, where BLOCK_GROUPS is not 0
 PIXELS_START: Final = 65  # direct, channels: where the block's pixels lie in the table of rows
 ORDER_START: Final = 66  # direct, channels: where the order of the taps lies in the table of rows
 TILES_START: Final = 67  # direct, channels: where the tiles' first pixels lie in the table of rows

@@ -1,0 +1,131 @@
+"""Depthwise convolution with pixels in the vector lanes: each filter reads one channel, and is the only one to.
+
+Nothing is broadcast to several filters, so a channel is summed by itself: from the strip of :mod:`.direct_pixels`, in
+which its phases lie apart, a tile of a few output rows x one vector of columns. Taps of a column are summed together:
+a vector of the input that is read for one of them serves the others in other output rows.
+"""
+
+from __future__ import annotations
+
+from ..runtime import kernel
+from . import geometry as at
+from .blocking import DEPTHWISE_ROWS, LINE
+from .direct_pixels import direct_pixels_pack, lead_of
+from .numbers import divided, lanes_of, larger, smaller
+from .packing import NO_PLANE, depth_start, zero_run
+from .simd import address_of
+from .simd_depthwise import copy_row, copy_row_apart, depthwise_microkernel
+from .tasks import own_start, own_task
+
+
+@kernel
+def depthwise_pack(x, geometry, scratch, block, start, channels, h, lines):
+    """As ``direct_pixels.direct_pixels_pack`` for whole rows, padding of zeros, STRIDE_W of 1 or 2, and X_W of 1.
+
+    Columns of padding are in the strip already, where nothing is written. The outputs are rows from ``h`` on.
+    """
+    lanes = lanes_of(scratch)
+    stride, pad, pitch = geometry[at.STRIDE_W], geometry[at.PAD_W], geometry[at.PITCH]
+    down = geometry[at.STRIDE_H]
+    reach_h = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
+    reach_w = (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W]
+    plane = geometry[at.STRIP_CHANNEL]
+    # Where column 0 lies and, of every other phase, column 1; of what lies behind the last output nothing is copied.
+    even, odd = pad % stride, 1 - pad % stride
+    goal_even = even * plane + lead_of(pad, stride, even, lanes) + (pad - even) // stride
+    goal_odd = odd * plane + lead_of(pad, stride, odd, lanes) + (pad - odd + stride - 1) // stride
+    count = larger(0, smaller(geometry[at.IN_W], (geometry[at.OUT_W] - 1) * stride + reach_w + 1 - pad))
+    whole = ((count + stride - 1) // stride + lanes - 1) // lanes * lanes
+    for c in range(channels):
+        y = block + c * geometry[at.STRIP_STEP]
+        row = h * down - geometry[at.PAD_H]
+        for r in range((lines - 1) * down + reach_h + 1):
+            line, ph = divided(r, down)
+            if ph > reach_h:  # no tap reads it
+                continue
+            goal = y + ph * stride * plane + line * pitch
+            source = start + (row + r) * geometry[at.X_H]
+            if row + r < 0 or row + r >= geometry[at.IN_H]:
+                zero_run(scratch, goal + goal_even, whole)
+                if stride == 2:
+                    zero_run(scratch, goal + goal_odd, whole)
+            elif stride == 1:
+                copy_row(x, source, count, scratch, (goal + goal_even,))
+            else:
+                copy_row_apart(x, source, count, scratch, (goal + goal_even, goal + goal_odd))
+        start += geometry[at.X_CHANNEL]
+
+
+@kernel
+def direct_depthwise_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """Compute tasks as long as there are any, on thread ``slot``: BLOCK_ROWS x BLOCK_COLUMNS pixels of some groups.
+
+    out[n, g, d, h, w] = bias[g] + sum over kh, kw of weight[g, kh, kw] * x[n, g, i, j, k] with i = d * sd - pd, j = h *
+    sh + kh * dh - ph and k = w * sw + kw * dw - pw
+
+    x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by ``packing.pack_weights``,
+    a panel of one filter for each group. The table ``rows`` says of the runs of taps, as SEGMENTS counts them, where
+    they lie in the strip, and TAPS numbers on where among a filter's weights. A thread's scratch holds the strip and,
+    for outputs that do not lie side by side, the sums of a channel.
+    """
+    lanes = lanes_of(out)
+    taps = geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
+    some = geometry[at.BLOCK_GROUPS]
+    across = (geometry[at.OUT_W] + geometry[at.BLOCK_COLUMNS] - 1) // geometry[at.BLOCK_COLUMNS]
+    down = (geometry[at.OUT_H] + geometry[at.BLOCK_ROWS] - 1) // geometry[at.BLOCK_ROWS]
+    parts = (geometry[at.GROUPS] + some - 1) // some
+    step = geometry[at.KERNEL_W] * geometry[at.STRIDE_H]
+    kinds = (
+        geometry[at.SEGMENTS], geometry[at.SEGMENTS + 1], geometry[at.SEGMENTS + 2], geometry[at.SEGMENTS + 3],
+    )  # fmt: skip
+    relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
+    beside = geometry[at.OUT_STRIDE_W] == 1 or geometry[at.OUT_W] == 1
+    wide = (geometry[at.BLOCK_COLUMNS] + lanes - 1) // lanes * lanes
+    reach_w = (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W]
+    simple = geometry[at.PAD_MODE] == at.PAD_ZEROS and geometry[at.X_W] == 1 and across == 1
+    simple = simple and geometry[at.STRIDE_W] <= 2 and geometry[at.STRIDE_W] <= reach_w + 1
+    base = own_start(slot, geometry, scratch)
+    sums = base + geometry[at.TILE_START]
+    zero_run(scratch, base, geometry[at.TILE_START])  # whole tiles are read: see gemm.multiply_tile
+    while True:
+        task = own_task(slot, slots, geometry, scratch)
+        if task >= geometry[at.TASKS]:
+            break
+        rest, column = divided(task, across)
+        rest, h = divided(rest, down)
+        rest, part = divided(rest, parts)
+        image, d = divided(rest, geometry[at.OUT_D])
+        column *= geometry[at.BLOCK_COLUMNS]
+        h *= geometry[at.BLOCK_ROWS]
+        first = part * some
+        count = smaller(some, geometry[at.GROUPS] - first)
+        lines = smaller(geometry[at.BLOCK_ROWS], geometry[at.OUT_H] - h)
+        columns = smaller(geometry[at.BLOCK_COLUMNS], geometry[at.OUT_W] - column)
+        start = geometry[at.X_START] + image * geometry[at.X_BATCH] + first * geometry[at.X_CHANNEL]
+        plane = depth_start(geometry, start, d, 0)
+        if simple and plane != NO_PLANE:
+            depthwise_pack(x, geometry, scratch, base, plane, count, h, lines)
+        else:
+            line = d * geometry[at.OUT_H] + h
+            direct_pixels_pack(x, geometry, scratch, base, start, count, line, lines, column, columns)
+        # The next task's input lies behind this one's.
+        read = lines * geometry[at.STRIDE_H] * geometry[at.X_H]
+        ahead = read if down > 1 else count * geometry[at.X_CHANNEL]
+        tiles = ((lines + DEPTHWISE_ROWS - 1) // DEPTHWISE_ROWS) * ((columns + lanes - 1) // lanes)
+        share = (read * x.itemsize // (4 * LINE) + tiles - 1) // tiles
+        behind = start + h * geometry[at.STRIDE_H] * geometry[at.X_H] + ahead
+        for g in range(first, first + count):
+            ask = (address_of(x, behind + (g - first) * geometry[at.X_CHANNEL]), share)
+            y = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + g * geometry[at.OUT_CHANNEL]
+            y += d * geometry[at.OUT_STRIDE_D] + h * geometry[at.OUT_STRIDE_H] + column * geometry[at.OUT_STRIDE_W]
+            target = address_of(out, y) if beside else address_of(scratch, sums)
+            pitch = geometry[at.OUT_STRIDE_H] if beside else wide
+            depthwise_microkernel(
+                scratch, base + (g - first) * geometry[at.STRIP_STEP], geometry[at.PITCH], rows, taps, kinds, weight,
+                g * taps, step, geometry[at.BIAS_START] + g, relu, target, (lines, columns, pitch), ask,
+            )  # fmt: skip
+            if not beside:
+                for r in range(lines):
+                    for c in range(columns):
+                        place = y + r * geometry[at.OUT_STRIDE_H] + c * geometry[at.OUT_STRIDE_W]
+                        out[place] = scratch[sums + r * wide + c]
