@@ -413,7 +413,8 @@ def _argument_type(name: str) -> Any:
 #: Whether this process has a parent whose OpenMP threads it lacks.
 _forked = False
 _workqueue_lock: Any = threading.RLock()
-_limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("numbaconv.threads", default=None)
+#: What :func:`limited` allows.
+limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("numbaconv.threads", default=None)
 
 
 def _numba_threads_started() -> bool:
@@ -445,21 +446,21 @@ def thread_count() -> int:
     """
     if _forked:
         return 1
-    limit = _limit.get()
-    if limit == 1:
+    most = limit.get()
+    if most == 1:
         return 1
     count = int(numba.get_num_threads())
-    return count if limit is None else min(limit, count)
+    return count if most is None else min(most, count)
 
 
 @contextlib.contextmanager
 def limited(count: int) -> Iterator[None]:
     """Let kernels that this thread (or asyncio task) calls use at most ``count`` threads."""
-    token = _limit.set(count)
+    token = limit.set(count)
     try:
         yield
     finally:
-        _limit.reset(token)
+        limit.reset(token)
 
 
 def forked() -> bool:
@@ -469,11 +470,16 @@ def forked() -> bool:
 
 def thread_functions() -> tuple[str, int, int]:
     """(threading layer, address of the function that counts its threads, address of omp_in_parallel or 0)."""
-    layer = threading_layer()
-    pool = load_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
-    nested = getattr(ctypes.CDLL(pool.__file__), "omp_in_parallel", None) if layer == "omp" else None
+    layer, functions = threading_layer(), pool()
+    nested = getattr(ctypes.CDLL(functions.__file__), "omp_in_parallel", None) if layer == "omp" else None
     inside = 0 if nested is None else ctypes.cast(nested, ctypes.c_void_p).value
-    return layer, int(pool.get_num_threads), inside or 0
+    return layer, int(functions.get_num_threads), inside or 0
+
+
+def pool() -> Any:
+    """Numba's module of the threading layer, which has the addresses of its functions."""
+    layer = threading_layer()
+    return load_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
 
 
 def launch(parallel: Any, serial: Any, threads: int, arguments: tuple[Any, ...]) -> None:

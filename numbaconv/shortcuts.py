@@ -8,6 +8,7 @@ layer keeps its calls beside its packed weights, plain calls are in one dictiona
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -15,10 +16,11 @@ from typing import Any, Final
 import numpy as np
 
 from . import runtime
-from .arrays import ALIGNED_BYTES, LINE_BYTES, READABLE, Array, address_of
+from .arrays import ALIGNED_BYTES, LINE_BYTES, READABLE, Array, address_of, new_array
 from .executable import Executable
 from .forks import load_module
 from .kernels import geometry as at
+from .kernels.blocking import PACK_SCRATCH
 
 #: Calls that are remembered; beyond that all are forgotten. And those of a layer.
 KEPT: Final = 4096
@@ -33,7 +35,7 @@ _FUNCTIONS: Final = {
     "BYTES_DATA": "PyBytes_AsString", "FIND": "PyDict_GetItemWithError", "ERROR": "PyErr_Occurred",
     "CALL": "PyObject_CallObject", "TAKE": "Py_IncRef", "GIVE": "Py_DecRef", "ALLOCATE": "PyMem_RawMalloc",
     "FREE": "PyMem_RawFree", "NO_MEMORY": "PyErr_NoMemory", "LEAVE": "PyEval_SaveThread",
-    "ENTER": "PyEval_RestoreThread",
+    "ENTER": "PyEval_RestoreThread", "CONTEXT": "PyContextVar_Get",
 }  # fmt: skip
 _FASTCALL: Final = 0x80
 
@@ -57,6 +59,8 @@ def _nothing(*_arguments: Any) -> Any:
 #: ``call(table, ndim, input, weight, bias, options)``: the result of a remembered call, else None. Options, and the
 #: items of those that are tuples, are told apart by their addresses.
 call: Callable[..., Any] = _nothing
+#: Executables that were run once, by their identities, until there is machine code.
+_once: Final[set[int]] = set()
 #: How often plans have been forgotten, and the state that tells machine code so.
 _forgotten = 0
 _state: Array = np.zeros(0, np.int64)
@@ -68,15 +72,18 @@ def _made() -> Callable[..., Any]:
     if call is _nothing:
         with runtime.compiling():
             again = load_module(".kernels.again")
+            slots = runtime.begin(again.run_slots, ())
             function = runtime.begin(again.call_again, (), "intp").address
             if call is _nothing:
                 _state = np.zeros(again.STATE_LENGTH, np.int64)
                 for word, name in _FUNCTIONS.items():
                     address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
                     _state[getattr(again, word)] = address
-                for word, value in {"ARRAY": np.ndarray, "TUPLE": tuple, "NONE": None, "EMPTY": np.empty}.items():
+                objects = {"ARRAY": np.ndarray, "TUPLE": tuple, "NONE": None, "LIMIT": runtime.limit}
+                for word, value in objects.items():
                     _state[getattr(again, word)] = id(value)
-                _state[again.FORGOTTEN] = _forgotten
+                _state[again.RUN_SLOTS] = slots.address
+                _state[again.FORGOTTEN], _state[again.FORKED] = _forgotten, runtime.forked()
                 method = _MethodDef(b"call", function, _FASTCALL, None)
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(method))  # Python looks at it when the process ends, too
                 make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
@@ -113,8 +120,8 @@ class Recorder:
     ) -> None:
         """A convolution was computed of the arrays as they are, batched, into a new array."""
         layer = self.packs is not None
-        room = executable.alone if layer else executable.once
-        if not (POSSIBLE and room and executable.complete is None and out.nbytes < ALIGNED_BYTES):
+        parallel = executable.parallel or (not layer and executable.parallel_packing)
+        if not POSSIBLE or executable.plan.geometry[at.UNPACKED] != 0 or (parallel and not _worth(executable)):
             return
         x, weight, bias = self.arrays
         given = [array for array in self.arrays if array is not None]
@@ -130,12 +137,42 @@ class Recorder:
         shape = out.shape[1:] if out.ndim > x.ndim else out.shape
         # Beside what the call needs, all that it, or its key, names by address.
         kept = (executable, packed, self.options, [array.dtype for array in given])
+        make = new_array if out.nbytes >= ALIGNED_BYTES else np.empty
         key = _made()(None, self.ndim, x, weight, bias, self.options)
-        table[key] = (_ticket(executable, packed, room), (shape, executable.dtype), kept)
+        table[key] = (_ticket(executable, packed), make, (shape, executable.dtype), kept)
 
 
-def _ticket(executable: Executable, packed: Array | None, room: int) -> bytes:
-    """The numbers of a call that machine code asks for; ``room`` counts elements of memory."""
+def _worth(executable: Executable) -> bool:
+    """Whether a call that runs on several threads is to be made by machine code, where nothing is compiled for one.
+
+    Numba's workqueue takes one call at a time, which :func:`numbaconv.runtime.launch` sees to.
+    """
+    if not runtime.forked() and runtime.threading_layer() == "workqueue":
+        return False
+    if call is _nothing and id(executable) not in _once:
+        if len(_once) >= KEPT:
+            _once.clear()
+        _once.add(id(executable))
+        return False
+    made, pool = _made(), None if runtime.forked() else runtime.pool()
+    if pool is not None:
+        again = load_module(".kernels.again")
+        _state[again.COUNT_THREADS], _state[again.ON_THREADS] = int(pool.get_num_threads), int(pool.parallel_for)
+    return made is call
+
+
+def _after_fork_in_child() -> None:
+    """Start no threads in a forked child; see :func:`numbaconv.runtime.thread_count`."""
+    if _state.size:
+        _state[load_module(".kernels.again").FORKED] = runtime.forked()
+
+
+if hasattr(os, "register_at_fork"):  # runtime's comes first
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _ticket(executable: Executable, packed: Array | None) -> bytes:
+    """The numbers of a call that machine code asks for."""
     again, itemsize = load_module(".kernels.again"), executable.dtype.itemsize
     ticket = np.zeros(again.TICKET_LENGTH, np.int64)
     ticket[again.TASKS] = executable.tasks
@@ -143,10 +180,13 @@ def _ticket(executable: Executable, packed: Array | None, room: int) -> bytes:
     ticket[again.GEOMETRY] = address_of(executable.geometry)
     ticket[again.INPUT_BACK] = executable.geometry[at.X_START] * itemsize
     ticket[again.WEIGHT_BACK] = executable.geometry[at.WEIGHT_START] * itemsize
-    ticket[again.SCRATCH_BYTES] = room * itemsize
+    ticket[again.PARALLEL], ticket[again.LACKING] = executable.parallel, executable.complete is not None
+    ticket[again.SHARED_BYTES] = executable.shared * itemsize
+    ticket[again.THREAD_BYTES] = executable.scratch * itemsize
     if packed is None:
-        ticket[again.SCRATCH_BYTES] -= executable.packed_elements * itemsize
         ticket[again.PACK] = executable.pack
+        ticket[again.PARALLEL_PACK] = executable.parallel_packing
+        ticket[again.THREAD_BYTES] = max(executable.scratch, PACK_SCRATCH) * itemsize
         ticket[again.PACKED_BYTES] = -(-executable.packed_elements * itemsize // LINE_BYTES) * LINE_BYTES
     else:
         ticket[again.PACKED] = address_of(packed)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strategies import LAYOUTS, conv_problems
 
 import numbaconv as nc
-from numbaconv import execute, shortcuts
+from numbaconv import execute, runtime, shortcuts
 
 
 def found(x, weight, bias=None, **options):
@@ -235,3 +235,81 @@ def test_a_process_ends_and_forks_with_it(run_python):
         "assert os.waitpid(child, 0)[1] == 0; print('done')"
     )
     assert run_python(program) == "done\n"
+
+
+#: (input, weight, options) of calls that several threads make, by direct summation and by Winograd.
+LARGE = {
+    "direct": ((1, 32, 60, 60), (64, 32, 1, 1), {"algorithm": "direct"}),
+    "depthwise": ((1, 64, 80, 80), (64, 1, 3, 3), {"groups": 64, "padding": 1}),
+    "winograd": ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 1, "algorithm": "winograd"}),
+    "weights": ((1, 256, 9, 9), (512, 256, 3, 3), {"padding": 1, "algorithm": "im2col"}),
+}
+
+
+def large(name):
+    shape, weight_shape, options = LARGE[name]
+    random = np.random.default_rng(1)
+    return [
+        random.integers(-4, 5, size).astype(np.float32) for size in (shape, weight_shape, weight_shape[:1])
+    ], options
+
+
+@pytest.mark.skipif(runtime.threading_layer() == "workqueue", reason="one call at a time, which Python sees to")
+@pytest.mark.parametrize("name", LARGE)
+def test_calls_on_several_threads(name):
+    """Plain calls and layers: the same bits as Python's code computes, in memory that begins on a cache line."""
+    (x, weight, bias), options = large(name)
+    expected = nc.conv2d(x, weight, bias, **options, out=np.empty_like(nc.conv2d(x, weight, bias, **options)))
+    values = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, **options}
+    layer = nc.Conv2d.from_weight(weight, bias, **values)
+    assert nc.explain(x, weight, **options).parallel
+    for _ in range(2):
+        nc.conv2d(x, weight, bias, **options)
+        layer(x)
+    for _ in range(3):
+        for result in (found(x, weight, bias, **options), layer(x)):
+            assert result.ctypes.data % 64 == 0
+            np.testing.assert_array_equal(result, expected)
+    with nc.threads(1):
+        assert found(x, weight, bias, **options) is None
+        np.testing.assert_array_equal(layer(x), expected)
+    assert found(x, weight, bias, **options) is not None
+
+
+def test_a_spoiled_tile_is_summed_again():
+    """Of a layer by Winograd whose earlier calls had no need for the function that sums directly."""
+    (x, weight, bias), options = large("winograd")
+    for call in (nc.Conv2d.from_weight(weight, bias, padding=1, algorithm="winograd"),):
+        for _ in range(3):
+            call(x)
+        x[0, 3, 20, 30] = np.nan
+        expected = nc.conv2d(x, weight, bias, padding=1, algorithm="direct")
+        assert np.isnan(expected).sum() == 9 * 64
+        for _ in range(3):
+            np.testing.assert_array_equal(np.isnan(call(x)), np.isnan(expected))
+
+
+def test_calls_at_the_same_time():
+    """Threads that share what memory is kept."""
+    made = [(*large(name), nc.conv2d(*large(name)[0], **large(name)[1])) for name in LARGE]
+
+    def work(number):
+        (x, weight, bias), options, expected = made[number % len(made)]
+        return all(np.array_equal(nc.conv2d(x, weight, bias, **options), expected) for _ in range(5))
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(24)))
+
+
+def test_a_forked_child_starts_no_threads(run_python):
+    """It makes the calls that its parent remembers, on its own thread."""
+    run_python(
+        "import os, numpy as np, numbaconv as nc\n"
+        "x, w = np.ones((1, 64, 56, 56), np.float32), np.ones((64, 64, 1, 1), np.float32)\n"
+        "results = [nc.conv2d(x, w) for _ in range(4)]\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os._exit(0 if np.array_equal(nc.conv2d(x, w), results[0]) else 1)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
+        "assert np.array_equal(nc.conv2d(x, w), results[0])\n"
+    )

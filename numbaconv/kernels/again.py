@@ -14,19 +14,25 @@ from numba.extending import intrinsic
 
 from ..runtime import kernel
 from .blocking import LINE, UNDONE
-from .numbers import integer_at, put_integer
+from .numbers import integer_at, put_integer, smaller
 from .vectors import INDEX
 
-#: Words of the state: the number of times that plans have been forgotten; Python objects; functions.
-FORGOTTEN, ARRAY, TUPLE, NONE, EMPTY = range(5)
-TUPLE_SIZE, TUPLE_ITEM, NEW_BYTES, BYTES_DATA, FIND, ERROR, CALL, TAKE, GIVE = range(5, 14)
-ALLOCATE, FREE, NO_MEMORY, LEAVE, ENTER = range(14, 19)
-STATE_LENGTH: Final = 19
+#: Words of the state: the number of times that plans have been forgotten; whether this process is a forked child;
+#: Python objects; functions; memory that is kept for the next call, or 0, and its bytes; one that is free.
+FORGOTTEN, FORKED, ARRAY, TUPLE, NONE, LIMIT = range(6)
+TUPLE_SIZE, TUPLE_ITEM, NEW_BYTES, BYTES_DATA, FIND, ERROR, CALL, TAKE, GIVE = range(6, 15)
+ALLOCATE, FREE, NO_MEMORY, LEAVE, ENTER, CONTEXT = range(15, 21)
+COUNT_THREADS, ON_THREADS, RUN_SLOTS, KEPT, KEPT_BYTES, SPARE = range(21, 27)
+STATE_LENGTH: Final = 27
 #: Words of a ticket, which says how a call is made: the addresses of the functions that lay out the weights, or 0, and
-#: that do the tasks; of the packed weights, or 0 where the call packs them; of the tables; bytes from element 0 of the
-#: input and of the weight back to the lowest one; bytes of packed weights and of scratch.
-PACK, TASKS, PACKED, ROWS, GEOMETRY, INPUT_BACK, WEIGHT_BACK, PACKED_BYTES, SCRATCH_BYTES = range(9)
-TICKET_LENGTH: Final = 9
+#: that do the tasks; whether either is worth several threads; whether tasks may lack a function; the address of the
+#: packed weights, or 0 where the call packs them; of the tables; bytes from element 0 of the input and of the weight
+#: back to the lowest one; bytes of packed weights, of scratch, and of scratch of each thread.
+PACK, TASKS, PARALLEL_PACK, PARALLEL, PACKED, ROWS, GEOMETRY, INPUT_BACK, WEIGHT_BACK = range(9)
+PACKED_BYTES, SHARED_BYTES, THREAD_BYTES, LACKING = range(9, 13)
+TICKET_LENGTH: Final = 13
+#: Bytes of memory that are kept for the next call at most.
+MOST_KEPT: Final = 2**24
 #: What the function is called with, and the place of each.
 TABLE, NDIM, INPUT, WEIGHT, BIAS, OPTIONS = range(6)
 ARGUMENTS: Final = 6
@@ -35,10 +41,16 @@ OPTION_COUNT: Final = 9
 
 _WORD: Final = 8
 _LINE_BYTES: Final = 4 * LINE
+#: The words that threads are given: how many they are, the function and its arguments; behind them a range of slots.
+_SLOTS, _FUNCTION, _GIVEN = 0, 1, 2
+_START, _SIZE, _STEP = 9, 10, 11
+_HEAD: Final = 2 * _LINE_BYTES
 # Where an object's type is, and in an array its data, the number, sizes and strides of its dimensions, dtype and flags.
 _TYPE, _DATA, _NDIM, _SIZES, _STRIDES, _DTYPE, _FLAGS = 8, 16, 24, 32, 40, 56, 64
 #: The flag of arrays whose elements lie where their dtype wants them.
 _ALIGNED: Final = 0x100
+#: What of a word is a C int.
+_INT: Final = 2**32 - 1
 #: Bits of a key's first word of an array that hold the address of its dtype; the flag and the dimensions are above.
 _ADDRESS_BITS: Final = 48
 
@@ -148,44 +160,146 @@ def make_key(words, arguments):
 
 
 @kernel
-def pack_and_run(ticket, x, weight, bias, out, memory):
-    """Lay out the weights, unless they are, and do all tasks, on this thread.
+def run_slots(places, counts, steps, given):
+    """Call a function as the threads of a part of a range: Numba's pool calls it as it does what a ``prange`` loop is.
 
-    ``memory`` begins on a cache line and holds PACKED_BYTES, whole lines, and SCRATCH_BYTES. The counters at the
-    scratch's start may not lie in two cache lines: to add to such a one atomically took milliseconds (Emerald Rapids).
+    The range begins at address ``places[0]``, which is the first slot, and has ``counts[0]`` bytes. ``given`` are the
+    words from _SLOTS on.
+    """
+    slots = integer_at(given, _SLOTS)
+    first = integer_at(places, 0)
+    for slot in range(first, smaller(slots, first + integer_at(counts, 0))):
+        call_tasks(slot, slots, given)
+
+
+@kernel
+def call_tasks(slot, slots, given):
+    """Call the function among the words ``given``, as thread ``slot`` of ``slots``."""
+    call_c(
+        integer_at(given, _FUNCTION),
+        (
+            slot, slots, integer_at(given, _GIVEN), integer_at(given, _GIVEN + 1), integer_at(given, _GIVEN + 2),
+            integer_at(given, _GIVEN + 3), integer_at(given, _GIVEN + 4), integer_at(given, _GIVEN + 5),
+        ),
+    )  # fmt: skip
+
+
+@kernel
+def run_threads(words, head, threads, function, a, b, c, rows, geometry, scratch):
+    """Call function(slot, threads, a, b, c, rows, geometry, scratch) on some threads; ``head`` has room for the words.
+
+    The counters at the scratch's start may not lie in two cache lines: to add to such a one atomically took
+    milliseconds (Emerald Rapids).
+    """
+    for i in range(UNDONE + 1):
+        put_integer(scratch, i, 0)
+    put_integer(head, _SLOTS, threads)
+    put_integer(head, _FUNCTION, function)
+    put_integer(head, _GIVEN, a)
+    put_integer(head, _GIVEN + 1, b)
+    put_integer(head, _GIVEN + 2, c)
+    put_integer(head, _GIVEN + 3, rows)
+    put_integer(head, _GIVEN + 4, geometry)
+    put_integer(head, _GIVEN + 5, scratch)
+    if threads == 1:
+        call_tasks(0, 1, head)
+        return
+    put_integer(head, _START, 0)
+    put_integer(head, _SIZE, threads)
+    put_integer(head, _STEP, 1)
+    start, size, step = head + _START * _WORD, head + _SIZE * _WORD, head + _STEP * _WORD
+    call_c(integer_at(words, ON_THREADS), (integer_at(words, RUN_SLOTS), start, size, step, head, 0, 1, threads))
+
+
+@kernel
+def pack_and_run(words, ticket, threads, x, weight, bias, out, head):
+    """Lay out the weights, unless they are, and do all tasks; return whether all are done.
+
+    ``head`` is where _HEAD bytes begin, on a cache line, and behind them PACKED_BYTES, whole lines, and the scratch.
     """
     rows, geometry = integer_at(ticket, ROWS), integer_at(ticket, GEOMETRY)
-    packed, scratch = integer_at(ticket, PACKED), memory + integer_at(ticket, PACKED_BYTES)
+    packed, scratch = integer_at(ticket, PACKED), head + _HEAD + integer_at(ticket, PACKED_BYTES)
     if packed == 0:
-        packed = memory
-        pack = integer_at(ticket, PACK)
-        call_c(pack, (0, 1, weight, bias, packed, rows, geometry, scratch))
-    for i in range(UNDONE + 1):  # the scratch's size, which is among them, is asked for by plans without packed weights
-        put_integer(scratch, i, 0)
-    call_c(integer_at(ticket, TASKS), (0, 1, x, packed, out, rows, geometry, scratch))
+        packed = head + _HEAD
+        several = threads if integer_at(ticket, PARALLEL_PACK) != 0 else 1
+        run_threads(
+            words, head, several, integer_at(ticket, PACK), weight, bias, packed, rows, geometry, scratch
+        )  # fmt: skip
+    several = threads if integer_at(ticket, PARALLEL) != 0 else 1
+    run_threads(words, head, several, integer_at(ticket, TASKS), x, packed, out, rows, geometry, scratch)
+    return integer_at(ticket, LACKING) == 0 or integer_at(scratch, UNDONE) == 0
+
+
+@kernel
+def count_threads(words, ticket):
+    """How many threads a call may use; 0 where ``numbaconv.threads`` says it, which Python's code must be asked.
+
+    -1, with an exception, where it cannot be known.
+    """
+    if integer_at(ticket, PARALLEL) == 0 == integer_at(ticket, PARALLEL_PACK) or integer_at(words, FORKED) != 0:
+        return 1
+    none = integer_at(words, NONE)
+    place = words + SPARE * _WORD  # while the GIL is held
+    if call_c(integer_at(words, CONTEXT), (integer_at(words, LIMIT), none, place)) & _INT != 0:
+        return -1
+    limit = integer_at(place, 0)
+    call_c(integer_at(words, GIVE), (limit,))
+    return call_c(integer_at(words, COUNT_THREADS), ()) & _INT if limit == none else 0
+
+
+@kernel
+def borrow(words, size):
+    """Memory of at least ``size`` bytes: what is kept, if it has as many. 0 where there is none. The GIL is held."""
+    memory = integer_at(words, KEPT)
+    if memory != 0 and integer_at(words, KEPT_BYTES) >= size:
+        put_integer(words, KEPT, 0)
+        return memory
+    return call_c(integer_at(words, ALLOCATE), (size,))
+
+
+@kernel
+def give_back(words, memory, size):
+    """Keep memory for the next call, if none that is larger is kept, and free the other."""
+    kept = integer_at(words, KEPT)
+    if size > MOST_KEPT or (kept != 0 and integer_at(words, KEPT_BYTES) >= size):
+        kept = memory
+    else:
+        put_integer(words, KEPT, memory)
+        put_integer(words, KEPT_BYTES, size)
+    if kept != 0:
+        call_c(integer_at(words, FREE), (kept,))
 
 
 @kernel
 def run_known(words, known, x, weight, bias):
     """Make a call that is remembered as ``known``; ``bias`` is the address of its elements, or 0 for zeros."""
-    item = integer_at(words, TUPLE_ITEM)
+    item, none = integer_at(words, TUPLE_ITEM), integer_at(words, NONE)
     ticket = call_c(integer_at(words, BYTES_DATA), (call_c(item, (known, 0)),))
-    result = call_c(integer_at(words, CALL), (integer_at(words, EMPTY), call_c(item, (known, 1))))
+    threads = count_threads(words, ticket)
+    if threads <= 0:
+        if threads == 0:
+            call_c(integer_at(words, TAKE), (none,))
+        return none if threads == 0 else 0
+    result = call_c(integer_at(words, CALL), (call_c(item, (known, 1)), call_c(item, (known, 2))))
     if result == 0:
         return result
-    size = integer_at(ticket, PACKED_BYTES) + integer_at(ticket, SCRATCH_BYTES) + _LINE_BYTES
-    memory = call_c(integer_at(words, ALLOCATE), (size,))
+    size = integer_at(ticket, PACKED_BYTES) + integer_at(ticket, SHARED_BYTES)
+    size += threads * integer_at(ticket, THREAD_BYTES) + _HEAD + _LINE_BYTES
+    memory = borrow(words, size)
     if memory == 0:
         call_c(integer_at(words, GIVE), (result,))
         return call_c(integer_at(words, NO_MEMORY), ())
     lowest = integer_at(x + _DATA, 0) - integer_at(ticket, INPUT_BACK)
     weights = integer_at(weight + _DATA, 0) - integer_at(ticket, WEIGHT_BACK)
+    out, head = integer_at(result + _DATA, 0), (memory + _LINE_BYTES - 1) & -_LINE_BYTES
     thread = call_c(integer_at(words, LEAVE), ())
-    pack_and_run(
-        ticket, lowest, weights, bias, integer_at(result + _DATA, 0), (memory + _LINE_BYTES - 1) & -_LINE_BYTES
-    )
+    done = pack_and_run(words, ticket, threads, lowest, weights, bias, out, head)
     call_c(integer_at(words, ENTER), (thread,))
-    call_c(integer_at(words, FREE), (memory,))
+    give_back(words, memory, size)
+    if not done:  # a function is lacking, which Python's code will compile
+        call_c(integer_at(words, GIVE), (result,))
+        call_c(integer_at(words, TAKE), (none,))
+        return none
     return result
 
 
@@ -197,12 +311,13 @@ def call_again(state, arguments, count):
     - arguments: a dict of remembered calls, ndim, input, weight, bias, a tuple of OPTION_COUNT options.
 
     Returns a new reference to the result of a call that is in the dict, and else to None. Where the dict is None, to
-    the key under which the call would be: its value is a tuple of a ticket's bytes and the arguments of ``numpy.empty``
-    that make the result, and keeps alive whatever the ticket and the key name by address.
+    the key under which the call would be: its value is a tuple of a ticket's bytes, a function and its arguments that
+    make the result, and what keeps alive whatever the ticket and the key name by address.
 
-    Preconditions: the GIL is held (it is released while the kernels run). Remembered calls run on one thread, and their
-    tasks lack no function. Edges: whatever is not an array of exactly NumPy's own type is left to Python's code. NULL
-    with an exception where memory is short.
+    Preconditions: the GIL is held (it is released while the kernels run). Where a ticket asks for several threads,
+    ON_THREADS is the function of Numba's pool. Edges: whatever is not an array of exactly NumPy's own type is left to
+    Python's code, and so are calls within ``numbaconv.threads``, and where tasks have lacked a function. NULL with an
+    exception where memory is short.
     """
     words = integer_at(state + _DATA, 0)
     none, array = integer_at(words, NONE), integer_at(words, ARRAY)
