@@ -11,12 +11,17 @@ from test_simd import compiled
 import numbaconv as nc
 from numbaconv.algorithms import direct_pixels
 from numbaconv.kernels import geometry as at
-from numbaconv.kernels import simd_depthwise
+from numbaconv.kernels import simd_apart, simd_depthwise
 from numbaconv.kernels.blocking import COLUMN_RUNS, DEPTHWISE_ROWS, VECTOR_BYTES
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 microkernel = compiled(simd_depthwise.depthwise_microkernel)
-COPIES = {1: compiled(simd_depthwise.copy_row), 2: compiled(simd_depthwise.copy_row_apart)}
+COPIES = {
+    1: compiled(simd_apart.copy_row_1),
+    2: compiled(simd_apart.copy_row_2),
+    3: compiled(simd_apart.copy_row_3),
+    4: compiled(simd_apart.copy_row_4),
+}
 
 
 def lanes_of(dtype):
@@ -25,15 +30,15 @@ def lanes_of(dtype):
 
 def check(dtype):
     """All of this file's instructions, for a process whose vectors are narrower."""
-    test_copied_rows(1, dtype)
-    test_copied_rows(2, dtype)
+    for phases in COPIES:
+        test_copied_rows(phases, dtype)
     test_depthwise_microkernel(dtype)
 
 
 @pytest.mark.parametrize("phases", COPIES)
 @every_dtype
 def test_copied_rows(phases, dtype):
-    """Nothing else is read, nothing else written than whole vectors, which end with zeros."""
+    """Every number of elements up to three vectors of each phase; nothing else is read, or written but zeros behind."""
     lanes = lanes_of(dtype)
     for count in range(1, 3 * phases * lanes + 2):
         x = np.full(count + 2, np.nan, dtype)

@@ -97,7 +97,7 @@ ARROWS = {
         "problem",
         "runtime",
     },
-    "shortcuts": {"arrays", "executable", "forks", "kernels.again", "kernels.geometry", "runtime"},
+    "shortcuts": {"arrays", "executable", "forks", "kernels.again", "kernels.blocking", "kernels.geometry", "runtime"},
     "execute": {"arrays", "executable", "lowering", "planner", "problem", "shortcuts", "store"},
     "memory": {"arrays"},
     "filtering": {"algorithms", "arrays", "kernels.blocking", "kernels.image_geometry", "runtime"},

@@ -106,15 +106,15 @@ def _row_tiles(geometry: MutableSequence[int], itemsize: int, nr: int, lines: in
     return pitch > columns >= first and lines * anew * depth < running * (depth + SPARED_PRODUCTS)
 
 
-def _plane(rows_of_strip: int, pitch: int, itemsize: int) -> int:
-    """Elements between two planes of a strip: an odd number of cache lines.
+def _plane(rows_of_strip: int, pitch: int, spare: int, itemsize: int) -> int:
+    """Elements between two planes of a strip, with ``spare`` ones behind the rows: an odd number of cache lines.
 
     A tile reads a few lines of each plane. Planes 513 elements apart share a few sets of the L1 cache, and hardly any
     vector begins with a line: sequences of 64 channels took 1.1 to 1.25 times as long, 1x1 layers 1.0 to 1.1 (Emerald
     Rapids).
     """
     line = 4 * LINE // itemsize
-    return (ceil_div(rows_of_strip * pitch, line) | 1) * line
+    return (ceil_div(rows_of_strip * pitch + spare, line) | 1) * line
 
 
 def _lines(geometry: MutableSequence[int], itemsize: int, nr: int, channels: int) -> int:
@@ -134,6 +134,18 @@ def _lines(geometry: MutableSequence[int], itemsize: int, nr: int, channels: int
 def _channels(geometry: MutableSequence[int], itemsize: int) -> int:
     """Channels of one block."""
     return max(1, min(geometry[at.CHANNELS], depth_block(itemsize) // taps(geometry)))
+
+
+def _copying(geometry: MutableSequence[int], columns: int, prices: Prices) -> tuple[float, float]:
+    """Cost of a row of a strip's plane, and of a vector of it, where tasks have as many columns of outputs.
+
+    As ``kernels.direct_pixels.taken_apart`` has it, all phases of a row are copied together.
+    """
+    stride, apart = geometry[at.STRIDE_W], _phases(geometry, 2) == geometry[at.STRIDE_W] <= 4
+    apart = apart and geometry[at.CHANNELS_LAST] == 0 and geometry[at.PAD_MODE] == at.PAD_ZEROS
+    if apart and columns == geometry[at.OUT_W] and (stride > 1 or _depthwise(geometry)):
+        return prices[price.PLANE_ROW] / stride, prices[price.PLANE_VECTOR]
+    return prices[price.PIXELS_ROW], prices[price.COPIED_VECTOR] if stride == 1 else prices[price.STRIDED_VECTOR]
 
 
 def _depthwise(geometry: MutableSequence[int]) -> bool:
@@ -219,13 +231,9 @@ def _depthwise_cost(geometry: MutableSequence[int], itemsize: int, prices: Price
             loads += _cut(_runs(geometry, first), kind)[1] * (DEPTHWISE_ROWS - 1 + COLUMN_RUNS[kind])
     each = DEPTHWISE_ROWS * taps(geometry) * prices[price.PLANE] + prices[price.PLANE_TILE]
     each += loads * geometry[at.KERNEL_W] * prices[price.PLANE_LOAD]
-    row, vector = prices[price.PLANE_ROW], prices[price.PLANE_VECTOR]
-    if geometry[at.CHANNELS_LAST] != 0 or geometry[at.PAD_MODE] != at.PAD_ZEROS or columns < geometry[at.OUT_W]:
-        row, vector = prices[price.PIXELS_ROW], prices[price.COPIED_VECTOR]
-    if geometry[at.STRIDE_W] > 2:
-        vector = prices[price.STRIDED_VECTOR]
-    wide = _phases(geometry, 2) * ceil_div(columns + _halo(geometry, 2), lanes)
-    copies = _phases(geometry, 1) * (lines + _halo(geometry, 1)) * (row + vector * wide)
+    row, vector = _copying(geometry, columns, prices)
+    wide = ceil_div(columns + _halo(geometry, 2), lanes)
+    copies = _phases(geometry, 1) * _phases(geometry, 2) * (lines + _halo(geometry, 1)) * (row + vector * wide)
     return reading(geometry, itemsize, prices) + blocks * (tiles * each + copies)
 
 
@@ -262,11 +270,11 @@ def _block_cost(
     depth = geometry[at.CHANNELS] * taps(geometry)
     products = gemm_price(mr, nr, itemsize, tiles, narrow, prices) * panels * depth
     copied = _planes(geometry, geometry[at.CHANNELS])
-    vector = prices[price.COPIED_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
+    row, vector = _copying(geometry, _columns(geometry, itemsize), prices)
     passes = ceil_div(geometry[at.CHANNELS], channels)
     height = lines + _halo(geometry, 1)
     width = (columns + _halo(geometry, 2)) * itemsize
-    row = prices[price.PIXELS_ROW] + page(geometry, itemsize, channels, prices)
+    row += page(geometry, itemsize, channels, prices)
     copies = copied * height * (row + vector * ceil_div(width, VECTOR_BYTES))
     copies += copied // geometry[at.CHANNELS] * height * prices[price.PIXELS_STRIP_ROW] * passes
     cut = int(covered != run) if anew or lines == 1 or pitch == columns else tiles
@@ -299,7 +307,10 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.BLOCK_COLUMNS] = columns
     geometry[at.STRIP_ROWS] = lines + _halo(geometry, 1)
     geometry[at.PITCH] = columns + _halo(geometry, 2)
-    geometry[at.STRIP_CHANNEL] = _plane(geometry[at.STRIP_ROWS], geometry[at.PITCH], itemsize)
+    geometry[at.STRIP_CHANNEL] = _plane(
+        geometry[at.STRIP_ROWS], geometry[at.PITCH], VECTOR_BYTES // itemsize if geometry[at.STRIDE_W] > 1 else 0,
+        itemsize,
+    )  # fmt: skip
     geometry[at.ROW_TILES] = int(_row_tiles(geometry, itemsize, nr, lines))
     planes = _planes(geometry, channels)
     blocks = geometry[at.BATCH] * geometry[at.GROUPS] * geometry[at.OUT_D]
@@ -321,7 +332,7 @@ def _block_depthwise(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.STRIP_ROWS] = lines + _halo(geometry, 1)
     geometry[at.PITCH] = pitch
     # A row more has room for what lies before the first one, see strip_lead, and behind the last.
-    geometry[at.STRIP_CHANNEL] = _plane(geometry[at.STRIP_ROWS] + 1, pitch, itemsize)
+    geometry[at.STRIP_CHANNEL] = _plane(geometry[at.STRIP_ROWS], pitch, pitch, itemsize)
     geometry[at.STRIP_STEP] = planes * geometry[at.STRIP_CHANNEL]
     for kind in range(len(COLUMN_RUNS)):
         runs = 0

@@ -62,7 +62,8 @@ DEFAULTS: Final = {
     "lanes tile": 29.5,
     "spread vector": 14.0,
     # Pixels in the lanes of one channel and filter: to multiply and add a vector, to read one from the strip, to start
-    # a tile; to copy a row, and a vector of it (72 depthwise layers on one core, Zen 4, beside lanes of channels).
+    # a tile (72 depthwise layers on one core, Zen 4, beside lanes of channels); to copy a row whose phases are taken
+    # apart, and a vector of one.
     "plane": 0.32,
     "plane load": 1.62,
     "plane tile": 16.0,

@@ -10,50 +10,12 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import DEPTHWISE_ROWS, LINE
-from .direct_pixels import direct_pixels_pack, lead_of
-from .numbers import divided, lanes_of, larger, smaller
-from .packing import NO_PLANE, depth_start, zero_run
+from .direct_pixels import direct_pixels_pack
+from .numbers import divided, lanes_of, smaller
+from .packing import zero_run
 from .simd import address_of
-from .simd_depthwise import copy_row, copy_row_apart, depthwise_microkernel
+from .simd_depthwise import depthwise_microkernel
 from .tasks import own_start, own_task
-
-
-@kernel
-def depthwise_pack(x, geometry, scratch, block, start, channels, h, lines):
-    """As ``direct_pixels.direct_pixels_pack`` for whole rows, padding of zeros, STRIDE_W of 1 or 2, and X_W of 1.
-
-    Columns of padding are in the strip already, where nothing is written. The outputs are rows from ``h`` on.
-    """
-    lanes = lanes_of(scratch)
-    stride, pad, pitch = geometry[at.STRIDE_W], geometry[at.PAD_W], geometry[at.PITCH]
-    down = geometry[at.STRIDE_H]
-    reach_h = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
-    reach_w = (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W]
-    plane = geometry[at.STRIP_CHANNEL]
-    # Where column 0 lies and, of every other phase, column 1; of what lies behind the last output nothing is copied.
-    even, odd = pad % stride, 1 - pad % stride
-    goal_even = even * plane + lead_of(pad, stride, even, lanes) + (pad - even) // stride
-    goal_odd = odd * plane + lead_of(pad, stride, odd, lanes) + (pad - odd + stride - 1) // stride
-    count = larger(0, smaller(geometry[at.IN_W], (geometry[at.OUT_W] - 1) * stride + reach_w + 1 - pad))
-    whole = ((count + stride - 1) // stride + lanes - 1) // lanes * lanes
-    for c in range(channels):
-        y = block + c * geometry[at.STRIP_STEP]
-        row = h * down - geometry[at.PAD_H]
-        for r in range((lines - 1) * down + reach_h + 1):
-            line, ph = divided(r, down)
-            if ph > reach_h:  # no tap reads it
-                continue
-            goal = y + ph * stride * plane + line * pitch
-            source = start + (row + r) * geometry[at.X_H]
-            if row + r < 0 or row + r >= geometry[at.IN_H]:
-                zero_run(scratch, goal + goal_even, whole)
-                if stride == 2:
-                    zero_run(scratch, goal + goal_odd, whole)
-            elif stride == 1:
-                copy_row(x, source, count, scratch, (goal + goal_even,))
-            else:
-                copy_row_apart(x, source, count, scratch, (goal + goal_even, goal + goal_odd))
-        start += geometry[at.X_CHANNEL]
 
 
 @kernel
@@ -81,9 +43,6 @@ def direct_depthwise_tasks(slot, slots, x, weight, out, rows, geometry, scratch)
     relu = 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0
     beside = geometry[at.OUT_STRIDE_W] == 1 or geometry[at.OUT_W] == 1
     wide = (geometry[at.BLOCK_COLUMNS] + lanes - 1) // lanes * lanes
-    reach_w = (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W]
-    simple = geometry[at.PAD_MODE] == at.PAD_ZEROS and geometry[at.X_W] == 1 and across == 1
-    simple = simple and geometry[at.STRIDE_W] <= 2 and geometry[at.STRIDE_W] <= reach_w + 1
     base = own_start(slot, geometry, scratch)
     sums = base + geometry[at.TILE_START]
     zero_run(scratch, base, geometry[at.TILE_START])  # whole tiles are read: see gemm.multiply_tile
@@ -102,12 +61,8 @@ def direct_depthwise_tasks(slot, slots, x, weight, out, rows, geometry, scratch)
         lines = smaller(geometry[at.BLOCK_ROWS], geometry[at.OUT_H] - h)
         columns = smaller(geometry[at.BLOCK_COLUMNS], geometry[at.OUT_W] - column)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + first * geometry[at.X_CHANNEL]
-        plane = depth_start(geometry, start, d, 0)
-        if simple and plane != NO_PLANE:
-            depthwise_pack(x, geometry, scratch, base, plane, count, h, lines)
-        else:
-            line = d * geometry[at.OUT_H] + h
-            direct_pixels_pack(x, geometry, scratch, base, start, count, line, lines, column, columns)
+        line = d * geometry[at.OUT_H] + h
+        direct_pixels_pack(x, geometry, scratch, base, start, count, line, lines, column, columns)
         # The next task's input lies behind this one's.
         read = lines * geometry[at.STRIDE_H] * geometry[at.X_H]
         ahead = read if down > 1 else count * geometry[at.X_CHANNEL]

@@ -16,12 +16,108 @@ from ..runtime import kernel, separate_kernel
 from . import geometry as at
 from .blocking import strip_lead
 from .gemm import multiply_tile, run_tiles, tile_start
-from .numbers import lanes_of, smaller
-from .packing import copy_block, depth_start, zero_run
+from .numbers import divided, lanes_of, larger, smaller
+from .packing import NO_PLANE, copy_block, depth_start, zero_run
+from .simd_apart import copy_row_1, copy_row_2, copy_row_3, copy_row_4
 from .tasks import own_start, own_task, task_position
 
 #: ``blocking.strip_lead`` for kernels.
 lead_of = kernel(strip_lead)
+
+
+@kernel
+def phase_start(geometry, column, lanes):
+    """Where column ``column`` of the input lies in row 0 of a channel's strip, which is that of the input's row 0."""
+    position, phase = divided(column + geometry[at.PAD_W], geometry[at.STRIDE_W])
+    lead = lead_of(geometry[at.PAD_W], geometry[at.STRIDE_W], phase, lanes) if geometry[at.BLOCK_GROUPS] != 0 else 0
+    return phase * geometry[at.STRIP_CHANNEL] + lead + position
+
+
+@kernel
+def taken_apart(geometry):
+    """Whether :func:`copy_apart` serves. Without a stride it does where channels are summed one by one."""
+    stride = geometry[at.STRIDE_W]
+    if (
+        geometry[at.PAD_MODE] != at.PAD_ZEROS
+        or geometry[at.X_W] != 1
+        or geometry[at.BLOCK_COLUMNS] < geometry[at.OUT_W]
+    ):
+        return False
+    reach = (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W]
+    return stride <= smaller(4, reach + 1) and (stride > 1 or geometry[at.BLOCK_GROUPS] != 0)
+
+
+@kernel
+def copy_1(x, source, count, scratch, goal, starts):
+    """Copy a row, of which column i lies at ``scratch[goal + starts[i]]``, its phases apart; so do the others."""
+    copy_row_1(x, source, count, scratch, (goal + starts[0],))
+
+
+@kernel
+def copy_2(x, source, count, scratch, goal, starts):
+    """:func:`copy_1` of two phases."""
+    copy_row_2(x, source, count, scratch, (goal + starts[0], goal + starts[1]))
+
+
+@kernel
+def copy_3(x, source, count, scratch, goal, starts):
+    """:func:`copy_1` of three phases."""
+    copy_row_3(x, source, count, scratch, (goal + starts[0], goal + starts[1], goal + starts[2]))
+
+
+@kernel
+def copy_4(x, source, count, scratch, goal, starts):
+    """:func:`copy_1` of four phases."""
+    places = (goal + starts[0], goal + starts[1], goal + starts[2], goal + starts[3])
+    copy_row_4(x, source, count, scratch, places)
+
+
+@kernel
+def copy_apart(copy, x, start, channels, geometry, scratch, block, channel, h, lines):
+    """As :func:`direct_pixels_pack` for one tap of depth, where :func:`taken_apart`. Channel 0 starts at ``x[start]``.
+
+    Each row of the input is read once, and its phases, four at most, are taken apart in registers by ``copy``:
+    :func:`copy_1` or another one. ``channel`` is the number of elements between two channels of the strip. Columns of
+    padding are zeros since the thread has begun. Behind a row, up to whole vectors, zeros are written: more of these
+    columns, and what the next row overwrites; behind a plane there is room for them. The outputs are ``lines`` whole
+    rows from ``h`` on.
+    """
+    stride, down = geometry[at.STRIDE_W], geometry[at.STRIDE_H]
+    reach_h = (geometry[at.KERNEL_H] - 1) * geometry[at.DILATION_H]
+    reach_w = (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W]
+    lanes = lanes_of(scratch)
+    # Of columns behind the last output's nothing is copied.
+    count = smaller(geometry[at.IN_W], (geometry[at.OUT_W] - 1) * stride + reach_w + 1 - geometry[at.PAD_W])
+    starts = (
+        phase_start(geometry, 0, lanes), phase_start(geometry, 1, lanes),
+        phase_start(geometry, 2, lanes), phase_start(geometry, 3, lanes),
+    )  # fmt: skip
+    down_step = stride * geometry[at.STRIP_CHANNEL]
+    pitch, height, x_step = geometry[at.PITCH], geometry[at.IN_H], geometry[at.X_H]
+    first = h * down - geometry[at.PAD_H]
+    rows = (lines - 1) * down + reach_h + 1
+    top, bottom = smaller(rows, larger(0, -first)), smaller(rows, larger(0, height - first))
+    for number in range(channels if count > 0 else 0):
+        y = block + number * channel
+        for outside in range(top + rows - bottom):
+            line, phase = divided(outside if outside < top else outside - top + bottom, down)
+            for column in range(stride):
+                cells = (count - column + stride - 1) // stride
+                goal = y + phase * down_step + line * pitch + phase_start(geometry, column, lanes)
+                zero_run(scratch, goal, cells if phase <= reach_h else 0)
+        line, phase = divided(top, down)
+        goal = y + phase * down_step + line * pitch
+        source = start + (first + top) * x_step
+        for _ in range(top, bottom):
+            if phase <= reach_h:  # otherwise no tap reads it
+                copy(x, source, count, scratch, goal, starts)
+            source += x_step
+            goal += down_step
+            phase += 1
+            if phase == down:
+                phase = 0
+                goal += pitch - down * down_step
+        start += geometry[at.X_CHANNEL]
 
 
 @separate_kernel
@@ -44,8 +140,20 @@ def direct_pixels_pack(x, geometry, scratch, block, start, channels, line, lines
     plane = geometry[at.STRIP_CHANNEL]
     channel = geometry[at.KERNEL_D] * phases_h * phases_w * plane
     ahead = lines * stride_h * geometry[at.X_H]  # the rows of the next strip
+    apart = taken_apart(geometry)
     for kd in range(geometry[at.KERNEL_D]):
         source = depth_start(geometry, start, d, kd)
+        if apart and source != NO_PLANE:
+            first_plane = block + kd * phases_h * phases_w * plane
+            if geometry[at.STRIDE_W] == 1:
+                copy_apart(copy_1, x, source, channels, geometry, scratch, first_plane, channel, h, lines)
+            elif geometry[at.STRIDE_W] == 2:
+                copy_apart(copy_2, x, source, channels, geometry, scratch, first_plane, channel, h, lines)
+            elif geometry[at.STRIDE_W] == 3:
+                copy_apart(copy_3, x, source, channels, geometry, scratch, first_plane, channel, h, lines)
+            else:
+                copy_apart(copy_4, x, source, channels, geometry, scratch, first_plane, channel, h, lines)
+            continue
         for ph in range(phases_h):
             first_row = h * stride_h - geometry[at.PAD_H] + ph
             rows = (first_row, stride_h, ((lines - 1) * stride_h + reach_h - ph) // stride_h + 1)

@@ -1,4 +1,4 @@
-"""Depthwise convolution with pixels in the vector lanes: copies into a strip, and the microkernel that reads it."""
+"""The microkernel of depthwise convolution with pixels in the vector lanes."""
 
 from __future__ import annotations
 
@@ -11,52 +11,6 @@ from numba.extending import intrinsic
 
 from .blocking import COLUMN_RUNS, DEPTHWISE_ROWS, LINE
 from .vectors import INDEX, Vectors, changed_if, constant, element, prefetch
-
-
-def _copy_row(phases: int) -> Any:
-    """Make the function that copies a row, its phases apart."""
-
-    def copy_row(typing_context, x, start, count, y, starts):
-        """y[starts[p] + j] = x[start + j * PHASES + p] for j * PHASES + p < ``count`` and p < PHASES.
-
-        Behind, up to whole vectors, zeros. Of x, nothing else is read.
-        """
-        index = types.intp
-        return types.void(x, index, index, y, types.UniTuple(index, phases)), generate
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        x, start, count, y, starts = arguments
-        vectors = Vectors(context, builder, signature.args[0].dtype)
-        lanes = vectors.lanes
-        row = element(context, builder, signature.args[0], x, start)
-        first = element(context, builder, signature.args[3], y, constant(0))
-        targets = [builder.gep(first, [builder.extract_value(starts, p)]) for p in range(phases)]
-        some = phases * lanes
-        whole = builder.sub(count, builder.srem(count, constant(some)))
-
-        def put(j: ir.Value, values: list[ir.Value]) -> None:
-            place = builder.sdiv(j, constant(phases))
-            for p, target in enumerate(targets):
-                order = [phases * lane + p for lane in range(lanes)]
-                value = vectors.shuffle(values[0], values[-1], order) if phases > 1 else values[0]
-                vectors.store(value, builder.gep(target, [place]))
-
-        def places(j: ir.Value) -> list[ir.Value]:
-            return [builder.gep(row, [builder.add(j, constant(i * lanes))]) for i in range(phases)]
-
-        with cgutils.for_range_slice(builder, constant(0), whole, constant(some), INDEX) as (j, _):
-            put(j, [vectors.load(place) for place in places(j)])
-        with builder.if_then(builder.icmp_signed("<", whole, count)):
-            left = builder.sub(count, whole)
-            masks = [vectors.first_lanes(builder.sub(left, constant(i * lanes))) for i in range(phases)]
-            put(whole, [vectors.load_masked(*pair) for pair in zip(places(whole), masks, strict=True)])
-        return context.get_dummy_value()
-
-    copy_row.__name__ = f"copy_row_{phases}"
-    return intrinsic(copy_row)
-
-
-copy_row, copy_row_apart = _copy_row(1), _copy_row(2)
 
 
 @intrinsic

@@ -21,6 +21,7 @@ from numba.extending import intrinsic
 from ..runtime import Native, begin
 from .blocking import TILE_ROWS, WINOGRAD_POINTS
 from .cook_toom import Matrix, matrices
+from .simd_apart import apart, together
 from .vectors import INDEX, Vectors, constant, emit_call
 
 
@@ -90,52 +91,6 @@ def columns_in_pairs(vectors: Vectors, matrix: Matrix, values: list[ir.Value]) -
             terms[i].append((factor, sums[i % 2] if pair else value))
         at += 1 + pair
     return [_combined(vectors, row) for row in terms]
-
-
-# --------------------------------------------------------------------------- from pixels side by side to lanes
-
-
-def _picked(vectors: Vectors, given: list[ir.Value], wanted: list[tuple[int, int]]) -> ir.Value:
-    """A vector whose lane l is lane ``wanted[l][1]`` of ``given[wanted[l][0]]``."""
-    lanes = vectors.lanes
-    value = given[0]
-    order = [lane if number == 0 else l for l, (number, lane) in enumerate(wanted)]
-    for number in range(1, len(given)):
-        index = [lanes + lane if source == number else order[l] for l, (source, lane) in enumerate(wanted)]
-        value = vectors.shuffle(value, given[number], index)
-        order = list(range(lanes))
-    return value
-
-
-def apart(vectors: Vectors, given: list[ir.Value]) -> list[ir.Value]:
-    """The m columns of tiles whose m columns lie side by side in m vectors: lane t of column j is element m * t + j."""
-    m, lanes = len(given), vectors.lanes
-    if m == 1:
-        return given
-    if m % 2 == 1:
-        return [_picked(vectors, given, [divmod(m * t + j, lanes) for t in range(lanes)]) for j in range(m)]
-    columns: list[ir.Value] = [None] * m
-    for part in (0, 1):
-        index = [2 * lane + part for lane in range(lanes)]
-        halves = [vectors.shuffle(given[p], given[p + 1], index) for p in range(0, m, 2)]
-        columns[part::2] = apart(vectors, halves)
-    return columns
-
-
-def together(vectors: Vectors, columns: list[ir.Value]) -> list[ir.Value]:
-    """The inverse of :func:`apart`."""
-    m, lanes = len(columns), vectors.lanes
-    if m == 1:
-        return columns
-    if m % 2 == 1:
-        places = [[divmod(p * lanes + lane, m) for lane in range(lanes)] for p in range(m)]
-        return [_picked(vectors, columns, [(j, t) for t, j in place]) for place in places]
-    even, odd = (together(vectors, columns[part::2]) for part in (0, 1))
-    woven = []
-    for a, b in zip(even, odd, strict=True):
-        for half in (0, lanes // 2):
-            woven.append(vectors.shuffle(a, b, [half + lane // 2 + lane % 2 * lanes for lane in range(lanes)]))
-    return woven
 
 
 # ------------------------------------------------------------------------------------------ the transforms
