@@ -468,18 +468,13 @@ def forked() -> bool:
     return _forked
 
 
-def thread_functions() -> tuple[str, int, int]:
-    """(threading layer, address of the function that counts its threads, address of omp_in_parallel or 0)."""
-    layer, functions = threading_layer(), pool()
-    nested = getattr(ctypes.CDLL(functions.__file__), "omp_in_parallel", None) if layer == "omp" else None
-    inside = 0 if nested is None else ctypes.cast(nested, ctypes.c_void_p).value
-    return layer, int(functions.get_num_threads), inside or 0
-
-
-def pool() -> Any:
-    """Numba's module of the threading layer, which has the addresses of its functions."""
+def thread_functions() -> tuple[str, int, int, int]:
+    """(threading layer, address of what counts its threads, of omp_in_parallel or 0, of what runs a loop on them)."""
     layer = threading_layer()
-    return load_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
+    pool = load_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
+    nested = getattr(ctypes.CDLL(pool.__file__), "omp_in_parallel", None) if layer == "omp" else None
+    inside = 0 if nested is None else ctypes.cast(nested, ctypes.c_void_p).value
+    return layer, int(pool.get_num_threads), inside or 0, int(pool.parallel_for)
 
 
 def launch(parallel: Any, serial: Any, threads: int, arguments: tuple[Any, ...]) -> None:

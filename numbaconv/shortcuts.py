@@ -72,7 +72,6 @@ def _made() -> Callable[..., Any]:
     if call is _nothing:
         with runtime.compiling():
             again = load_module(".kernels.again")
-            slots = runtime.begin(again.run_slots, ())
             function = runtime.begin(again.call_again, (), "intp").address
             if call is _nothing:
                 _state = np.zeros(again.STATE_LENGTH, np.int64)
@@ -82,7 +81,6 @@ def _made() -> Callable[..., Any]:
                 objects = {"ARRAY": np.ndarray, "TUPLE": tuple, "NONE": None, "LIMIT": runtime.limit}
                 for word, value in objects.items():
                     _state[getattr(again, word)] = id(value)
-                _state[again.RUN_SLOTS] = slots.address
                 _state[again.FORGOTTEN], _state[again.FORKED] = _forgotten, runtime.forked()
                 method = _MethodDef(b"call", function, _FASTCALL, None)
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(method))  # Python looks at it when the process ends, too
@@ -154,11 +152,12 @@ def _worth(executable: Executable) -> bool:
             _once.clear()
         _once.add(id(executable))
         return False
-    made, pool = _made(), None if runtime.forked() else runtime.pool()
-    if pool is not None:
-        again = load_module(".kernels.again")
-        _state[again.COUNT_THREADS], _state[again.ON_THREADS] = int(pool.get_num_threads), int(pool.parallel_for)
-    return made is call
+    _made()
+    again = load_module(".kernels.again")
+    if _state[again.RUN_SLOTS] == 0 and not runtime.forked():
+        _, _state[again.COUNT_THREADS], _, _state[again.ON_THREADS] = runtime.thread_functions()
+        _state[again.RUN_SLOTS] = runtime.native(again.run_slots, ())
+    return True
 
 
 def _after_fork_in_child() -> None:

@@ -397,7 +397,7 @@ def test_tables_of_rows(arguments, dtype, last):
         linking.need(*need)()
     kernels = ctypes.addressof(linking.table_of(library.kernels_symbol(name)))
     loops = {
-        "im2col": lambda geometry, _: ROWS[0](geometry), "direct_pixels": lambda geometry, _: ROWS[1](geometry),
+        "im2col": lambda geometry, _: ROWS[0](geometry), "direct_pixels": lambda *both: ROWS[1](*both),
         "direct_channels": lambda *both: ROWS[2](*both),
         "winograd": lambda geometry, _: ROWS[3](geometry, kernels),
     }  # fmt: skip

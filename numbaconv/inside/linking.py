@@ -108,7 +108,7 @@ _state = (ctypes.c_int64 * STATE_LENGTH)(1)
 @functools.cache
 def _set_state() -> None:
     """Find out about threads, and tell all compiled code."""
-    layer, threads, nested = runtime.thread_functions()
+    layer, threads, nested, _ = runtime.thread_functions()
     _state[SERIAL] = int(layer == "workqueue" or runtime.forked())
     _state[THREADS] = threads
     _state[NESTED] = nested
