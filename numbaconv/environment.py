@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from . import choosing, execute, runtime, store
+from . import choosing, execute, runtime, shortcuts, store
 from .planner import CANDIDATES
 from .problem import integer
 
@@ -88,7 +88,11 @@ def _jobs(dtype: np.dtype[Any]) -> list[tuple[str, Callable[[], Any]]]:
             add(f"{candidate}, several threads", 64, 48, 1, candidate, None)
     if dtype.kind == "f":
         add("winograd, not finite", 8, 12, 1, "winograd", {}, np.nan)
-    add("depthwise", 64, 64, 64, "direct_channels", None)
+    for candidate in ("direct_channels", "direct_pixels"):
+        add("depthwise", 64, 64, 64, candidate, None)
+    if shortcuts.POSSIBLE:
+        several = runtime.limit.get() is None and runtime.threading_layer() != "workqueue"
+        jobs.append(("the same call again", functools.partial(shortcuts.prepare, several)))
     row = np.hanning(11)[1:-1].astype(dtype)
     random = np.random.default_rng(0).integers(1, 9, (5, 5)).astype(dtype)
     for name, taps in (("image", random), ("separable image", np.outer(row, row))):

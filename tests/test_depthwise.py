@@ -1,5 +1,6 @@
 """Depthwise convolution with pixels in the lanes: its instructions alone, NaN around what is read, and whole layers."""
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -9,6 +10,7 @@ from strategies import DTYPES
 from test_simd import compiled
 
 import numbaconv as nc
+from numbaconv import execute
 from numbaconv.algorithms import direct_pixels
 from numbaconv.kernels import geometry as at
 from numbaconv.kernels import simd_apart, simd_depthwise
@@ -101,11 +103,24 @@ LAYERS = [
 ]  # fmt: skip
 
 
+@contextlib.contextmanager
+def one_by_one():
+    """Sum every layer of one channel and filter a group so, also where tiles of pixels and filters would be cheaper."""
+    cost = direct_pixels._tiles_cost
+    direct_pixels._tiles_cost = lambda *_: np.inf
+    execute.forget_plans()
+    try:
+        yield
+    finally:
+        direct_pixels._tiles_cost = cost
+        execute.forget_plans()
+
+
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "circular"])
 @every_dtype
 def test_layers(layer, padding_mode, dtype):
-    """Exactly, in both formats, with and without ReLU."""
+    """Exactly, of arrays that are dense and of others, with and without ReLU."""
     (channels, *size), kernel, stride, padding, dilation = layer
     random = np.random.default_rng(1)
     convolve = nc.conv3d if len(size) == 3 else nc.conv2d
@@ -113,26 +128,58 @@ def test_layers(layer, padding_mode, dtype):
     x, w, b = (random.integers(-8, 9, shape).astype(dtype) for shape in shapes)
     pads = np.broadcast_to(padding, len(size))
     if padding_mode != "zeros" and any(pad >= n for pad, n in zip(pads, size, strict=True)):
-        pytest.skip("this padding is wider than the input")
+        padding_mode = "replicate"  # the others' must be narrower than the input
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": channels}
     options["padding_mode"] = padding_mode
     expected = tap_reference(x, w, b, **options, dtype=np.dtype(np.float64))
     options["algorithm"] = "direct_pixels"
-    np.testing.assert_array_equal(convolve(x, w, b, **options), expected)
-    last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
-    formats = {2: "NHWC", 3: "NDHWC"}
-    out = convolve(last, w, b, **options, data_format=formats[len(size)], activation="relu")
-    np.testing.assert_array_equal(np.moveaxis(out, -1, 1), np.maximum(expected, 0))
+    apart = np.full((*x.shape[:-1], 2 * x.shape[-1]), np.nan, dtype)[..., ::2]
+    apart[...] = x
+    beyond = np.full((*expected.shape[:-1], 3 * expected.shape[-1]), np.nan, dtype)
+    with one_by_one():
+        np.testing.assert_array_equal(convolve(x, w, b, **options), expected)
+        np.testing.assert_array_equal(
+            convolve(apart, w, b, **options, activation="relu", out=beyond[..., 1::3]), np.maximum(expected, 0)
+        )
+    beyond[..., 1::3] = np.nan
+    assert np.isnan(beyond).all()
+
+
+def test_padding_meets_infinity():
+    """As in direct summation: zeros of the padding times an infinite weight are NaN, beside it nothing is."""
+    x, w = np.ones((1, 2, 30, 30), np.float32), np.ones((2, 1, 3, 3), np.float32)
+    w[1, 0, 0, 0] = np.inf
+    x[0, 0, 20, 20] = np.nan
+    with one_by_one():
+        y = nc.conv2d(x, w, padding=1, groups=2, algorithm="direct_pixels")
+    assert np.isnan(y[0, 0]).sum() == 9
+    assert np.isnan(y[0, 0, 19:22, 19:22]).all()
+    edge = np.zeros((30, 30), bool)
+    edge[0] = edge[:, 0] = True
+    np.testing.assert_array_equal(np.isnan(y[0, 1]), edge)
+    np.testing.assert_array_equal(np.isinf(y[0, 1]), ~edge)
+
+
+def test_sequences_are_left_to_tiles():
+    """A tile of seven rows is hardly filled by one row; channels last cannot be read in vectors."""
+    for shape, weight, options, expected in (
+        ((1, 64, 56, 56), (64, 1, 3, 3), {"groups": 64}, True),
+        ((1, 1, 4000), (1, 1, 9), {}, False),
+        ((1, 56, 56, 64), (64, 1, 3, 3), {"groups": 64, "data_format": "NHWC"}, False),
+    ):
+        geometry = nc.explain(shape, weight, **options, algorithm="direct_pixels").geometry
+        assert (geometry[at.BLOCK_GROUPS] > 0) == expected
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_every_tap_is_in_one_run(layer):
     """The table of runs has each tap of the kernel once."""
     (channels, *size), kernel, stride, padding, dilation = layer
-    plan = nc.explain(
-        (2, channels, *size), (channels, 1, *kernel), stride=stride, padding=padding, dilation=dilation,
-        groups=channels, algorithm="direct_pixels",
-    )  # fmt: skip
+    with one_by_one():
+        plan = nc.explain(
+            (2, channels, *size), (channels, 1, *kernel), stride=stride, padding=padding, dilation=dilation,
+            groups=channels, algorithm="direct_pixels",
+        )  # fmt: skip
     geometry = list(plan.geometry)
     assert geometry[at.BLOCK_GROUPS] > 0
     table = direct_pixels.rows(geometry, 4)

@@ -16,6 +16,7 @@ from strategies import LAYOUTS, conv_problems
 
 import numbaconv as nc
 from numbaconv import execute, runtime, shortcuts
+from numbaconv.forks import load_module
 
 
 def found(x, weight, bias=None, **options):
@@ -254,10 +255,11 @@ def large(name):
     ], options
 
 
-@pytest.mark.skipif(runtime.threading_layer() == "workqueue", reason="one call at a time, which Python sees to")
 @pytest.mark.parametrize("name", LARGE)
 def test_calls_on_several_threads(name):
     """Plain calls and layers: the same bits as Python's code computes, in memory that begins on a cache line."""
+    if runtime.threading_layer() == "workqueue":
+        pytest.skip("the threading layer takes one call at a time, which Python's code sees to")
     (x, weight, bias), options = large(name)
     expected = nc.conv2d(x, weight, bias, **options, out=np.empty_like(nc.conv2d(x, weight, bias, **options)))
     values = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, **options}
@@ -313,3 +315,31 @@ def test_a_forked_child_starts_no_threads(run_python):
         "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
         "assert np.array_equal(nc.conv2d(x, w), results[0])\n"
     )
+
+
+def test_one_thread_starts_no_others(run_python):
+    """Within ``threads(1)``, however often a call is made."""
+    run_python(
+        "import numpy as np, numbaconv as nc\n"
+        "from numba.np.ufunc import parallel\n"
+        "x, w = np.ones((1, 64, 56, 56), np.float32), np.ones((64, 64, 1, 1), np.float32)\n"
+        "with nc.threads(1):\n"
+        "    results = [nc.conv2d(x, w) for _ in range(4)]\n"
+        "assert not parallel._is_initialized\n"
+        "assert np.array_equal(nc.conv2d(x, w), results[0])\n"
+    )
+
+
+def test_memory_is_kept():
+    """The larger of two calls in turn has it kept, too."""
+    again = load_module(".kernels.again")
+    calls = [large("depthwise"), large("direct")]
+    for _ in range(3):
+        for arrays_of_call, options in calls:
+            nc.conv2d(*arrays_of_call, **options)
+    kept = int(shortcuts._state[again.KEPT])
+    assert kept != 0
+    for _ in range(3):
+        for arrays_of_call, options in calls:
+            nc.conv2d(*arrays_of_call, **options)
+            assert int(shortcuts._state[again.KEPT]) == kept

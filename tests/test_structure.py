@@ -84,7 +84,7 @@ ARROWS = {
     "store": {"algorithms.prices", "forks", "planner", "problem", "runtime"},
     "tuning": {"arrays", "executable", "execute", "planner", "problem", "store"},
     "calibration": {"algorithms.prices", "execute", "planner", "problem", "runtime", "store", "tuning"},
-    "environment": {"__init__", "choosing", "execute", "planner", "problem", "runtime", "store"},
+    "environment": {"__init__", "choosing", "execute", "planner", "problem", "runtime", "shortcuts", "store"},
     "executable": {
         "algorithms",
         "arrays",

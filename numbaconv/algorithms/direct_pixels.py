@@ -136,21 +136,28 @@ def _channels(geometry: MutableSequence[int], itemsize: int) -> int:
     return max(1, min(geometry[at.CHANNELS], depth_block(itemsize) // taps(geometry)))
 
 
-def _copying(geometry: MutableSequence[int], columns: int, prices: Prices) -> tuple[float, float]:
+def _copying(geometry: MutableSequence[int], columns: int, prices: Prices, depthwise: bool) -> tuple[float, float]:
     """Cost of a row of a strip's plane, and of a vector of it, where tasks have as many columns of outputs.
 
     As ``kernels.direct_pixels.taken_apart`` has it, all phases of a row are copied together.
     """
     stride, apart = geometry[at.STRIDE_W], _phases(geometry, 2) == geometry[at.STRIDE_W] <= 4
     apart = apart and geometry[at.CHANNELS_LAST] == 0 and geometry[at.PAD_MODE] == at.PAD_ZEROS
-    if apart and columns == geometry[at.OUT_W] and (stride > 1 or _depthwise(geometry)):
+    if apart and columns == geometry[at.OUT_W] and (stride > 1 or depthwise):
         return prices[price.PLANE_ROW] / stride, prices[price.PLANE_VECTOR]
     return prices[price.PIXELS_ROW], prices[price.COPIED_VECTOR] if stride == 1 else prices[price.STRIDED_VECTOR]
 
 
-def _depthwise(geometry: MutableSequence[int]) -> bool:
-    """Whether a group is one channel and one filter, which is summed by itself."""
-    return geometry[at.CHANNELS] == geometry[at.FILTERS] == geometry[at.KERNEL_D] == 1
+def _depthwise(geometry: MutableSequence[int], itemsize: int) -> bool:
+    """Whether a group is one channel and one filter, which is summed by itself, where that is cheaper.
+
+    It is the same whatever a calibration finds. Tiles of several rows are hardly filled by sequences.
+    """
+    if not geometry[at.CHANNELS] == geometry[at.FILTERS] == geometry[at.KERNEL_D] == 1:
+        return False
+    if geometry[at.CHANNELS_LAST] != 0:  # neither input nor output can be read or written in vectors
+        return False
+    return _depthwise_cost(geometry, itemsize, price.USUAL) < _tiles_cost(geometry, itemsize, price.USUAL)
 
 
 def _depthwise_block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int, int, int]:
@@ -231,7 +238,7 @@ def _depthwise_cost(geometry: MutableSequence[int], itemsize: int, prices: Price
             loads += _cut(_runs(geometry, first), kind)[1] * (DEPTHWISE_ROWS - 1 + COLUMN_RUNS[kind])
     each = DEPTHWISE_ROWS * taps(geometry) * prices[price.PLANE] + prices[price.PLANE_TILE]
     each += loads * geometry[at.KERNEL_W] * prices[price.PLANE_LOAD]
-    row, vector = _copying(geometry, columns, prices)
+    row, vector = _copying(geometry, columns, prices, True)
     wide = ceil_div(columns + _halo(geometry, 2), lanes)
     copies = _phases(geometry, 1) * _phases(geometry, 2) * (lines + _halo(geometry, 1)) * (row + vector * wide)
     return reading(geometry, itemsize, prices) + blocks * (tiles * each + copies)
@@ -239,8 +246,13 @@ def _depthwise_cost(geometry: MutableSequence[int], itemsize: int, prices: Price
 
 def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """Multiply-adds of whole register tiles, the copies into strips and the stores of tiles that are cut off."""
-    if _depthwise(geometry):
+    if _depthwise(geometry, itemsize):
         return _depthwise_cost(geometry, itemsize, prices)
+    return _tiles_cost(geometry, itemsize, prices)
+
+
+def _tiles_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
+    """:func:`cost` by register tiles of pixels and filters."""
     mr, nr = _tile(geometry, itemsize)
     lines = _lines(geometry, itemsize, nr, _channels(geometry, itemsize))
     columns = _columns(geometry, itemsize)
@@ -270,7 +282,7 @@ def _block_cost(
     depth = geometry[at.CHANNELS] * taps(geometry)
     products = gemm_price(mr, nr, itemsize, tiles, narrow, prices) * panels * depth
     copied = _planes(geometry, geometry[at.CHANNELS])
-    row, vector = _copying(geometry, _columns(geometry, itemsize), prices)
+    row, vector = _copying(geometry, _columns(geometry, itemsize), prices, False)
     passes = ceil_div(geometry[at.CHANNELS], channels)
     height = lines + _halo(geometry, 1)
     width = (columns + _halo(geometry, 2)) * itemsize
@@ -294,7 +306,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     """Make a task of a few output rows, as many channels at a time as depth_block allows."""
     geometry[at.BLOCK_GROUPS] = 0
     use_tile(geometry, *_tile(geometry, itemsize))
-    if _depthwise(geometry):
+    if _depthwise(geometry, itemsize):
         _block_depthwise(geometry, itemsize)
         return
     nr = geometry[at.NR]

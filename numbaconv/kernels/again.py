@@ -18,12 +18,12 @@ from .numbers import integer_at, put_integer, smaller
 from .vectors import INDEX
 
 #: Words of the state: the number of times that plans have been forgotten; whether this process is a forked child;
-#: Python objects; functions; memory that is kept for the next call, or 0, and its bytes; one that is free.
+#: Python objects; functions; memory that is kept for the next call, or 0; one that is free.
 FORGOTTEN, FORKED, ARRAY, TUPLE, NONE, LIMIT = range(6)
 TUPLE_SIZE, TUPLE_ITEM, NEW_BYTES, BYTES_DATA, FIND, ERROR, CALL, TAKE, GIVE = range(6, 15)
 ALLOCATE, FREE, NO_MEMORY, LEAVE, ENTER, CONTEXT = range(15, 21)
-COUNT_THREADS, ON_THREADS, RUN_SLOTS, KEPT, KEPT_BYTES, SPARE = range(21, 27)
-STATE_LENGTH: Final = 27
+COUNT_THREADS, ON_THREADS, RUN_SLOTS, KEPT, SPARE = range(21, 26)
+STATE_LENGTH: Final = 26
 #: Words of a ticket, which says how a call is made: the addresses of the functions that lay out the weights, or 0, and
 #: that do the tasks; whether either is worth several threads; whether tasks may lack a function; the address of the
 #: packed weights, or 0 where the call packs them; of the tables; bytes from element 0 of the input and of the weight
@@ -249,23 +249,28 @@ def count_threads(words, ticket):
 
 @kernel
 def borrow(words, size):
-    """Memory of at least ``size`` bytes: what is kept, if it has as many. 0 where there is none. The GIL is held."""
+    """Memory of at least ``size`` bytes: what is kept, if it has as many. 0 where there is none. The GIL is held.
+
+    Its first word says how many it has.
+    """
     memory = integer_at(words, KEPT)
-    if memory != 0 and integer_at(words, KEPT_BYTES) >= size:
+    if memory != 0 and integer_at(memory, 0) >= size:
         put_integer(words, KEPT, 0)
         return memory
-    return call_c(integer_at(words, ALLOCATE), (size,))
+    memory = call_c(integer_at(words, ALLOCATE), (size,))
+    if memory != 0:
+        put_integer(memory, 0, size)
+    return memory
 
 
 @kernel
-def give_back(words, memory, size):
+def give_back(words, memory):
     """Keep memory for the next call, if none that is larger is kept, and free the other."""
-    kept = integer_at(words, KEPT)
-    if size > MOST_KEPT or (kept != 0 and integer_at(words, KEPT_BYTES) >= size):
+    kept, size = integer_at(words, KEPT), integer_at(memory, 0)
+    if size > MOST_KEPT or (kept != 0 and integer_at(kept, 0) >= size):
         kept = memory
     else:
         put_integer(words, KEPT, memory)
-        put_integer(words, KEPT_BYTES, size)
     if kept != 0:
         call_c(integer_at(words, FREE), (kept,))
 
@@ -284,18 +289,18 @@ def run_known(words, known, x, weight, bias):
     if result == 0:
         return result
     size = integer_at(ticket, PACKED_BYTES) + integer_at(ticket, SHARED_BYTES)
-    size += threads * integer_at(ticket, THREAD_BYTES) + _HEAD + _LINE_BYTES
+    size += threads * integer_at(ticket, THREAD_BYTES) + _HEAD + 2 * _LINE_BYTES
     memory = borrow(words, size)
     if memory == 0:
         call_c(integer_at(words, GIVE), (result,))
         return call_c(integer_at(words, NO_MEMORY), ())
     lowest = integer_at(x + _DATA, 0) - integer_at(ticket, INPUT_BACK)
     weights = integer_at(weight + _DATA, 0) - integer_at(ticket, WEIGHT_BACK)
-    out, head = integer_at(result + _DATA, 0), (memory + _LINE_BYTES - 1) & -_LINE_BYTES
+    out, head = integer_at(result + _DATA, 0), (memory + _WORD + _LINE_BYTES - 1) & -_LINE_BYTES
     thread = call_c(integer_at(words, LEAVE), ())
     done = pack_and_run(words, ticket, threads, lowest, weights, bias, out, head)
     call_c(integer_at(words, ENTER), (thread,))
-    give_back(words, memory, size)
+    give_back(words, memory)
     if not done:  # a function is lacking, which Python's code will compile
         call_c(integer_at(words, GIVE), (result,))
         call_c(integer_at(words, TAKE), (none,))

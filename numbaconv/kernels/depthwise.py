@@ -63,11 +63,12 @@ def direct_depthwise_tasks(slot, slots, x, weight, out, rows, geometry, scratch)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + first * geometry[at.X_CHANNEL]
         line = d * geometry[at.OUT_H] + h
         direct_pixels_pack(x, geometry, scratch, base, start, count, line, lines, column, columns)
-        # The next task's input lies behind this one's.
+        # The next task's input lies behind this one's, where rows lie side by side.
         read = lines * geometry[at.STRIDE_H] * geometry[at.X_H]
         ahead = read if down > 1 else count * geometry[at.X_CHANNEL]
         tiles = ((lines + DEPTHWISE_ROWS - 1) // DEPTHWISE_ROWS) * ((columns + lanes - 1) // lanes)
-        share = (read * x.itemsize // (4 * LINE) + tiles - 1) // tiles
+        beside_rows = across == 1 and geometry[at.X_W] == 1 and geometry[at.X_H] == geometry[at.IN_W]
+        share = (read * x.itemsize // (4 * LINE) + tiles - 1) // tiles if beside_rows else 0
         behind = start + h * geometry[at.STRIDE_H] * geometry[at.X_H] + ahead
         for g in range(first, first + count):
             ask = (address_of(x, behind + (g - first) * geometry[at.X_CHANNEL]), share)

@@ -27,7 +27,7 @@ lead_of = kernel(strip_lead)
 
 @kernel
 def phase_start(geometry, column, lanes):
-    """Where column ``column`` of the input lies in row 0 of a channel's strip, which is that of the input's row 0."""
+    """Where column ``column`` of the input lies in a row of a channel's strip, counted from where the row begins."""
     position, phase = divided(column + geometry[at.PAD_W], geometry[at.STRIDE_W])
     lead = lead_of(geometry[at.PAD_W], geometry[at.STRIDE_W], phase, lanes) if geometry[at.BLOCK_GROUPS] != 0 else 0
     return phase * geometry[at.STRIP_CHANNEL] + lead + position
