@@ -64,13 +64,18 @@ class Layer:
         self._assign(weight, offsets)
 
     def _assign(self, weight: Array, bias: Array | None) -> None:
-        """Keep read-only copies of new parameters, and forget how the old ones were laid out."""
-        self._weight: Array = np.array(weight, copy=True, order="C", subok=False)
-        self._weight.flags.writeable = False
-        self._bias: Array | None = None if bias is None else np.array(bias, copy=True, subok=False)
-        if self._bias is not None:
-            self._bias.flags.writeable = False
-        self._packs: dict[Any, Any] = {}
+        """Keep read-only copies of new parameters, and forget how the old ones were laid out.
+
+        They are one object, which a call reads once: a thread that calls the layer while another one assigns would lay
+        out the old weights in the place of the new ones.
+        """
+        weight = np.array(weight, copy=True, order="C", subok=False)
+        weight.flags.writeable = False
+        bias = None if bias is None else np.array(bias, copy=True, subok=False)
+        if bias is not None:
+            bias.flags.writeable = False
+        #: The weight, the bias, and how calls have laid them out.
+        self._parameters: tuple[Array, Array | None, dict[Any, Any]] = (weight, bias, {})
 
     @classmethod
     def _of(cls, weight: Any, bias: Any, options: Options) -> Any:
@@ -98,38 +103,39 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Packed weights are not part of a copy: another machine lays them out differently."""
-        return {**self.__dict__, "_packs": {}}
+        return {**self.__dict__, "_parameters": (*self._parameters[:2], {})}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._assign(self._weight, self._bias)  # NumPy's pickles forget what is read-only
+        self._assign(*self._parameters[:2])  # NumPy's pickles forget what is read-only
 
     @property
     def weight(self) -> Array:
         """The filters, read-only. Assigning copies them."""
-        return self._weight
+        return self._parameters[0]
 
     @weight.setter
     def weight(self, value: Any) -> None:
         weight = to_array("weight", value)
-        if weight.shape != self._weight.shape:
-            raise ValueError(f"weight must keep its shape {self._weight.shape}; got {weight.shape}")
-        self._assign(weight, self._bias)
+        if weight.shape != self.weight.shape:
+            raise ValueError(f"weight must keep its shape {self.weight.shape}; got {weight.shape}")
+        self._assign(weight, self.bias)
 
     @property
     def bias(self) -> Array | None:
         """One value for each filter, read-only, or None. Assigning copies it."""
-        return self._bias
+        return self._parameters[1]
 
     @bias.setter
     def bias(self, value: Any) -> None:
-        self._assign(self._weight, self._checked_bias(self._weight, value))
+        self._assign(self.weight, self._checked_bias(self.weight, value))
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the parameters by their names, as torch's layers name them."""
-        state = {"weight": self._weight.copy()}
-        if self._bias is not None:
-            state["bias"] = self._bias.copy()
+        weight, bias, _ = self._parameters
+        state = {"weight": weight.copy()}
+        if bias is not None:
+            state["bias"] = bias.copy()
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
@@ -155,7 +161,8 @@ class Layer:
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"state_dict must map names to arrays; got {type(state_dict).__name__}")
-        current = {"weight": self._weight} if self._bias is None else {"weight": self._weight, "bias": self._bias}
+        weight, bias, _ = self._parameters
+        current = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         missing = [name for name in current if name not in state_dict]
         unexpected = [name for name in state_dict if name not in current]
         if strict and (missing or unexpected):
@@ -179,9 +186,10 @@ class Layer:
         }
         if self._output_padding != 0:
             options["output_padding"] = self._output_padding
-        if self._bias is None:
+        weight, bias, _ = self._parameters
+        if bias is None:
             options["bias"] = False
-        channels, filters = self._channels(self._weight)
-        words = [f"{channels}, {filters}, kernel_size={self._weight.shape[2:]}"]
+        channels, filters = self._channels(weight)
+        words = [f"{channels}, {filters}, kernel_size={weight.shape[2:]}"]
         words += [f"{name}={value!r}" for name, value in options.items()]
         return f"{type(self).__name__}({', '.join(words)})"

@@ -92,7 +92,8 @@ class _Conv(Layer):
 
     def __call__(self, input: Any, *, out: Any = None) -> Any:
         """Convolve; see :func:`numbaconv.conv2d`."""
-        return convolve(self.ndim, input, self._weight, self._bias, self._options, None, out, self._packs)
+        weight, bias, packs = self._parameters
+        return convolve(self.ndim, input, weight, bias, self._options, None, out, packs)
 
 
 class _ConvTranspose(Layer):
@@ -179,11 +180,12 @@ class _ConvTranspose(Layer):
     def __call__(self, input: Any, output_size: Any = None, *, out: Any = None) -> Any:
         """Spread; see :func:`numbaconv.conv_transpose2d`. ``output_size`` takes the place of ``output_padding``."""
         extra = self._output_padding if output_size is None else self._padding_for(input, output_size)
-        return conv_transpose(self.ndim, input, self._weight, self._bias, self._options, extra, None, out, self._packs)
+        weight, bias, packs = self._parameters
+        return conv_transpose(self.ndim, input, weight, bias, self._options, extra, None, out, packs)
 
     def _padding_for(self, input: Any, output_size: Any) -> tuple[int, ...]:
         """The output padding that gives an output of this spatial size."""
-        smallest = transposed_size(self.ndim, input, self._weight, self._options)
+        smallest = transposed_size(self.ndim, input, self.weight, self._options)
         wanted = per_dimension("output_size", output_size, self.ndim, 1)
         strides = per_dimension("stride", self._options.stride, self.ndim, 1)
         for size, least, stride in zip(wanted, smallest, strides, strict=True):

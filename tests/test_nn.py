@@ -215,3 +215,25 @@ def test_packed_weights_depend_on_the_input():
         image = np.ascontiguousarray(x[..., :width], np.float32)
         expected = nc.conv2d(image, w.astype(np.float32), stride=3, groups=8, algorithm="im2col")
         np.testing.assert_array_equal(layer(image), expected)
+
+
+def test_assigning_while_another_thread_calls():
+    """A call uses the old weights or the new ones; the layer keeps none laid out that are not its own."""
+
+    class Interrupted(nc.Conv2d):
+        """Another thread's assignment comes as soon as the weight is read."""
+
+        def __getattribute__(self, name):
+            value = super().__getattribute__(name)
+            if name in ("_weight", "_parameters") and armed:
+                armed.clear()
+                self.weight = np.ones((8, 8, 3, 3), np.float32)
+            return value
+
+    armed = []
+    x = np.ones((1, 8, 12, 12), np.float32)
+    layer = Interrupted.from_weight(np.zeros((8, 8, 3, 3), np.float32))
+    armed.append(True)
+    np.testing.assert_array_equal(layer(x), np.zeros((1, 8, 10, 10), np.float32))
+    for _ in range(3):
+        np.testing.assert_array_equal(layer(x), np.full((1, 8, 10, 10), 72, np.float32))

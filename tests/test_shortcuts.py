@@ -132,7 +132,7 @@ def test_layers_keep_their_own():
     for _ in range(3):
         np.testing.assert_array_equal(one(x), nc.conv2d(x, weight, bias, padding=1))
         np.testing.assert_array_equal(two(x), nc.conv2d(x, 2 * weight, bias, padding=1))
-    assert shortcuts.call(one._packs, 2, x, one.weight, one.bias, one._options) is not None
+    assert shortcuts.call(one._parameters[2], 2, x, one.weight, one.bias, one._options) is not None
     one.weight = 3 * weight
     for _ in range(3):
         np.testing.assert_array_equal(one(x), nc.conv2d(x, 3 * weight, bias, padding=1))
@@ -140,8 +140,8 @@ def test_layers_keep_their_own():
     for _ in range(3):
         np.testing.assert_array_equal(one(x), nc.conv2d(x, 3 * weight, padding=1))
     execute.forget_plans()
-    assert shortcuts.call(one._packs, 2, x, one.weight, one.bias, one._options) is None
-    assert shortcuts.call(two._packs, 2, x, two.weight, two.bias, two._options) is None
+    assert shortcuts.call(one._parameters[2], 2, x, one.weight, one.bias, one._options) is None
+    assert shortcuts.call(two._parameters[2], 2, x, two.weight, two.bias, two._options) is None
 
 
 def test_nothing_is_leaked():
@@ -192,7 +192,7 @@ def test_the_table_is_bounded(monkeypatch):
     for height in range(3, 10):
         np.testing.assert_array_equal(layer(x[:, :, :height]), nc.conv2d(x, weight)[:, :, : height - 2])
         execute.forget_plans()
-    assert sum(type(key) is bytes for key in layer._packs) <= 3
+    assert sum(type(key) is bytes for key in layer._parameters[2]) <= 3
 
 
 def test_threads_at_once_and_plans_forgotten():
