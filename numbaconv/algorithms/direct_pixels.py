@@ -381,5 +381,9 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.begin``."""
     if geometry[at.BLOCK_GROUPS] != 0:
-        return packing(geometry), load_module(".kernels.depthwise").direct_depthwise_tasks
-    return packing(geometry), load_module(".kernels.direct_pixels").direct_pixels_tasks
+        depthwise = load_module(".kernels.depthwise")
+        tasks = depthwise.direct_depthwise_beside_tasks, depthwise.direct_depthwise_tasks
+    else:
+        pixels = load_module(".kernels.direct_pixels")
+        tasks = pixels.direct_pixels_beside_tasks, pixels.direct_pixels_tasks
+    return packing(geometry), tasks[int(geometry[at.STRIDE_W] != 1)]

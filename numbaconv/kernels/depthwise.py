@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..runtime import kernel
 from . import geometry as at
 from .blocking import DEPTHWISE_ROWS, LINE
-from .direct_pixels import direct_pixels_pack
+from .direct_pixels import direct_pixels_beside_pack, direct_pixels_pack
 from .numbers import divided, lanes_of, smaller
 from .packing import zero_run
 from .simd import address_of
@@ -20,6 +20,18 @@ from .tasks import own_start, own_task
 
 @kernel
 def direct_depthwise_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`compute_tasks` of every stride."""
+    compute_tasks(direct_pixels_pack, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def direct_depthwise_beside_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`compute_tasks` where STRIDE_W is 1."""
+    compute_tasks(direct_pixels_beside_pack, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def compute_tasks(pack, slot, slots, x, weight, out, rows, geometry, scratch):
     """Compute tasks as long as there are any, on thread ``slot``: BLOCK_ROWS x BLOCK_COLUMNS pixels of some groups.
 
     out[n, g, d, h, w] = bias[g] + sum over kh, kw of weight[g, kh, kw] * x[n, g, i, j, k] with i = d * sd - pd, j = h *
@@ -28,7 +40,7 @@ def direct_depthwise_tasks(slot, slots, x, weight, out, rows, geometry, scratch)
     x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by ``packing.pack_weights``,
     a panel of one filter for each group. The table ``rows`` says of the runs of taps, as SEGMENTS counts them, where
     they lie in the strip, and TAPS numbers on where among a filter's weights. A thread's scratch holds the strip and,
-    for outputs that do not lie side by side, the sums of a channel.
+    for outputs that do not lie side by side, the sums of a channel. ``pack`` copies strips.
     """
     lanes = lanes_of(out)
     taps = geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
@@ -62,7 +74,7 @@ def direct_depthwise_tasks(slot, slots, x, weight, out, rows, geometry, scratch)
         columns = smaller(geometry[at.BLOCK_COLUMNS], geometry[at.OUT_W] - column)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH] + first * geometry[at.X_CHANNEL]
         line = d * geometry[at.OUT_H] + h
-        direct_pixels_pack(x, geometry, scratch, base, start, count, line, lines, column, columns)
+        pack(x, geometry, scratch, base, start, count, line, lines, column, columns)
         # The next task's input lies behind this one's, where rows lie side by side.
         read = lines * geometry[at.STRIDE_H] * geometry[at.X_H]
         ahead = read if down > 1 else count * geometry[at.X_CHANNEL]

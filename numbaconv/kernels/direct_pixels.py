@@ -103,7 +103,7 @@ def copy_apart(copy, x, start, channels, geometry, scratch, block, channel, h, l
             line, phase = divided(outside if outside < top else outside - top + bottom, down)
             for column in range(stride):
                 cells = (count - column + stride - 1) // stride
-                goal = y + phase * down_step + line * pitch + phase_start(geometry, column, lanes)
+                goal = y + phase * down_step + line * pitch + starts[column]
                 zero_run(scratch, goal, cells if phase <= reach_h else 0)
         line, phase = divided(top, down)
         goal = y + phase * down_step + line * pitch
@@ -120,14 +120,46 @@ def copy_apart(copy, x, start, channels, geometry, scratch, block, channel, h, l
         start += geometry[at.X_CHANNEL]
 
 
+@kernel
+def copy_every(x, start, channels, geometry, scratch, block, channel, h, lines):
+    """:func:`copy_apart` of every stride."""
+    if geometry[at.STRIDE_W] == 1:
+        copy_apart(copy_1, x, start, channels, geometry, scratch, block, channel, h, lines)
+    elif geometry[at.STRIDE_W] == 2:
+        copy_apart(copy_2, x, start, channels, geometry, scratch, block, channel, h, lines)
+    elif geometry[at.STRIDE_W] == 3:
+        copy_apart(copy_3, x, start, channels, geometry, scratch, block, channel, h, lines)
+    else:
+        copy_apart(copy_4, x, start, channels, geometry, scratch, block, channel, h, lines)
+
+
+@kernel
+def copy_beside(x, start, channels, geometry, scratch, block, channel, h, lines):
+    """:func:`copy_apart` where STRIDE_W is 1."""
+    copy_apart(copy_1, x, start, channels, geometry, scratch, block, channel, h, lines)
+
+
 @separate_kernel
 def direct_pixels_pack(x, geometry, scratch, block, start, channels, line, lines, column, columns):
+    """:func:`pack_block` of every stride."""
+    pack_block(copy_every, x, geometry, scratch, block, start, channels, line, lines, column, columns)
+
+
+@separate_kernel
+def direct_pixels_beside_pack(x, geometry, scratch, block, start, channels, line, lines, column, columns):
+    """:func:`pack_block` where STRIDE_W is 1; the other strides' copies are compiled for calls that need them."""
+    pack_block(copy_beside, x, geometry, scratch, block, start, channels, line, lines, column, columns)
+
+
+@kernel
+def pack_block(copy, x, geometry, scratch, block, start, channels, line, lines, column, columns):
     """Copy the input under ``lines`` x ``columns`` outputs, those from row ``line`` (flat in d, h) and ``column`` on.
 
     scratch[block + (((c * KD + kd) * PH + ph) * PW + pw) * STRIP_CHANNEL + r * PITCH + q] = padded input of channel c,
     depth kd, row r * SH + ph and column q * SW + pw, counted from the first one under the outputs. PH and PW are the
     phases that a tap can read, at most the strides SH and SW. Channel 0 starts at ``x[start]``. Where BLOCK_GROUPS is
-    not 0, the planes lie :func:`blocking.strip_lead` elements on.
+    not 0, the planes lie :func:`blocking.strip_lead` elements on. ``copy`` is :func:`copy_every` or what serves fewer
+    strides.
     """
     d, h = divmod(line, geometry[at.OUT_H])
     stride_h = geometry[at.STRIDE_H]
@@ -145,14 +177,7 @@ def direct_pixels_pack(x, geometry, scratch, block, start, channels, line, lines
         source = depth_start(geometry, start, d, kd)
         if apart and source != NO_PLANE:
             first_plane = block + kd * phases_h * phases_w * plane
-            if geometry[at.STRIDE_W] == 1:
-                copy_apart(copy_1, x, source, channels, geometry, scratch, first_plane, channel, h, lines)
-            elif geometry[at.STRIDE_W] == 2:
-                copy_apart(copy_2, x, source, channels, geometry, scratch, first_plane, channel, h, lines)
-            elif geometry[at.STRIDE_W] == 3:
-                copy_apart(copy_3, x, source, channels, geometry, scratch, first_plane, channel, h, lines)
-            else:
-                copy_apart(copy_4, x, source, channels, geometry, scratch, first_plane, channel, h, lines)
+            copy(x, source, channels, geometry, scratch, first_plane, channel, h, lines)
             continue
         for ph in range(phases_h):
             first_row = h * stride_h - geometry[at.PAD_H] + ph
@@ -176,13 +201,25 @@ def direct_pixels_pack(x, geometry, scratch, block, start, channels, line, lines
 
 @kernel
 def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`compute_tasks` of every stride."""
+    compute_tasks(direct_pixels_pack, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def direct_pixels_beside_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`compute_tasks` where STRIDE_W is 1."""
+    compute_tasks(direct_pixels_beside_pack, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def compute_tasks(pack, slot, slots, x, weight, out, rows, geometry, scratch):
     """Compute tasks as long as there are any, on thread ``slot``: each BLOCK_ROWS x BLOCK_COLUMNS pixels x some panels.
 
     out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of weight[g, f, c, kd, kh, kw] * x[n, g * C + c, i, j,
     k] with i = d * sd + kd * dd - pd, j = h * sh + kh * dh - ph and k = w * sw + kw * dw - pw
 
     x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
-    ``packing.pack_weights``; ``rows[k]`` is where tap k of the first output lies in the strip.
+    ``packing.pack_weights``; ``rows[k]`` is where tap k of the first output lies in the strip. ``pack`` copies strips.
     """
     nr, lanes = geometry[at.NR], lanes_of(out)
     pitch = geometry[at.PITCH]
@@ -219,7 +256,7 @@ def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
         for c in range(0, channels, geometry[at.CHANNEL_BLOCK]):
             count = smaller(geometry[at.CHANNEL_BLOCK], channels - c)
             if packed != strip or count < channels:
-                direct_pixels_pack(
+                pack(
                     x, geometry, scratch, base, start + c * geometry[at.X_CHANNEL], count, line, lines, column, columns
                 )
             for panel in range(panel_first, panel_last, together):

@@ -24,7 +24,6 @@ def depthwise_microkernel(
     - X[r, c, k] is ``x[start + rows[k] + r * pitch + c]``, W[k, t] is ``weight[weight_start + rows[taps + k] + t *
       step]``, the bias is ``weight[bias]``.
     - area = (lines, columns, out_pitch): Y[r, c] is at the address ``y`` and r * out_pitch + c elements behind it.
-
     - ask = (address, count): each tile asks for as many cache lines of what its core will read next, from there on.
 
     Tiles are DEPTHWISE_ROWS rows x one vector, and whole ones are read: up to DEPTHWISE_ROWS - 1 rows and lanes - 1
