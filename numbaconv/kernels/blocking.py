@@ -59,6 +59,10 @@ WIDE_DEPTH_BLOCK: Final = 128
 #: With 512 the 1x1 and strided 3x3 layers of ResNet-50 took 1.02 to 1.15 times as long, with 64 and 256 1.02 to 1.06
 #: (Zen 5, one core).
 CHANNEL_DEPTH: Final = 128
+#: The same of kernels of several taps, which read a line of the input several times before the next one. With 128, 3x3
+#: layers with stride 2 took 1.04 to 1.05 times as long, a 5x5 one 1.04, 16x16 ones 1.02; with 256 1.01 to 1.02, with 768
+#: 0.98 to 1.0 (Zen 4, 2 threads).
+TAPS_DEPTH: Final = 384
 #: Winograd: rows of a place's tiles that are multiplied by several panels before the next ones are. 24 KiB of them then
 #: stay in the L1 cache: 512 channels at 28x28 took 1.1 times as long without, 32 images of 7x7 1.25 (Emerald Rapids).
 WINOGRAD_DEPTH: Final = 128

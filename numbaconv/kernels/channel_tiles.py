@@ -14,6 +14,8 @@ from .simd_channel_tiles import (
     channels_microkernel_2,
     channels_microkernel_beside,
     channels_microkernel_every_other,
+    channels_microkernel_every_4th,
+    channels_microkernel_every_16th,
     run_microkernel_1,
     run_microkernel_3,
     run_microkernel_3_stride2,
@@ -72,9 +74,9 @@ def most_together(rows, geometry):
     """
     table = geometry[at.PIXELS_START]
     apart = rows[table + 1] - rows[table]
-    if apart != 1 and apart != 2:
+    if apart not in (1, 2, 4, 16):
         return apart, 1
-    if geometry[at.VECTORS] == 1 and (geometry[at.TAPS] == 1 or rows[1] - rows[0] != 1):
+    if geometry[at.VECTORS] == 1 and (apart > 2 or geometry[at.TAPS] == 1 or rows[1] - rows[0] != 1):
         return apart, 1
     return apart, TILES_TOGETHER
 
@@ -90,8 +92,12 @@ def sum_two_vectors(tile, given):
         channels_microkernel_2(*given)
     elif apart == 1:
         channels_microkernel_beside(*given)
-    else:
+    elif apart == 2:
         channels_microkernel_every_other(*given)
+    elif apart == 4:
+        channels_microkernel_every_4th(*given)
+    else:
+        channels_microkernel_every_16th(*given)
 
 
 @kernel
