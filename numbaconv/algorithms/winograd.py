@@ -101,25 +101,40 @@ FEWEST_BLOCKS = 3
 
 
 def unsupported(problem: ConvProblem) -> str | None:
-    """Why not: Winograd serves kernels of stride 1 (in depth of any), in floating-point numbers."""
+    """Why not: Winograd serves kernels of some taps for each phase of the input, in floating-point numbers."""
     if problem.dtype.kind != "f":
         return f"winograd's transforms have fractions, which {problem.dtype} does not"
-    kernel, stride = problem.kernel_size[-2:], problem.stride[-2:]
+    kernel, stride, dilation = problem.kernel_size[-2:], problem.stride[-2:], problem.dilation[-2:]
     where = " along height and width" if problem.ndim == 3 else ""
     if max(kernel) == 1:
         return f"winograd saves nothing where the kernel has one tap{where}"
     if max(kernel) > LONGEST:
         size = "x".join(map(str, problem.kernel_size))
         return f"winograd needs a kernel of at most {LONGEST} taps along each axis, this one is {size}"
-    if set(stride) != {1}:
-        return f"winograd needs stride 1{where}, this one is {problem.stride}"
+    if any(s > 1 and d > 1 for s, d in zip(stride, dilation, strict=True)):
+        return f"winograd needs stride or dilation 1{where}, these are {problem.stride} and {problem.dilation}"
+    if all(k <= s for k, s in zip(kernel, stride, strict=True)):
+        return f"winograd saves nothing where no input is read by two outputs{where}: the stride is {problem.stride}"
     return None
+
+
+def _taps(geometry: MutableSequence[int], axis: int) -> int:
+    """Taps along the height or the width that read the first phase of the input; no other one is read by more."""
+    return ceil_div(geometry[at.KERNEL_H + axis], geometry[at.STRIDE_H + axis])
+
+
+def _fewest_taps(geometry: MutableSequence[int], axis: int) -> int:
+    """The same of the last phase that is read."""
+    return max(1, geometry[at.KERNEL_H + axis] // geometry[at.STRIDE_H + axis])
 
 
 def _fits(geometry: MutableSequence[int], number: int) -> bool:
     """Whether a tile may be used: it must be accurate enough, and not be for longer kernels."""
     _, r, one_axis, two_axes = TILES[number]
-    high, wide = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
+    high, wide = _taps(geometry, 0), _taps(geometry, 1)
+    # The phases of a stride are cut into pieces alike.
+    if any(ceil_div(_taps(geometry, axis), r) != ceil_div(_fewest_taps(geometry, axis), r) for axis in range(2)):
+        return False
     least = two_axes if high > 1 and wide > 1 else one_axis
     if r > max(high, wide, 3) or (r == 2 and max(high, wide) > 2):  # the latter would take twice the products
         return False
@@ -135,11 +150,13 @@ def _fits(geometry: MutableSequence[int], number: int) -> bool:
 def _set_tile(geometry: MutableSequence[int], itemsize: int, number: int) -> None:
     """Fill the slots that follow from the tile, which serves every axis with more than one tap."""
     for axis in range(2):
-        m, r = (TILES[number][0], TILES[number][1]) if geometry[at.KERNEL_H + axis] > 1 else (1, 1)
+        taps_of_phase = _taps(geometry, axis)
+        m, r = (TILES[number][0], TILES[number][1]) if taps_of_phase > 1 else (1, 1)
         phase = ceil_div(geometry[at.OUT_H + axis], geometry[at.DILATION_H + axis])
         geometry[at.TILE_H + axis] = m
         geometry[at.TAPS_H + axis] = r
-        geometry[at.PIECES_H + axis] = ceil_div(geometry[at.KERNEL_H + axis], r)
+        geometry[at.PIECES_H + axis] = ceil_div(taps_of_phase, r)
+        geometry[at.PHASES_H + axis] = min(geometry[at.STRIDE_H + axis], geometry[at.KERNEL_H + axis])
         geometry[at.DOWN + axis] = ceil_div(phase, m)
     lanes = VECTOR_BYTES // itemsize
     # Neighbouring tiles fill a vector, or half of one, or a quarter.
@@ -199,8 +216,18 @@ def _blocks(geometry: MutableSequence[int], itemsize: int) -> int:
 
 
 def _depth(geometry: MutableSequence[int]) -> int:
-    """Products that are summed at each place: one for each channel and piece of the kernel."""
-    return geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
+    """Products that are summed at each place: one for each channel, phase of the input and piece of the kernel."""
+    return geometry[at.CHANNELS] * geometry[at.KERNEL_D] * _phases(geometry) * _pieces(geometry)
+
+
+def _phases(geometry: MutableSequence[int]) -> int:
+    """Phases of the input that a stride makes, of both axes."""
+    return geometry[at.PHASES_H] * geometry[at.PHASES_W]
+
+
+def _pieces(geometry: MutableSequence[int]) -> int:
+    """Pieces that the kernel, or a phase's taps of it, is cut into."""
+    return geometry[at.PIECES_H] * geometry[at.PIECES_W]
 
 
 def _split(geometry: MutableSequence[int], itemsize: int) -> int:
@@ -287,6 +314,9 @@ def _tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) ->
     apart = COPY_ELEMENT + COPY_APART * min(geometry[at.DILATION_W], LINE)
     if geometry[at.DILATION_W] > 1:
         copies = lines * row * apart
+    elif geometry[at.STRIDE_W] > 1:
+        copies += lines * ceil_div(row, lanes) * INPUT_SHUFFLE * _shuffles(geometry[at.STRIDE_W])
+    copies *= _phases(geometry)
     shuffles = _shuffles(geometry[at.TILE_W])
     transforms = depth * points * vectors * (INPUT_POINT + INPUT_SHUFFLE * shuffles)
     straddled = depth * points * vectors * int(geometry[at.ACROSS] % group != 0)
@@ -361,12 +391,15 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     width = m * ceil_div(longest, group) * group + ceil_div(geometry[at.TAPS_W] - 1, m) * m + reach
     pitch = nr + (lanes if beside else 0)
     geometry[at.CHANNEL_BLOCK] = geometry[at.CHANNELS]
-    geometry[at.PITCH] = ceil_div(width, LINE) * LINE
+    # Behind the columns of a phase, copies write up to two vectors.
+    beyond = 2 * lanes if geometry[at.STRIDE_W] > 1 else 0
+    geometry[at.PITCH] = ceil_div(width + beyond, LINE) * LINE
     geometry[at.RUN_STEP] = lines * geometry[at.PITCH]
     # Without the odd lines, what a transform writes, and what lies in neighbouring channels, is often 4 KiB apart and
     # shares one set of the L1 cache: transforming 512 x 512 kernels took 16 cycles for each weight then, and takes 10
     # now, most of them for new memory; 256 x 256 take 2.2 (Zen 4).
-    geometry[at.GATHERED_STEP] = runs * geometry[at.RUN_STEP] + LINE
+    geometry[at.PHASE_STEP] = runs * geometry[at.RUN_STEP]
+    geometry[at.GATHERED_STEP] = geometry[at.PHASES_W] * geometry[at.PHASE_STEP] + LINE
     geometry[at.WEIGHT_STEP] = depth * TILE_ROWS + LINE
     geometry[at.INPUT_STEP] = depth * nr + (ceil_div(depth, LINE) * LINE if beside else 0) + LINE
     geometry[at.POINTS] = points
@@ -390,7 +423,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     integers = max(3 * (nr + 8), 4 * (nr + 1))
     masks = in_task * TILE_ROWS * blocks_of_task
     geometry[at.PLAIN_PITCH] = ceil_div(m * longest + reach, LINE) * LINE
-    geometry[at.PLAIN_STEP] = runs * lines * geometry[at.PLAIN_PITCH]
+    geometry[at.PLAIN_STEP] = _phases(geometry) * runs * lines * geometry[at.PLAIN_PITCH]
     geometry[at.GATHERED_START] = sums
     geometry[at.TABLE_START] = sums + gathered
     geometry[at.SIZES_START] = geometry[at.TABLE_START] + ceil_div(integers * 8 // itemsize, LINE) * LINE
@@ -432,7 +465,11 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     nr = geometry[at.NR]
     sizes = (geometry[at.CHANNELS], *geometry[at.KERNEL_D : at.KERNEL_W + 1])
     c, d, h, w = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
-    plain = (d * geometry[at.CHANNELS] + c) * geometry[at.PLAIN_STEP] + h * geometry[at.PLAIN_PITCH] + w
+    down, ph = np.divmod(h, geometry[at.STRIDE_H])
+    across, pw = np.divmod(w, geometry[at.STRIDE_W])
+    phase_step = geometry[at.PLAIN_STEP] // _phases(geometry)
+    plain = (d * geometry[at.CHANNELS] + c) * geometry[at.PLAIN_STEP] + down * geometry[at.PLAIN_PITCH] + across
+    plain = plain + (ph * geometry[at.PHASES_W] + pw) * phase_step
     functions = [function.address for function in prepare(geometry, itemsize)]
     places = np.arange(geometry[at.PRODUCTS], dtype=np.int64) * nr
     return np.concatenate([places, plain.reshape(-1), [*functions, _completed.get(itemsize, 0)]])
@@ -475,15 +512,22 @@ def transforms(high: tuple[int, int], wide: tuple[int, int], groups: int, dtype:
 def name(geometry: MutableSequence[int]) -> str:
     """The chosen tile as the literature writes it."""
     tile, kernel = ("{}x{}".format(*(geometry[slot + axis] for axis in range(2))) for slot in (at.TILE_H, at.TAPS_H))
-    pieces = geometry[at.PIECES_H] * geometry[at.PIECES_W]
-    return f"F({tile}, {kernel})" + (f" on {pieces} pieces of the kernel" if pieces > 1 else "")
+    pieces, phases = _pieces(geometry), _phases(geometry)
+    parts = f" on {pieces} pieces of the kernel" if pieces > 1 else ""
+    return f"F({tile}, {kernel}){parts}" + (f" for each of {phases} phases of the input" if phases > 1 else "")
 
 
 def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.begin``."""
     weights, winograd = load_module(".kernels.winograd_weights"), load_module(".kernels.winograd")
-    padded = geometry[at.X_W] == 1 and geometry[at.DILATION_W] == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS
+    usual = geometry[at.X_W] == 1 and geometry[at.DILATION_W] == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS
+    if usual and 1 < geometry[at.STRIDE_W] <= 4 and geometry[at.PHASES_W] == geometry[at.STRIDE_W]:
+        tasks = winograd.winograd_strided_tasks, winograd.winograd_strided_unpacked_tasks
+    elif usual and geometry[at.STRIDE_W] == 1:
+        tasks = winograd.winograd_padded_tasks, winograd.winograd_padded_unpacked_tasks
+    else:
+        tasks = winograd.winograd_tasks, winograd.winograd_unpacked_tasks
     if geometry[at.UNPACKED] != 0:
-        return None, winograd.winograd_padded_unpacked_tasks if padded else winograd.winograd_unpacked_tasks
+        return None, tasks[1]
     pack = weights.winograd_dense_weights if geometry[at.WEIGHT_DENSE] != 0 else weights.winograd_weights
-    return pack, winograd.winograd_padded_tasks if padded else winograd.winograd_tasks
+    return pack, tasks[0]

@@ -155,7 +155,10 @@ BUFFER_PITCH: Final = 101  # winograd: elements between two rows of a filter's o
 TAPS: Final = 102  # direct, channels: neighbouring taps that tiles of neighbours may sum together
 VECTORS: Final = 103  # direct, channels: filters of a panel in vectors
 IMAGES: Final = 104  # those that are rows of one, or its pixels: see algorithms.sharing.images_together
-LENGTH: Final = 105
+PHASES_H: Final = 105  # winograd: phases of the input, one for each column of a stride, that a tap reads; then of width
+PHASES_W: Final = 106
+PHASE_STEP: Final = 107  # winograd: elements between the rows gathered for two phases along the width
+LENGTH: Final = 108
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

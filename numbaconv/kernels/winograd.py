@@ -7,6 +7,8 @@ product for each of the (m + r - 1)(m' + r' - 1) places in a transformed tile.
 - A larger kernel is cut into pieces of r x r' taps, which are further channels: their tiles begin r, 2 r, ... cells on.
   So are the taps of a kernel's depth: they read other slices of the volume.
 - Dilation d makes d separate images of every d-th row: phases. The same goes for columns.
+- Stride s makes s phases of the input, every s-th row, each with the taps that read it: they are further channels, too.
+  The same goes for columns.
 - F(1, 1) along an axis leaves it alone: that is how kernels of one row or of one column are served.
 
 A block of NR tiles goes through all three steps in a thread's scratch: nothing the size of the image is ever stored.
@@ -37,6 +39,7 @@ from .winograd_tiles import (
     block_tiles,
     copy_any,
     copy_padded,
+    copy_strided,
     tabulate_runs,
     winograd_pack,
     winograd_shared,
@@ -191,6 +194,18 @@ def winograd_padded_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
 def winograd_padded_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`winograd_padded_tasks` where UNPACKED is not 0."""
     compute_tasks(copy_padded, pack_own, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def winograd_strided_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`winograd_tasks` where ``copy_strided`` serves: the stride along the width is not 1."""
+    compute_tasks(copy_strided, pack_none, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def winograd_strided_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`winograd_strided_tasks` where UNPACKED is not 0."""
+    compute_tasks(copy_strided, pack_own, slot, slots, x, weight, out, rows, geometry, scratch)
 
 
 @kernel

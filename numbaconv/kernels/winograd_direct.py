@@ -26,16 +26,18 @@ def plain_lines(geometry):
 def gather_plain(x, geometry, scratch, own, group, number):
     """Copy what is under the tiles of block ``number``, in all channels and taps of depth, for direct summation.
 
-    scratch[PLAIN_START + (kd * channels + c) * PLAIN_STEP + ...] as in :func:`winograd_gather`.
+    scratch[PLAIN_START + (kd * channels + c) * PLAIN_STEP + (ph * PHASES_W + pw) * ... + ...] as in
+    :func:`winograd_gather`.
     """
     channels = geometry[at.CHANNELS]
     plain = own + geometry[at.PLAIN_START]
     step = geometry[at.PLAIN_STEP]
-    steps = (step, plain_lines(geometry) * geometry[at.PLAIN_PITCH], geometry[at.PLAIN_PITCH])
+    phase_step = step // (geometry[at.PHASES_H] * geometry[at.PHASES_W])
+    steps = (step, plain_lines(geometry) * geometry[at.PLAIN_PITCH], geometry[at.PLAIN_PITCH], phase_step)
     for kd in range(geometry[at.KERNEL_D]):
-        winograd_gather(
-            copy_any, x, geometry, scratch, plain + kd * channels * step, steps, group, number, 0, channels, kd
-        )
+        for ph in range(geometry[at.PHASES_H]):
+            target = plain + kd * channels * step + ph * geometry[at.PHASES_W] * phase_step
+            winograd_gather(copy_any, x, geometry, scratch, target, steps, group, number, 0, channels, kd, ph)
 
 
 @kernel
@@ -51,7 +53,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
     depth = planes * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     a, bias = places
     table = address_of(scratch, own + geometry[at.TABLE_START])
-    taps = pointer_to(rows, planes * geometry[at.PIECES_H] * geometry[at.PIECES_W])
+    taps = pointer_to(rows, geometry[at.PRODUCTS])
     spare = own + geometry[at.TILE_START]
     filters = smaller(TILE_ROWS, geometry[at.FILTERS] - panel * TILE_ROWS)
     channel = (group * geometry[at.FILTERS] + panel * TILE_ROWS) * geometry[at.OUT_CHANNEL]

@@ -168,16 +168,16 @@ def _input_transform(high: Tile, wide: Tile, groups: int) -> Any:
 def _weight_transform(high: Tile, wide: Tile) -> Any:
     """Make the transform U = G g G^T of the MR filters of a panel and one channel."""
 
-    def transform(typing_context, x, x_start, lines, columns, pitch, y, y_start, step):
+    def transform(typing_context, x, x_start, lines, columns, pitch, beside, y, y_start, step):
         """y[y_start + (n * u + v) * step + m] = sum over i, j of G[u, i] * G[v, j] * g[m, i, j], in float64.
 
-        g[m, i, j] is ``x[x_start + (i * pitch + j) * MR + m]`` for i < lines and j < columns, at least 1, and 0 beyond.
+        g[m, i, j] is ``x[x_start + (i * pitch + j * beside) * MR + m]`` for i < lines and j < columns, at least 1, and 0 beyond.
         """
         index = types.intp
-        return types.void(x, index, index, index, index, y, index, index), generate
+        return types.void(x, index, index, index, index, index, y, index, index), generate
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        x, x_start, lines, columns, pitch, y, y_start, step = arguments
+        x, x_start, lines, columns, pitch, beside, y, y_start, step = arguments
         given = Vectors(context, builder, signature.args[0].dtype, TILE_ROWS)
         sums = Vectors(context, builder, types.float64, TILE_ROWS)
         same = given.bytes == sums.bytes
@@ -187,7 +187,8 @@ def _weight_transform(high: Tile, wide: Tile) -> Any:
             inside = builder.and_(
                 builder.icmp_signed("<", constant(i), lines), builder.icmp_signed("<", constant(j), columns)
             )
-            offset = builder.mul(builder.add(builder.mul(pitch, constant(i)), constant(j)), constant(TILE_ROWS))
+            offset = builder.add(builder.mul(pitch, constant(i)), builder.mul(beside, constant(j)))
+            offset = builder.mul(offset, constant(TILE_ROWS))
             value = given.load(builder.gep(start, [builder.select(inside, offset, constant(0))]))
             value = builder.select(inside, value, given.zero)
             return value if same else builder.fpext(value, sums.type)
@@ -264,9 +265,9 @@ def _input_body(scratch, table, sizes, source, target, channels):
             transform(scratch, table, entry, source + c * source_step, target + c * target_step, pitch, step)
 
 
-def _weight_body(x, y, channels, x_step, y_step, lines, columns, pitch, step):
+def _weight_body(x, y, channels, x_step, y_step, lines, columns, pitch, beside, step):
     for c in range(channels):
-        transform(x, c * x_step, lines, columns, pitch, y, c * y_step, step)
+        transform(x, c * x_step, lines, columns, pitch, beside, y, c * y_step, step)
 
 
 def _output_body(sums, rows, bias, mask, sizes):

@@ -10,9 +10,10 @@ from __future__ import annotations
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
 from .blocking import BUFFERED
-from .numbers import divided, integer_at, lanes_of, put_integer, smaller
-from .packing import NO_PLANE, copy_block, depth_start
+from .numbers import divided, integer_at, lanes_of, larger, put_integer, smaller
+from .packing import NO_PLANE, copy_block, depth_start, zero_run
 from .simd import address_of, copy_between, zero_lanes
+from .simd_apart import copy_row_2, copy_row_3, copy_row_4
 from .tasks import PARTS, shared_start
 from .winograd_simd import call_function
 
@@ -48,10 +49,10 @@ def tile_run(tile, last, geometry):
 
 @kernel
 def copy_padded(x, start, channels, geometry, rows, columns, y, target, ahead):
-    """As ``packing.copy_block`` for the usual input: unit strides, padding of zeros. Whole vectors are written."""
+    """As :func:`copy_phases` for the usual input: unit strides, padding of zeros. Whole vectors are written."""
     first_row, row_step, lines = rows
     w, count, _ = columns
-    buffer, pitch, channel_step = target
+    buffer, pitch, channel_step, _ = target
     lanes = lanes_of(y)
     for j in range(0, count, lanes):
         low, high = -(w + j), geometry[at.IN_W] - (w + j)
@@ -67,23 +68,79 @@ def copy_padded(x, start, channels, geometry, rows, columns, y, target, ahead):
 
 
 @kernel
-def copy_any(x, start, channels, geometry, rows, columns, y, target, ahead):
-    """As :func:`copy_padded` for every input."""
-    if geometry[at.X_W] == 1 and geometry[at.DILATION_W] == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS:
-        copy_padded(x, start, channels, geometry, rows, columns, y, target, ahead)
-    else:
-        copy_block(x, start, channels, geometry, rows, columns, y, target, 0)
+def copy_phases(x, start, channels, geometry, rows, columns, y, target, ahead):
+    """As ``packing.copy_block`` for each phase along the width: that of p begins p columns on, and p * target[3] on."""
+    w, count, step = columns
+    buffer, pitch, channel_step, phase_step = target
+    for phase in range(geometry[at.PHASES_W]):
+        copy_block(
+            x, start, channels, geometry, rows, (w + phase, count, step), y,
+            (buffer + phase * phase_step, pitch, channel_step), 0,
+        )  # fmt: skip
 
 
 @kernel
-def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, first_channel, some, kd):
+def copy_any(x, start, channels, geometry, rows, columns, y, target, ahead):
+    """As :func:`copy_phases`, where that is the usual input by :func:`copy_padded`."""
+    if geometry[at.X_W] == 1 and columns[2] == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS:
+        copy_padded(x, start, channels, geometry, rows, columns, y, target, ahead)
+    else:
+        copy_phases(x, start, channels, geometry, rows, columns, y, target, ahead)
+
+
+@kernel
+def copy_strided(x, start, channels, geometry, rows, columns, y, target, ahead):
+    """As :func:`copy_phases` for the usual input of 2 to 4 phases, as many as the stride. Rows are read once.
+
+    Up to two vectors are written behind the columns of each phase.
+    """
+    first_row, row_step, lines = rows
+    w, count, stride = columns
+    buffer, pitch, channel_step, phase_step = target
+    low = larger(0, -w)
+    cells = smaller(count * stride, geometry[at.IN_W] - w) - low
+    starts = (
+        phase_place(low, stride, phase_step), phase_place(low + 1, stride, phase_step),
+        phase_place(low + 2, stride, phase_step), phase_place(low + 3, stride, phase_step),
+    )  # fmt: skip
+    for i in range(lines):
+        row = first_row + i * row_step
+        inside = 0 <= row < geometry[at.IN_H] and start != NO_PLANE and cells > 0
+        source = start + row * geometry[at.X_H] + w + low
+        place = buffer + i * pitch
+        for _ in range(channels):
+            if not inside or cells < count * stride:
+                for phase in range(stride):
+                    zero_run(y, place + phase * phase_step, count)
+            if inside and stride == 2:
+                copy_row_2(x, source, cells, y, (place + starts[0], place + starts[1]))
+            elif inside and stride == 3:
+                copy_row_3(x, source, cells, y, (place + starts[0], place + starts[1], place + starts[2]))
+            elif inside:
+                places = (place + starts[0], place + starts[1], place + starts[2], place + starts[3])
+                copy_row_4(x, source, cells, y, places)
+            source += geometry[at.X_CHANNEL]
+            place += channel_step
+
+
+@kernel
+def phase_place(column, stride, phase_step):
+    """Where :func:`copy_strided` puts a column, counted from the first one of a row."""
+    position, phase = divided(column, stride)
+    return phase * phase_step + position
+
+
+@kernel
+def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, first_channel, some, kd, ph):
     """Copy what is under the tiles of block ``number`` and tap ``kd`` of depth, in ``some`` channels of a group.
 
-    scratch[buffer + c * steps[0] + run * steps[1] + i * steps[2] + j] = row i and column j under the run of tiles,
-    both counted in dilations from the first tile's first cell. ``copy`` is :func:`copy_any` or :func:`copy_padded`.
+    scratch[buffer + c * steps[0] + run * steps[1] + i * steps[2] + pw * steps[3] + j] = row i and column j under the
+    run of tiles, both counted in dilations, or strides, from the first tile's first cell of phase ``ph``, pw. ``copy``
+    is :func:`copy_phases` or one that serves fewer inputs.
     """
-    channel_step, run_step, pitch = steps
-    step_h, step_w = geometry[at.DILATION_H], geometry[at.DILATION_W]
+    channel_step, run_step, pitch, phase_step = steps
+    stride_h, stride_w = geometry[at.STRIDE_H], geometry[at.STRIDE_W]
+    step_h, step_w = geometry[at.DILATION_H] * stride_h, geometry[at.DILATION_W] * stride_w  # one of them is 1
     lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
     beyond = geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
     ahead = some * geometry[at.X_CHANNEL]  # what is gathered next, after some transforms
@@ -93,12 +150,12 @@ def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, fi
         start = geometry[at.X_START] + image * geometry[at.X_BATCH]
         start += (group * geometry[at.CHANNELS] + first_channel) * geometry[at.X_CHANNEL]
         start = depth_start(geometry, start, d, kd)
-        h -= geometry[at.PAD_H]
-        w -= geometry[at.PAD_W]
+        h = h * stride_h - geometry[at.PAD_H] + ph
+        w = w * stride_w - geometry[at.PAD_W]
         columns = geometry[at.TILE_W] * count + beyond
         copy(
-            x, start, some, geometry, (h, step_h, lines), (w, columns, step_w), scratch, (buffer, pitch, channel_step),
-            ahead,
+            x, start, some, geometry, (h, step_h, lines), (w, columns, step_w), scratch,
+            (buffer, pitch, channel_step, phase_step), ahead,
         )  # fmt: skip
         buffer += run_step
         tile += count
@@ -148,7 +205,8 @@ def clear_beyond(geometry, scratch, block, tiles, begin, end):
     if tiles % lanes == 0:
         return
     channels = geometry[at.CHANNELS]
-    pieces = geometry[at.KERNEL_D] * geometry[at.PIECES_H] * geometry[at.PIECES_W]
+    pieces = geometry[at.KERNEL_D] * geometry[at.PHASES_H] * geometry[at.PHASES_W]
+    pieces *= geometry[at.PIECES_H] * geometry[at.PIECES_W]
     first = block + tiles // lanes * lanes
     for u in range(geometry[at.POINTS]):
         for piece in range(pieces):
@@ -169,7 +227,9 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
     channels = geometry[at.CHANNELS]
     pitch = geometry[at.PITCH]
     buffer = own + geometry[at.GATHERED_START]
-    steps = (geometry[at.GATHERED_STEP], geometry[at.RUN_STEP], pitch)
+    phase_step = geometry[at.PHASE_STEP]
+    steps = (geometry[at.GATHERED_STEP], geometry[at.RUN_STEP], pitch, phase_step)
+    pieces_h, pieces_w = geometry[at.PIECES_H], geometry[at.PIECES_W]
     sizes = address_of(scratch, own + geometry[at.SIZES_START])
     table = address_of(scratch, own + geometry[at.TABLE_START])
     tile, last, beside = block_tiles(number, geometry)
@@ -187,20 +247,22 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
     for c in range(begin, end, BUFFERED):
         some = smaller(BUFFERED, end - c)
         k = c
-        for kd in range(geometry[at.KERNEL_D]):
-            winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, c, some, kd)
-            for h in range(geometry[at.PIECES_H]):
-                for w in range(geometry[at.PIECES_W]):
-                    source = buffer + h * geometry[at.TAPS_H] * pitch + w * geometry[at.TAPS_W]
-                    for part in range(1 if beside < 0 else 2):
-                        call_function(
-                            rows[geometry[at.FUNCTIONS] + INPUT],
-                            (
-                                address_of(scratch, 0), table + 8 * entries * part, sizes + 64 * part, source,
-                                block + k * nr if part == 0 else cells + k, some,
-                            ),
-                        )  # fmt: skip
-                    k += channels
+        for plane in range(geometry[at.KERNEL_D] * geometry[at.PHASES_H]):
+            kd, ph = divided(plane, geometry[at.PHASES_H])
+            winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, c, some, kd, ph)
+            for piece in range(geometry[at.PHASES_W] * pieces_h * pieces_w):
+                rest, w = divided(piece, pieces_w)
+                pw, h = divided(rest, pieces_h)
+                source = buffer + pw * phase_step + h * geometry[at.TAPS_H] * pitch + w * geometry[at.TAPS_W]
+                for part in range(1 if beside < 0 else 2):
+                    call_function(
+                        rows[geometry[at.FUNCTIONS] + INPUT],
+                        (
+                            address_of(scratch, 0), table + 8 * entries * part, sizes + 64 * part, source,
+                            block + k * nr if part == 0 else cells + k, some,
+                        ),
+                    )  # fmt: skip
+                k += channels
 
 
 @kernel

@@ -21,15 +21,21 @@ def transform_panel(packed, rows, geometry, raw, target):
     channels = geometry[at.CHANNELS]
     kernel_h, kernel_w = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
     taps = geometry[at.KERNEL_D] * kernel_h * kernel_w
-    for plane in range(0, taps, kernel_h * kernel_w):
-        for h in range(0, kernel_h, geometry[at.TAPS_H]):
-            for w in range(0, kernel_w, geometry[at.TAPS_W]):
-                source = raw + (plane + h * kernel_w + w) * TILE_ROWS
+    stride_h, stride_w = geometry[at.STRIDE_H], geometry[at.STRIDE_W]
+    phases_w = geometry[at.PHASES_W]
+    for plane in range(geometry[at.KERNEL_D] * geometry[at.PHASES_H] * phases_w):
+        rest, pw = divided(plane, phases_w)
+        kd, ph = divided(rest, geometry[at.PHASES_H])
+        first = kd * kernel_h * kernel_w + ph * kernel_w + pw
+        lines, columns = (kernel_h - ph + stride_h - 1) // stride_h, (kernel_w - pw + stride_w - 1) // stride_w
+        for h in range(0, lines, geometry[at.TAPS_H]):
+            for w in range(0, columns, geometry[at.TAPS_W]):
+                source = raw + (first + h * stride_h * kernel_w + w * stride_w) * TILE_ROWS
                 call_function(
                     rows[geometry[at.FUNCTIONS] + WEIGHT],
                     (
                         address_of(packed, source), address_of(packed, target), channels, taps * TILE_ROWS, TILE_ROWS,
-                        kernel_h - h, kernel_w - w, kernel_w, geometry[at.WEIGHT_STEP],
+                        lines - h, columns - w, stride_h * kernel_w, stride_w, geometry[at.WEIGHT_STEP],
                     ),
                 )  # fmt: skip
                 target += channels * TILE_ROWS
@@ -40,7 +46,7 @@ def winograd_weights(slot, slots, weight, bias, packed, rows, geometry, scratch)
     """Transform the kernels g of thread ``slot`` to U = G g G^T, laid out as matrices for the microkernel.
 
     packed[((g * PANELS + p) * points + u) * WEIGHT_STEP + k * MR + m] = U_u of filter p * MR + m of group g and k over
-    (tap of depth, piece, channel), zeros beyond the last filter; then the bias (see ``pack_bias``); then, from
+    (tap of depth, phase, piece, channel), zeros beyond the last filter; then the bias (see ``pack_bias``); then, from
     RAW_START on, the weights, packed as by ``pack_weights``.
     """
     panels = geometry[at.PANELS]
