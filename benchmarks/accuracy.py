@@ -20,7 +20,7 @@ import numpy as np
 
 import numbaconv as nc
 from numbaconv import execute
-from numbaconv.algorithms import winograd
+from numbaconv.algorithms import winograd_tiling
 
 CHANNELS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512)
 DTYPES = ("float32", "float64")
@@ -34,7 +34,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 @contextlib.contextmanager
 def only(tile: tuple[int, ...]) -> Iterator[None]:
     """Let Winograd's algorithm have this tile alone."""
-    with mock.patch.object(winograd, "TILES", (tile,)):
+    with mock.patch.object(winograd_tiling, "TILES", (tile,)):
         execute._calls.clear()
         yield
     execute._calls.clear()
@@ -71,7 +71,7 @@ def table() -> list[str]:
         "|---|---|" + "---|" * (len(CHANNELS) + 1),
     ]
     for both in (False, True):
-        for tile in winograd.TILES:
+        for tile in winograd_tiling.TILES:
             m, r = tile[:2]
             for dtype in DTYPES:
                 with only(tile):

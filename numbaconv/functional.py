@@ -317,9 +317,9 @@ def explain(
     Examples
     --------
     >>> import numbaconv as nc
-    >>> plan = nc.explain((1, 64, 56, 56), (64, 64, 5, 5), padding=2, stride=2)
+    >>> plan = nc.explain((1, 64, 56, 56), (64, 64, 5, 5), padding=4, dilation=2, stride=2)
     >>> dict(plan.rejected)["winograd"]
-    'winograd needs stride 1, this one is (2, 2)'
+    'winograd needs stride or dilation 1, these are (2, 2) and (2, 2)'
     """
     options = Options(stride, padding, dilation, groups, algorithm, precision, data_format, padding_mode, activation)
     if lies_on_gpu(input_or_shape) or lies_on_gpu(weight_or_shape):

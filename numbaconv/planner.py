@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
 
-from .algorithms.prices import DEFAULTS, USUAL, Prices
+from .algorithms.prices import DEFAULTS, RATE, USUAL, Prices
 from .algorithms.sharing import images_together
 from .forks import load_module
 from .kernels import geometry as at
@@ -29,10 +29,10 @@ PARALLEL_PACKING: Final = 400_000
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """What the planner knows of a machine. The defaults are those of one core of a 2-core AMD EPYC (Zen 4)."""
+    """What the planner knows of a machine. The defaults are those of one core of its kind of CPU."""
 
     #: Vector multiply-adds per second.
-    rate: float = 4.3e9
+    rate: float = RATE
     #: What the cost models' prices are instead of the usual ones, where they were measured.
     prices: Mapping[str, float] = dataclasses.field(default_factory=dict)
 

@@ -48,6 +48,7 @@ def winograd_bound(x, w, bias, dtype, arguments, precision="standard", algorithm
     tiles = [Tile(1, 1), *(Tile(geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))][-ndim:]
     pieces = [geometry[at.KERNEL_D], *geometry[at.PIECES_H : at.PIECES_W + 1]][-ndim:]
     reach = [tile.m + tile.r * count - 1 for count, tile in zip(pieces, tiles, strict=True)]
+    phases = [1, *geometry[at.PHASES_H : at.PHASES_W + 1]][-ndim:]
     x = np.moveaxis(x, -1, 1) if channels_last else x
     stride = per_dimension(arguments["stride"], ndim)
     dilation = per_dimension(arguments["dilation"], ndim)
@@ -61,7 +62,13 @@ def winograd_bound(x, w, bias, dtype, arguments, precision="standard", algorithm
         (np.arange(n) % d + np.arange(n) // d // tile.m * tile.m * d) * s
         for n, d, s, tile in zip(sizes, dilation, stride, tiles, strict=True)
     ]
-    last = [int(first.max()) + d * (r - 1) for first, d, r in zip(firsts, dilation, reach, strict=True)]
+    # In the cells of a stride's phases, one behind the other; along the depth, taps are pieces.
+    steps = [d * s if axis >= ndim - 2 else d for axis, (d, s) in enumerate(zip(dilation, stride, strict=True))]
+    under = [
+        (step * np.arange(r)[:, None] + np.arange(count)).reshape(-1)
+        for step, r, count in zip(steps, reach, phases, strict=True)
+    ]
+    last = [int(first.max()) + int(cells.max()) for first, cells in zip(firsts, under, strict=True)]
     whole = [
         (before, max(after, end + 1 - n - before))
         for n, (before, after), end in zip(x.shape[2:], pairs, last, strict=True)
@@ -69,12 +76,12 @@ def winograd_bound(x, w, bias, dtype, arguments, precision="standard", algorithm
     x = np.abs(padded(x, whole, arguments["padding_mode"]))
     groups = arguments["groups"]
     largest = x.reshape(x.shape[0], groups, w.shape[1], *x.shape[2:]).max(2)
-    for axis, (first, d, r) in enumerate(zip(firsts, dilation, reach, strict=True)):
-        cells = first[:, None] + d * np.arange(r)
+    for axis, (first, beside) in enumerate(zip(firsts, under, strict=True)):
+        cells = first[:, None] + beside
         largest = np.moveaxis(np.moveaxis(largest, 2 + axis, -1)[..., cells].max(-1), -1, 2 + axis)
     outputs = largest.repeat(w.shape[0] // groups, 1)
     each = (-1, *[1] * ndim)
-    products = w.shape[1] * np.prod(pieces)
+    products = w.shape[1] * np.prod(pieces) * np.prod(phases)
     factor = np.prod([amplification(tile) for tile in tiles]) * (1 + products / 2)
     total = factor * outputs * np.abs(w).reshape(w.shape[0], -1).sum(1, dtype=np.float64).reshape(each)
     if bias is not None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numbaconv.algorithms.winograd import TILES
+from numbaconv.algorithms.winograd_tiling import TILES
 from numbaconv.kernels.blocking import TILE_ROWS, VECTOR_BYTES
 from numbaconv.kernels.cook_toom import matrices
 from numbaconv.kernels.winograd_simd import Tile, input_transform, output_transform, tile_matrices, weight_transform
@@ -100,19 +100,22 @@ def test_input_transform(high, wide, groups):
 
 @tiles
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 1e-6)])
-def test_weight_transform(high, wide, dtype, tolerance):
-    """G g G^T of the filters of a panel; taps beyond the kernel's are zeros."""
+@pytest.mark.parametrize("stride", [(1, 1), (3, 2)])
+def test_weight_transform(high, wide, stride, dtype, tolerance):
+    """G g G^T of the filters of a panel, of a phase of a stride's taps; taps beyond the kernel's are zeros."""
     random = np.random.default_rng(1)
-    lines, columns = max(1, high.r - 1), max(1, wide.r - 1)
-    g = random.normal(size=(2, lines, columns, TILE_ROWS)).astype(dtype)
-    out = np.full((high.n * wide.n, 3, TILE_ROWS), 7, dtype)
-    function = weight_transform(high, wide, dtype)
-    call(function, g, out, 2, g[0].size, TILE_ROWS, lines, columns, columns, 3 * TILE_ROWS)
-    whole = np.zeros((2, high.r, wide.r, TILE_ROWS))
-    whole[:, :lines, :columns] = g
-    expected = np.einsum("ui,cijm,vj->uvcm", as_floats(high)[1], whole, as_floats(wide)[1])
-    np.testing.assert_allclose(out[:, :2], expected.reshape(-1, 2, TILE_ROWS), rtol=tolerance, atol=tolerance)
-    assert (out[:, 2] == 7).all()
+    for lines, columns in ((max(1, high.r - 1), max(1, wide.r - 1)), (0, wide.r), (high.r, 0)):
+        taps = [max(1, s * n) for s, n in zip(stride, (lines, columns), strict=True)]
+        g = random.normal(size=(2, *taps, TILE_ROWS)).astype(dtype)
+        out = np.full((high.n * wide.n, 3, TILE_ROWS), 7, dtype)
+        function = weight_transform(high, wide, dtype)
+        pitch = stride[0] * taps[1]
+        call(function, g, out, 2, g[0].size, TILE_ROWS, lines, columns, pitch, stride[1], 3 * TILE_ROWS)
+        whole = np.zeros((2, high.r, wide.r, TILE_ROWS))
+        whole[:, :lines, :columns] = g[:, :: stride[0], :: stride[1]][:, :lines, :columns]
+        expected = np.einsum("ui,cijm,vj->uvcm", as_floats(high)[1], whole, as_floats(wide)[1])
+        np.testing.assert_allclose(out[:, :2], expected.reshape(-1, 2, TILE_ROWS), rtol=tolerance, atol=tolerance)
+        assert (out[:, 2] == 7).all()
 
 
 @tiles

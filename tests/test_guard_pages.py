@@ -15,7 +15,7 @@ from strategies import ALGORITHMS, DTYPES
 
 import numbaconv as nc
 from numbaconv import execute, input_adjoint, interleaving
-from numbaconv.algorithms import direct_channels, winograd
+from numbaconv.algorithms import direct_channels, winograd_tiling
 from numbaconv.kernels import arrange
 
 PAGE = mmap.PAGESIZE
@@ -26,6 +26,8 @@ KINDS = (*DTYPES, np.int16)
 CALLS = 500
 #: Calls of each of Winograd's tiles and dtype.
 TILE_CALLS = 40
+#: The strides of Winograd's calls.
+STRIDES = ((1, 1), (2, 2), (1, 1), (3, 3), (2, 1), (1, 2), (4, 4), (2, 3))
 WINOGRAD_KERNELS = ((3, 3), (3, 3), (5, 5), (1, 3), (3, 1), (7, 7), (3, 3))
 
 
@@ -62,7 +64,10 @@ def problems(algorithm):
             channels, filters, height = 1, 1, int(random.integers(1, 30))
         winograd = algorithm == "winograd"
         kernel = WINOGRAD_KERNELS[number % 7] if winograd else tuple(random.integers(1, (5, 8)).tolist())
-        stride = (1, 1) if winograd else tuple(random.integers(1, 4, 2).tolist())
+        stride = tuple(random.integers(1, 4, 2).tolist())
+        if winograd:  # a kernel has more taps than the stride, along one axis at least
+            stride = STRIDES[number % 8] if max(kernel) > 3 or number % 3 == 0 else (1, 1)
+            stride = tuple(min(s, max(1, k - 1)) for s, k in zip(stride, kernel, strict=True))
         padding = tuple(
             (less, max(int(random.integers(0, 3)), (2 * kernel_size - 1 if winograd else kernel_size) - size - less))
             for size, kernel_size, less in zip((height, width), kernel, random.integers(0, 3, 2).tolist(), strict=True)
@@ -74,7 +79,7 @@ def problems(algorithm):
             {
                 "stride": stride,
                 "padding": padding,
-                "dilation": 1 + int(winograd and number % 7 == 6),
+                "dilation": 1 + int(winograd and number % 7 == 6 and stride == (1, 1)),
                 "groups": groups,
                 "data_format": "NHWC" if last else "NCHW",
             },
@@ -127,9 +132,9 @@ def tiles():
     """Each of Winograd's tiles by itself: on images, rows, columns and volumes, dilated, of sizes around the tiles'."""
     guarded = [Guarded(pages=1024) for _ in range(3)]
     random = np.random.default_rng(2)
-    for tile, number, dtype in itertools.product(winograd.TILES, range(TILE_CALLS), DTYPES):
+    for tile, number, dtype in itertools.product(winograd_tiling.TILES, range(TILE_CALLS), DTYPES):
         m, r = tile[:2]
-        winograd.TILES = (tile,)
+        winograd_tiling.TILES = (tile,)
         execute.forget_plans()
         kernel = ((r, r), (1, r), (r, 1), (2, r, r))[number % 4]
         size = [int(random.integers(r, r + 4 * m)), int(random.integers(r, 40 * m))]
@@ -244,7 +249,7 @@ def test_guard_pages_of_the_family(run_python):
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
 def test_guard_pages_of_every_tile(run_python):
     calls = run_python("import test_guard_pages; test_guard_pages.tiles()").splitlines()
-    assert len(calls) == len(winograd.TILES) * TILE_CALLS * len(DTYPES)
+    assert len(calls) == len(winograd_tiling.TILES) * TILE_CALLS * len(DTYPES)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")

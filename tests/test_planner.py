@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import conv_problems
 
 import numbaconv as nc
-from numbaconv.algorithms.winograd import TILES
+from numbaconv.algorithms.winograd_tiling import TILES
 from numbaconv.kernels import geometry as at
 from numbaconv.planner import ALGORITHMS, CANDIDATES, choose, driver, geometry_list
 
@@ -29,7 +29,9 @@ PLANS = [
     ((1, 128, 17, 17), (128, 128, 1, 7), {"padding": (0, 3)}, {"winograd"}),
     ((1, 64, 56, 56), (256, 64, 1, 1), {}, SUMS),
     ((1, 3, 224, 224), (64, 3, 3, 3), {"padding": 1}, {"direct"}),
-    ((1, 3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}, SUMS),
+    ((1, 3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}, {"winograd", "direct"}),
+    ((1, 3, 224, 224), (64, 3, 11, 11), {"stride": 4, "padding": 2}, {"winograd"}),
+    ((1, 64, 56, 56), (128, 64, 5, 5), {"stride": 2, "padding": 2}, {"winograd"}),
     ((1, 16, 16, 16, 16), (16, 16, 3, 3, 3), {}, {"winograd"}),
     ((1, 16, 16, 16, 16), (16, 16, 3, 3, 3), {"stride": 2}, SUMS),
     ((1, 1, 32, 32), (8, 1, 3, 3), {"padding": "same"}, {"direct"}),

@@ -32,6 +32,8 @@ ARROWS = {
         "algorithms.prices",
         "algorithms.sharing",
         "algorithms.windows",
+        "algorithms.winograd_cost",
+        "algorithms.winograd_tiling",
         "forks",
         "kernels",
         "problem",

@@ -80,7 +80,8 @@ SHAPES = [
     (nc.conv2d, X, W, {"algorithm": None}, ValueError, "algorithm must be one of 'auto', 'direct', 'im2col', 'winograd', 'direct_channels', 'direct_pixels'; got None"),
     (nc.conv2d, X, W, {"precision": "high"}, ValueError, "precision must be one of 'exact', 'standard', 'fast'; got 'high'"),
     # algorithms that cannot serve the call
-    (nc.conv2d, X, W, {"algorithm": "winograd", "stride": 2}, ValueError, "algorithm 'winograd' cannot serve this call: winograd needs stride 1, this one is (2, 2)"),
+    (nc.conv2d, X, W, {"algorithm": "winograd", "stride": 3}, ValueError, "algorithm 'winograd' cannot serve this call: winograd saves nothing where no input is read by two outputs: the stride is (3, 3)"),
+    (nc.conv2d, X, W, {"algorithm": "winograd", "stride": 2, "dilation": 2}, ValueError, "algorithm 'winograd' cannot serve this call: winograd needs stride or dilation 1, these are (2, 2) and (2, 2)"),
     (nc.conv2d, X, (8, 4, 1, 1), {"algorithm": "winograd"}, ValueError, "algorithm 'winograd' cannot serve this call: winograd saves nothing where the kernel has one tap"),
     (nc.conv2d, X, (8, 4, 3, 13), {"algorithm": "winograd", "padding": 6}, ValueError, "algorithm 'winograd' cannot serve this call: winograd needs a kernel of at most 12 taps along each axis, this one is 3x13"),
     (nc.conv3d, (1, 4, 6, 6, 6), (8, 4, 3, 1, 1), {"algorithm": "winograd"}, ValueError, "algorithm 'winograd' cannot serve this call: winograd saves nothing where the kernel has one tap along height and width"),
@@ -194,11 +195,12 @@ def test_huge_integers(huge):
 @pytest.mark.parametrize(
     ("input", "weight", "arguments"),
     [
-        ((1, 4, 5, 6), (8, 4, 3, 3), {"stride": 2}),
+        ((1, 4, 5, 6), (8, 4, 3, 3), {"stride": 3}),
+        ((1, 4, 9, 9), (8, 4, 3, 3), {"stride": (1, 2), "dilation": 2}),
         ((1, 4, 5, 6), (8, 4, 1, 1), {}),
         ((1, 4, 20), (8, 4, 13), {}),
         ((1, 4, 5, 6, 7), (8, 4, 3, 1, 1), {}),
-        ((1, 4, 5, 6, 7), (8, 4, 3, 3, 3), {"stride": 2}),
+        ((1, 4, 5, 6, 7), (8, 4, 3, 3, 3), {"stride": 3}),
         ((1, 4, 5, 6), (8, 4, 3, 3), {"precision": "exact"}),
     ],
 )

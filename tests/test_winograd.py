@@ -13,11 +13,11 @@ from strategies import DTYPES, conv_problems, lying
 
 import numbaconv as nc
 from numbaconv import execute
-from numbaconv.algorithms import winograd
+from numbaconv.algorithms import winograd_tiling
 from numbaconv.kernels import geometry as at
 from numbaconv.kernels.blocking import VECTOR_BYTES
 
-every_tile = pytest.mark.parametrize("tile", winograd.TILES, ids=lambda tile: "F({},{})".format(*tile[:2]))
+every_tile = pytest.mark.parametrize("tile", winograd_tiling.TILES, ids=lambda tile: "F({},{})".format(*tile[:2]))
 #: Tiles in a row, and rows of them, around a quarter, a half and a whole vector of them, and a block.
 LANES = VECTOR_BYTES // 4
 ACROSS = sorted(
@@ -30,7 +30,7 @@ ONE_ROW = (2 * LANES + 1, 2 * LANES + 4, 2 * LANES + 5, 3 * LANES, 3 * LANES + 1
 @contextlib.contextmanager
 def only(tile):
     """Let the algorithm have this tile alone, whatever its accuracy."""
-    with mock.patch.object(winograd, "TILES", (tile,)):
+    with mock.patch.object(winograd_tiling, "TILES", (tile,)):
         execute._calls.clear()
         yield
     execute._calls.clear()
@@ -65,6 +65,39 @@ def test_every_tile_at_every_tail(tile, shape):
             spoiled = nc.conv2d(x, w, algorithm="winograd", precision="fast", **arguments)
             np.testing.assert_array_equal(layer(x), spoiled)
             np.testing.assert_array_equal(np.isnan(spoiled), np.isnan(scipy_reference(x, w, padding=padding)))
+            kept = ~np.isnan(spoiled)
+            assert (np.abs(spoiled - out)[kept] <= 2 * bound[kept]).all()
+
+
+@every_tile
+@pytest.mark.parametrize("stride", [(2, 2), (3, 3), (4, 4), (2, 1), (1, 2), (5, 5)])
+def test_every_tile_of_every_phase(tile, stride):
+    """Strides: phases that have all taps of a tile, fewer, or none in a piece; rows cut off at every cell; some NaN."""
+    m, r = tile[:2]
+    random = np.random.default_rng(m * r)
+    with only(tile):
+        for number, across in enumerate((1, LANES // 2 + 1, LANES, 2 * LANES + 3)):
+            kernel = tuple(min(12, s * r - int(random.integers(0, s + 1))) for s in stride)
+            kernel = tuple(max(k, s + 1) for k, s in zip(kernel, stride, strict=True))
+            padding = [(int(random.integers(0, k)), int(random.integers(0, k))) for k in kernel]
+            size = [
+                max(k, s * count + int(random.integers(0, s)))
+                for s, k, count in zip(stride, kernel, (2 * m, across * m), strict=True)
+            ]
+            x = random.normal(size=(1 + number % 2, 5, *size)).astype(np.float32)
+            w = random.normal(size=(9, 5, *kernel)).astype(np.float32)
+            arguments = {"padding": padding, "dilation": 1, "groups": 1, "padding_mode": "zeros", "data_format": "NCHW"}
+            arguments |= {"stride": stride, "activation": None}
+            layer = nc.Conv2d.from_weight(w, None, algorithm="winograd", precision="fast", **arguments)
+            out = nc.conv2d(x, w, algorithm="winograd", precision="fast", **arguments)
+            np.testing.assert_array_equal(layer(x), out)
+            bound = winograd_bound(x, w, None, np.float32, arguments, "fast")
+            assert (np.abs(out - scipy_reference(x, w, stride=stride, padding=padding)) <= bound).all()
+            x.flat[int(random.integers(x.size))] = np.nan
+            spoiled = nc.conv2d(x, w, algorithm="winograd", precision="fast", **arguments)
+            np.testing.assert_array_equal(layer(x), spoiled)
+            seen = scipy_reference(x, w, stride=stride, padding=padding)
+            np.testing.assert_array_equal(np.isnan(spoiled), np.isnan(seen))
             kept = ~np.isnan(spoiled)
             assert (np.abs(spoiled - out)[kept] <= 2 * bound[kept]).all()
 
@@ -154,18 +187,20 @@ def test_error_is_small_beside_the_tile(case, spikes):
     assert_accurate("winograd", case.convolve(x, w, b, algorithm="winograd"), x, w, b, case.arguments)
 
 
-def rms_ratio(kernel, channels, dtype, **options):
+def rms_ratio(kernel, channels, dtype, stride=1, **options):
     """The RMS error beside a plain loop's in ``dtype``, on normal data."""
     random = np.random.default_rng(channels)
     shape = (24, 24)
-    x = random.normal(size=(channels, *[n + k - 1 for n, k in zip(shape, kernel, strict=True)])).astype(dtype)
+    size = [(n - 1) * stride + k for n, k in zip(shape, kernel, strict=True)]
+    x = random.normal(size=(channels, *size)).astype(dtype)
     w = random.normal(size=(32, channels, *kernel)).astype(dtype)
     exact, loop = np.zeros((32, *shape), np.longdouble), np.zeros((32, *shape), dtype)
     for c, i, j in np.ndindex(channels, *kernel):
-        seen, tap = x[c, i : i + shape[0], j : j + shape[1]], w[:, c, i, j, None, None]
+        seen = x[c, i : i + shape[0] * stride : stride, j : j + shape[1] * stride : stride]
+        tap = w[:, c, i, j, None, None]
         exact += seen.astype(np.longdouble) * tap
         loop += seen * tap
-    return np.std(nc.conv2d(x, w, **options) - exact) / np.std(loop - exact)
+    return np.std(nc.conv2d(x, w, stride=stride, **options) - exact) / np.std(loop - exact)
 
 
 @every_tile
@@ -183,6 +218,20 @@ def test_tiles_of_auto_are_accurate(tile, dtype, both):
             kernel = (k, k) if both else (1, k)
             channels = least if k >= r or (m, r) == (2, 3) else 4 * least
             assert rms_ratio(kernel, channels, dtype, algorithm="winograd") <= 4, kernel
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kernel", "stride"), [(5, 2), (6, 2), (7, 2), (9, 2), (7, 3), (11, 4), (3, 2)])
+@pytest.mark.parametrize("channels", [1, 2, 3, 8, 12])
+def test_strides_are_accurate(kernel, stride, dtype, channels):
+    """The same of the tiles that "auto" takes for the phases of a stride."""
+    shapes = (1, channels, 24 * stride, 24 * stride), (32, channels, kernel, kernel)
+    geometry = nc.planner.geometry_list(nc.explain(*shapes, stride=stride).problem)
+    geometry[at.LENIENCY] = at.TILES_ACCURATE
+    nc.planner.driver("winograd").block(geometry, np.dtype(dtype).itemsize)
+    tile = winograd_tiling.TILES[geometry[at.TRANSFORM] - 1]
+    with only(tile):
+        assert rms_ratio((kernel, kernel), channels, dtype, stride, algorithm="winograd") <= 4, tile
 
 
 def test_sums_of_many_channels_do_not_depend_on_the_batch():

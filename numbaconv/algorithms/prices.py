@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ..kernels.blocking import CPU, VECTOR_BYTES
+
 #: A price for each slot below.
 Prices = Sequence[float]
 
@@ -15,7 +17,7 @@ Prices = Sequence[float]
 #: threads (Emerald Rapids): least squares of ratios within a layer, then one price after the other, as long as choices
 #: became better. Of layers that were not fitted, a fifth at a time, 95.0% were within 10% of the best algorithm; of
 #: those the best by one measurement was so by another for 96.3%. One core, float32.
-DEFAULTS: Final = {
+EMERALD_RAPIDS: Final = {
     # Multiply-adds of a vector: of GEMM tiles of 8 filters, and of fewer; where pixels are broadcast, of panels of two
     # vectors, and of one; of lanes that belong to several groups; of Winograd's tiles, by several vectors of them, by
     # one, and by half of one, which a core that multiplies 64 bytes at once does no faster.
@@ -100,5 +102,17 @@ DEFAULTS: Final = {
     LANES_SQUARE, STORED_LANES, LANES_TILE, SPREAD_VECTOR, PLANE, PLANE_LOAD, PLANE_TILE, PLANE_ROW, PLANE_VECTOR,
     GATHERED, TRANSFORMED, STRADDLED, TRANSFORMED_BACK, WINOGRAD_PRODUCT, WINOGRAD_RUN, NEAR_VECTOR, FAR_VECTOR,
     NEAR_IN_PLACE, FAR_IN_PLACE, NEAR_WEIGHTS, FAR_WEIGHTS, NEAR_BLOCK, NEAR_RUN, FAR_RUN, NEAR_BURST, FAR_BURST,
-) = range(len(DEFAULTS))  # fmt: skip
+) = range(len(EMERALD_RAPIDS))  # fmt: skip
+#: The same on a CPU that multiplies 64 bytes at once in two halves: beside these, all else costs 0.6 of the above.
+#: Fitted by ``calibration.fit`` to 260 of its random layers, 130 others with strides, and compare.py's. Of 130 and 60
+#: more, 96.9 and 95.0% are within 10% of the best, and on average 1.0 and 1.1% of the time is lost; by the prices above
+#: 89.2 and 81.7%, and 2.7 and 4.5% (Zen 4, one core, float32).
+ZEN4: Final = dict(zip(EMERALD_RAPIDS, (
+    0.802, 0.845, 0.776, 0.804, 0.472, 0.756, 0.823, 0.621, 4.76, 11.1, 9.39, 2.99, 3.36, 3.97, 3.79, 0.45, 22.8,
+    120.0, 5.45, 108.0, 7.63, 1.73, 21.8, 44.2, 5.8, 140.0, 229.0, 96.2, 51.2, 16.0, 6.17, 0.201, 1.33, 11.8, 7.82,
+    2.21, 0.686, 0.588, 1.36, 0.763, 29.6, 672.0, 1.12, 2.17, 0.951, 0.517, 0.784, 3.29, 1.78, 2.24, 23.2, 6.08,
+    36.8,
+), strict=True))  # fmt: skip
+#: The prices of this CPU, as far as it is known, and vector multiply-adds per second.
+DEFAULTS, RATE = (ZEN4, 2.75e9) if (CPU, VECTOR_BYTES) == ("znver4", 64) else (EMERALD_RAPIDS, 4.3e9)
 USUAL: Final[Prices] = tuple(DEFAULTS.values())

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba.extending import register_jitable
 
-from ..algorithms import direct_channels, direct_pixels, im2col, winograd
+from ..algorithms import direct_channels, direct_pixels, im2col, winograd, winograd_tiling
 from ..algorithms.prices import USUAL
 from ..algorithms.sharing import images_together
 from ..kernels import geometry as at
@@ -99,9 +99,15 @@ def fill_geometry(p, geometry):
 @register_jitable
 def winograd_serves(p):
     """As :func:`numbaconv.algorithms.winograd.unsupported`; "exact" does not allow it."""
-    if p[slots.FLOATS] == 0 or p[slots.PRECISION] == EXACT or p[slots.STEP + 1] != 1 or p[slots.STEP + 2] != 1:
+    if p[slots.FLOATS] == 0 or p[slots.PRECISION] == EXACT:
         return False
-    return 1 < max(p[slots.KERNEL + 1], p[slots.KERNEL + 2]) <= winograd.LONGEST
+    several = False  # taps that read the same phase of the input
+    for axis in (1, 2):
+        stride, taps_of_axis = p[slots.STEP + axis], p[slots.KERNEL + axis]
+        if taps_of_axis > winograd_tiling.LONGEST or (taps_of_axis > 1 and stride > 1 and p[slots.DILATION + axis] > 1):
+            return False
+        several = several or taps_of_axis > stride
+    return several
 
 
 @register_jitable
@@ -110,7 +116,8 @@ def check_served(p):
     if p[slots.ALGORITHM] == ONLY_WINOGRAD and not winograd_serves(p):
         raise ValueError(
             "algorithm 'winograd' cannot serve this call: it needs floating-point numbers, a precision other than "
-            "'exact', stride 1 along height and width, and 2 to 12 taps along at least one of them, none with more"
+            "'exact', stride or dilation 1 along height and width, at most 12 taps along each, and along one of them "
+            "more taps than the stride"
         )
 
 

@@ -12,7 +12,18 @@ from numba import types
 from numba.extending import register_jitable
 
 from .. import runtime, store
-from ..algorithms import direct_channels, direct_pixels, fft, im2col, image, sharing, tiles, winograd
+from ..algorithms import (
+    direct_channels,
+    direct_pixels,
+    fft,
+    im2col,
+    image,
+    sharing,
+    tiles,
+    winograd,
+    winograd_cost,
+    winograd_tiling,
+)
 from ..executable import functions
 from ..forks import load_module
 from ..kernels import arrange, blocking, blocks, tasks
@@ -66,7 +77,8 @@ def kernels_symbol(dtype: str) -> str:
 @functools.cache
 def _share_drivers() -> None:
     """Let Numba compile the drivers' functions where they are called."""
-    for module in (sharing, direct_channels, direct_pixels, im2col, winograd, image, tiles, fft, blocking):
+    winograds = winograd, winograd_cost, winograd_tiling
+    for module in (sharing, direct_channels, direct_pixels, im2col, *winograds, image, tiles, fft, blocking):
         for name, function in vars(module).items():
             if (
                 inspect.isfunction(function)
@@ -140,7 +152,7 @@ def _winograd(dtype: str, dimensions: str, tiles: str) -> None:
     table[place : place + slots.FUNCTIONS_OF_CANDIDATE] = _candidate("winograd", dtype)
     mending = winograd.mending(dtype)
     begun, one = [], (1, 1)
-    for number, (m, r, one_axis, two_axes) in enumerate(winograd.TILES):
+    for number, (m, r, one_axis, two_axes) in enumerate(winograd_tiling.TILES):
         tile = (m, r)
         for axes, (high, wide) in enumerate(((tile, one), (one, tile), (tile, tile))):
             accurate = (two_axes if axes == 2 else one_axis) > 0

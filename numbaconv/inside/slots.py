@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from ..algorithms.prices import USUAL
-from ..algorithms.winograd import TILES
+from ..algorithms.winograd_tiling import TILES
 from ..planner import CANDIDATES
 
 # A record.

@@ -46,6 +46,8 @@ def winograd_rows(geometry, kernels):
     nr, channels, depth = geometry[at.NR], geometry[at.CHANNELS], geometry[at.KERNEL_D]
     height, width = geometry[at.KERNEL_H], geometry[at.KERNEL_W]
     line, plane = geometry[at.PLAIN_PITCH], geometry[at.PLAIN_STEP]
+    stride_h, stride_w, phases_w = geometry[at.STRIDE_H], geometry[at.STRIDE_W], geometry[at.PHASES_W]
+    phase_step = plane // (geometry[at.PHASES_H] * phases_w)
     functions = geometry[at.FUNCTIONS]
     table = np.empty(functions + 4, np.int64)
     i = functions - channels * depth * height * width
@@ -55,9 +57,11 @@ def winograd_rows(geometry, kernels):
         for d in range(depth):
             for h in range(height):
                 for w in range(width):
-                    table[i] = (d * channels + c) * plane + h * line + w
+                    phase = h % stride_h * phases_w + w % stride_w
+                    cell = h // stride_h * line + w // stride_w
+                    table[i] = (d * channels + c) * plane + phase * phase_step + cell
                     i += 1
-    axes = 0 if width == 1 else 1 if height == 1 else 2
+    axes = 0 if geometry[at.TAPS_W] == 1 else 1 if geometry[at.TAPS_H] == 1 else 2
     place = transforms_at(geometry[at.TRANSFORM] - 1, axes, geometry[at.RUN_GROUPS])
     for i in range(3):
         table[functions + i] = load(kernels + 8 * (place + i), np.int64(0))

@@ -12,9 +12,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from llvmlite import binding as llvm
+from numba import config
+
 from .. import runtime
 
 VECTOR_BYTES: Final = runtime.vector_bytes()
+#: What LLVM calls this CPU.
+CPU: Final = str(config.CPU_NAME or llvm.get_host_cpu_name())
 #: (MR, vectors in NR) of the microkernels: the usual one, and those for groups of at most 4, 2 and 1 filters, of whose
 #: tile the usual one would fill up most with zeros. AVX-512 has 32 registers: 16 sums, 2 vectors, a broadcast. The
 #: others have 16. NEON has 32 registers, too, and is not tuned yet.
@@ -60,8 +65,8 @@ WIDE_DEPTH_BLOCK: Final = 128
 #: (Zen 5, one core).
 CHANNEL_DEPTH: Final = 128
 #: The same of kernels of several taps, which read a line of the input several times before the next one. With 128, 3x3
-#: layers with stride 2 took 1.04 to 1.05 times as long, a 5x5 one 1.04, 16x16 ones 1.02; with 256 1.01 to 1.02, with 768
-#: 0.98 to 1.0 (Zen 4, 2 threads).
+#: layers with stride 2 took 1.04 to 1.05 times as long, a 5x5 one 1.04, 16x16 ones 1.02; with 256 1.01 to 1.02, with
+#: 768 0.98 to 1.0 (Zen 4, 2 threads).
 TAPS_DEPTH: Final = 384
 #: Winograd: rows of a place's tiles that are multiplied by several panels before the next ones are. 24 KiB of them then
 #: stay in the L1 cache: 512 channels at 28x28 took 1.1 times as long without, 32 images of 7x7 1.25 (Emerald Rapids).

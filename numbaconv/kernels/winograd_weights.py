@@ -28,9 +28,11 @@ def transform_panel(packed, rows, geometry, raw, target):
         kd, ph = divided(rest, geometry[at.PHASES_H])
         first = kd * kernel_h * kernel_w + ph * kernel_w + pw
         lines, columns = (kernel_h - ph + stride_h - 1) // stride_h, (kernel_w - pw + stride_w - 1) // stride_w
-        for h in range(0, lines, geometry[at.TAPS_H]):
-            for w in range(0, columns, geometry[at.TAPS_W]):
-                source = raw + (first + h * stride_h * kernel_w + w * stride_w) * TILE_ROWS
+        for h in range(0, geometry[at.PIECES_H] * geometry[at.TAPS_H], geometry[at.TAPS_H]):
+            for w in range(0, geometry[at.PIECES_W] * geometry[at.TAPS_W], geometry[at.TAPS_W]):
+                # The last phases of a stride may have no taps in a piece.
+                beside = h * stride_h * kernel_w + w * stride_w if h < lines and w < columns else 0
+                source = raw + (first + beside) * TILE_ROWS
                 call_function(
                     rows[geometry[at.FUNCTIONS] + WEIGHT],
                     (

@@ -1,0 +1,129 @@
+"""What Winograd costs: products of whole vectors of tiles, and the transforms; see :mod:`.winograd`."""
+
+from __future__ import annotations
+
+from collections.abc import MutableSequence
+
+from ..kernels import geometry as at
+from ..kernels.blocking import LINE, TILE_ROWS, VECTOR_BYTES
+from . import prices as price
+from .prices import Prices
+from .sharing import ceil_div, reading, reading_block, reading_weights, storing_run
+from .winograd_tiling import (
+    all_tiles,
+    block_columns,
+    panels_at_a_time,
+    runs_of_block,
+    share_tiles,
+    stride_phases,
+    sum_depth,
+    tile_points,
+    tiles_beside,
+)
+
+#: In vector multiply-adds, for one place of a vector of tiles: to transform the input of one channel, and to transform
+#: and store the output of one filter; and for each shuffle that takes a column of tiles apart, or puts it together. To
+#: copy a vector of the input. Fitted, like what follows, to the layers that :mod:`.sharing` speaks of.
+INPUT_POINT = 4.4
+INPUT_SHUFFLE = 2.9
+OUTPUT_POINT = 8.5
+#: To begin with the outputs of one filter and block, which are few where the kernel has one row. Fitted to 45
+#: sequences, of which 93.3 and 95.6% (measured twice) are within 10% of the best, without it 88.9 and 93.3% (Emerald
+#: Rapids).
+OUTPUT_CALL = 60.0
+COPY_VECTOR = 7.7
+#: To copy one element of a row that dilation takes apart, or puts together; and for each element, within a cache line,
+#: that the next one lies away: 12 to 21 in all with dilation 16 and 512, 3 to 10 with 2 (sequences, Emerald Rapids).
+COPY_ELEMENT = 2.0
+COPY_APART = 0.7
+#: To transform the weights of one filter and channel, for each place, 0.47 to 0.51. Larger arrays than malloc keeps are
+#: new memory in every call, where tasks do not transform what they need: 512 x 512 kernels took 1.7, and two threads
+#: gained less.
+WEIGHT_POINT = 0.5
+FRESH_BYTES = 2**25
+FRESH = 0.45
+#: How much longer all of it takes than the parts do by themselves.
+SLOWDOWN = 1.07
+
+
+def shuffles_of(m: int) -> int:
+    """Shuffles of each vector that take m columns apart, or put them together."""
+    shuffles = 0
+    while m % 2 == 0:
+        m //= 2
+        shuffles += 1
+    return shuffles + m - 1
+
+
+def multiplied_vectors(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int, int]:
+    """Vectors of tiles that microkernels multiply: several at a time, one, half of one; not the tiles beside them."""
+    lanes = VECTOR_BYTES // itemsize
+    nr = block_columns(geometry, itemsize)
+    if tiles_beside(geometry, itemsize):
+        return all_tiles(geometry) // nr * 3, 0, 0
+    whole = ceil_div(all_tiles(geometry), nr) - 1
+    rest = all_tiles(geometry) - whole * nr
+    wide, narrow, half = whole * nr // lanes, 0, 0
+    if nr == lanes:
+        wide, narrow = 0, wide
+    if rest > (lanes + lanes // 2 if VECTOR_BYTES == 64 else lanes):
+        wide += 3 if rest > 2 * lanes else 2
+    elif rest > lanes // 2 or VECTOR_BYTES < 64:
+        narrow += 1
+        half = int(rest > lanes)
+    else:
+        half = 1
+    return wide, narrow, half
+
+
+def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
+    """:func:`cost` with the tile that has been set."""
+    lanes = VECTOR_BYTES // itemsize
+    nr = block_columns(geometry, itemsize)
+    tiles, points, depth = all_tiles(geometry), tile_points(geometry), sum_depth(geometry)
+    blocks, beside = ceil_div(tiles, nr), tiles_beside(geometry, itemsize)
+    panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
+    wide, narrow, half = multiplied_vectors(geometry, itemsize)
+    width = wide + narrow + (half + beside) / 2
+    products = (wide + beside / TILE_ROWS) * prices[price.WINOGRAD] + narrow * prices[price.WINOGRAD_NARROW]
+    products = depth * TILE_ROWS * (products + half * prices[price.WINOGRAD_HALF])
+    products += blocks * prices[price.WINOGRAD_PRODUCT]
+    products *= points * panels
+    runs = ceil_div(tiles, geometry[at.ACROSS])
+    group = lanes // geometry[at.RUN_GROUPS]
+    vectors = runs * ceil_div(geometry[at.ACROSS], group) / geometry[at.RUN_GROUPS]
+    lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
+    row = geometry[at.TILE_W] * geometry[at.ACROSS] + geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
+    copies = lines * ceil_div(row, lanes) * COPY_VECTOR
+    apart = COPY_ELEMENT + COPY_APART * min(geometry[at.DILATION_W], LINE)
+    if geometry[at.DILATION_W] > 1:
+        copies = lines * row * apart
+    elif geometry[at.STRIDE_W] > 1:
+        copies += lines * ceil_div(row, lanes) * INPUT_SHUFFLE * shuffles_of(geometry[at.STRIDE_W])
+    copies *= stride_phases(geometry)
+    shuffles = shuffles_of(geometry[at.TILE_W])
+    transforms = depth * points * vectors * (INPUT_POINT + INPUT_SHUFFLE * shuffles)
+    straddled = depth * points * vectors * int(geometry[at.ACROSS] % group != 0)
+    gathered = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * runs * copies
+    outputs = width * points * (OUTPUT_POINT + shuffles) + blocks * OUTPUT_CALL + runs * geometry[at.TILE_H] * 4
+    if geometry[at.DILATION_W] > 1:
+        outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W] * apart
+    stored = blocks * runs_of_block(geometry, itemsize) * geometry[at.TILE_H] * storing_run(geometry, itemsize, prices)
+    total = transforms * prices[price.TRANSFORMED] + straddled * prices[price.STRADDLED]
+    total += gathered * prices[price.GATHERED] + geometry[at.FILTERS] * outputs * prices[price.TRANSFORMED_BACK]
+    total += products + runs * prices[price.WINOGRAD_RUN]
+    total = geometry[at.GROUPS] * (total * SLOWDOWN + geometry[at.FILTERS] * stored)
+    weights = float(panels * TILE_ROWS * depth * points * itemsize)
+    block = float(points * depth * nr * itemsize)
+    times = ceil_div(panels, panels_at_a_time(geometry, itemsize))
+    total += geometry[at.GROUPS] * blocks * reading_block(block, times + 1.0, prices)
+    times = 1 if share_tiles(geometry, itemsize) else blocks
+    total += geometry[at.GROUPS] * times * reading_weights(weights, prices)
+    return total + reading(geometry, itemsize, prices)
+
+
+def tile_pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
+    """:func:`pack_cost` with the tile that has been set."""
+    places = float(geometry[at.GROUPS] * geometry[at.FILTERS] * sum_depth(geometry) * tile_points(geometry))
+    fresh = places * itemsize > FRESH_BYTES and not share_tiles(geometry, itemsize)
+    return places * (WEIGHT_POINT + (itemsize * FRESH if fresh else 0.0))

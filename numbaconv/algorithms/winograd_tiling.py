@@ -1,0 +1,197 @@
+"""How Winograd cuts an output into tiles, and these into blocks; see :mod:`.winograd`."""
+
+from __future__ import annotations
+
+from collections.abc import MutableSequence
+from typing import Final
+
+from ..kernels import geometry as at
+from ..kernels.blocking import TILE_ROWS, VECTOR_BYTES
+from .sharing import FEWEST_TASKS, ceil_div, split_evenly
+
+#: (m, r, channels, channels): F(m, r), and from how many channels of a group it keeps "auto"'s promise of 4 times plain
+#: float32's RMS error on normal data: along one axis, and along both. 0: never. The first tile keeps it always.
+#: docs/accuracy.md has the measurements.
+TILES: Final = (
+    (2, 3, 1, 1),
+    (4, 3, 1, 3),
+    (3, 2, 1, 1),
+    (5, 2, 2, 12),
+    (3, 4, 1, 2),
+    (2, 5, 1, 2),
+    (4, 5, 8, 0),
+    (5, 4, 8, 0),
+    (2, 7, 8, 0),
+)
+#: Longer kernels would be cut into many pieces, whose transformed weights take 4 times their memory.
+LONGEST: Final = 12
+#: Panels that are multiplied by a place's tiles at a time, and bytes of sums up to which several blocks of tiles are
+#: multiplied by them, from LEAST_DEPTH products on and of more than one block. With 1 panel and 1 block, 256 channels
+#: at 56x56 and 28x28 took 1.05 to 1.1 times as long, 512 at 28x28 1.02; 64 at 56x56 takes 1.05 times as long with
+#: more, since the sums go to L2 (Zen 5). A single block is left to one panel: its weights are read as they lie. The
+#: tiles, up to 2 MB, are read from beyond the L2 cache for each group of panels: with 4 panels, 256 channels at 56x56
+#: and 64 with 7x7 taps took 1.09 and 1.07 times as long, 32 images of 256x14x14 and 512x7x7 1.07 and 1.09, with 32 as
+#: long; 128 channels at 112x112 take 1.04 times as long with any (Emerald Rapids, 2 threads).
+TOGETHER = 16
+LEAST_DEPTH = 192
+SUMS_BYTES = 2**19
+#: Tiles up to which those that are left behind blocks of three vectors are multiplied beside these. Each takes a 24th
+#: of a block's products, a vector of them a third: with 16 of them, 128 channels at 112x112 took 1.06 times as long
+#: (Emerald Rapids).
+MOST_BESIDE: Final = 7
+#: Blocks of three vectors that an image is cut into at least, and those that have a tile beside them: with more threads
+#: than that, some find nothing to do. 64 channels at 72x72 and 76x76 took 0.8 to 0.93 of what blocks of two vectors do
+#: on two threads, with 5 blocks 192 channels at 64x64 1.1 times as long (Emerald Rapids).
+FEWEST_THREE: Final = 6
+FEWEST_WIDE: Final = 4
+#: Bytes of the transformed tiles of three vectors up to which a block has so many, where there are several: an L2
+#: cache. 256 channels at 56x56 (1.8 MB) took 0.87 of the time so, 512 were not measured (Emerald Rapids).
+LARGEST_BLOCK: Final = 2**21
+#: Elements of transformed tiles that all threads may share; and bytes of them from which they do only where there are
+#: fewer than FEWEST_BLOCKS blocks, since each panel of filters reads them all, from the L3 cache. Of 3 to 7 blocks a
+#: task each, 5x5 taps over 64x56x56, 48x35x35, 64x27x27 in 2 groups and 48x28x28 took 0.45 to 0.75 of the time, 3x3
+#: over 64x56x56 (2 MB) 0.58, with dilation 2 0.67 (Emerald Rapids, 2 threads); two blocks as long as before.
+SHARED_ELEMENTS = 2**22
+SHARED_BYTES = 2**20
+FEWEST_BLOCKS = 3
+
+
+def taps_of_phase(geometry: MutableSequence[int], axis: int) -> int:
+    """Taps along the height or the width that read the first phase of the input; the last ones may be read by fewer."""
+    return ceil_div(geometry[at.KERNEL_H + axis], geometry[at.STRIDE_H + axis])
+
+
+def number_of_tiles() -> int:
+    """How many tiles there are to choose from."""
+    return len(TILES)
+
+
+def fits(geometry: MutableSequence[int], number: int) -> bool:
+    """Whether a tile may be used: it must be accurate enough, and not be for longer kernels."""
+    _, r, one_axis, two_axes = TILES[number]
+    high, wide = taps_of_phase(geometry, 0), taps_of_phase(geometry, 1)
+    least = two_axes if high > 1 and wide > 1 else one_axis
+    if r > max(high, wide, 3) or (r == 2 and max(high, wide) > 2):  # the latter would take twice the products
+        return False
+    if geometry[at.LENIENCY] == at.TILES_ALL:
+        return True
+    # The fewer taps a kernel has, the smaller the error of a plain loop: F(4x4, 3x3) reached 4.5 times it with 3
+    # channels and kernels of 2x2.
+    shortest = min(high if high > 1 else wide, wide if wide > 1 else high)
+    channels = geometry[at.CHANNELS] if shortest >= r else geometry[at.CHANNELS] // 4
+    return least > 0 and (geometry[at.LENIENCY] == at.TILES_STANDARD or channels >= least or number == 0)
+
+
+def set_tile(geometry: MutableSequence[int], itemsize: int, number: int) -> None:
+    """Fill the slots that follow from the tile, which serves every axis with more than one tap."""
+    for axis in range(2):
+        most = taps_of_phase(geometry, axis)
+        m, r = (TILES[number][0], TILES[number][1]) if most > 1 else (1, 1)
+        phase = ceil_div(geometry[at.OUT_H + axis], geometry[at.DILATION_H + axis])
+        geometry[at.TILE_H + axis] = m
+        geometry[at.TAPS_H + axis] = r
+        geometry[at.PIECES_H + axis] = ceil_div(most, r)
+        geometry[at.PHASES_H + axis] = min(geometry[at.STRIDE_H + axis], geometry[at.KERNEL_H + axis])
+        geometry[at.DOWN + axis] = ceil_div(phase, m)
+    lanes = VECTOR_BYTES // itemsize
+    # Neighbouring tiles fill a vector, or half of one, or a quarter.
+    across = geometry[at.ACROSS]
+    groups = 1
+    while groups < 4 and across <= lanes // (2 * groups) and 2 * groups <= lanes:
+        groups *= 2
+    geometry[at.RUN_GROUPS] = groups
+
+
+def tile_points(geometry: MutableSequence[int]) -> int:
+    """Places of a transformed tile."""
+    high = geometry[at.TILE_H] + geometry[at.TAPS_H] - 1
+    return high * (geometry[at.TILE_W] + geometry[at.TAPS_W] - 1)
+
+
+def all_tiles(geometry: MutableSequence[int]) -> int:
+    """Tiles of all images, output depths and phases, numbered through."""
+    phases = geometry[at.OUT_D] * geometry[at.DILATION_H] * geometry[at.DILATION_W]
+    return geometry[at.BATCH] * phases * geometry[at.DOWN] * geometry[at.ACROSS]
+
+
+def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
+    """NR, the tiles of a block: two vectors, one where there are no more; three where few are left, or blocks many.
+
+    An image of 28x28 has 49 tiles, one of 56x56 four times as many: three vectors and one BESIDE for each block. Larger
+    blocks read the weights less often, and four of them leave no thread waiting, as six and a small one do: 64 to 256
+    channels at 56x56 took 0.87 of the time on two threads and 0.93 on one, at 224x224 0.93 (Emerald Rapids).
+    """
+    lanes = VECTOR_BYTES // itemsize
+    tiles = all_tiles(geometry)
+    if tiles <= lanes:
+        return lanes
+    whole, left = divmod(tiles, 3 * lanes)
+    if whole == 0:
+        three = 2 * left > 5 * lanes
+    elif whole == 1:
+        three = left <= lanes // 2
+    else:
+        size = tile_points(geometry) * sum_depth(geometry) * 3 * lanes * itemsize
+        three = whole >= FEWEST_THREE or (whole >= FEWEST_WIDE and left <= min(whole, MOST_BESIDE))
+        three = three and size <= LARGEST_BLOCK
+    return 3 * lanes if three and VECTOR_BYTES == 64 else 2 * lanes
+
+
+def tiles_beside(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Blocks of three vectors that have one more tile beside them: those that are left, where they are so few."""
+    nr = block_columns(geometry, itemsize)
+    whole, left = divmod(all_tiles(geometry), nr)
+    return left if nr * itemsize == 3 * VECTOR_BYTES and left <= min(whole, MOST_BESIDE) else 0
+
+
+def tile_blocks(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Blocks of tiles of a group."""
+    nr = block_columns(geometry, itemsize)
+    return all_tiles(geometry) // nr if tiles_beside(geometry, itemsize) else ceil_div(all_tiles(geometry), nr)
+
+
+def sum_depth(geometry: MutableSequence[int]) -> int:
+    """Products that are summed at each place: one for each channel, phase of the input and piece of the kernel."""
+    return geometry[at.CHANNELS] * geometry[at.KERNEL_D] * stride_phases(geometry) * kernel_pieces(geometry)
+
+
+def stride_phases(geometry: MutableSequence[int]) -> int:
+    """Phases of the input that a stride makes, of both axes."""
+    return geometry[at.PHASES_H] * geometry[at.PHASES_W]
+
+
+def kernel_pieces(geometry: MutableSequence[int]) -> int:
+    """Pieces that the kernel, or a phase's taps of it, is cut into."""
+    return geometry[at.PIECES_H] * geometry[at.PIECES_W]
+
+
+def panel_shares(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Tasks that share the panels of a group."""
+    panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
+    return split_evenly(panels, geometry[at.GROUPS]) if share_tiles(geometry, itemsize) else 1
+
+
+def sums_deeply(geometry: MutableSequence[int], itemsize: int) -> bool:
+    """Whether several panels may be multiplied by a place's tiles at a time."""
+    return sum_depth(geometry) >= LEAST_DEPTH and all_tiles(geometry) > block_columns(geometry, itemsize)
+
+
+def panels_at_a_time(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Panels that are multiplied by a place's tiles at a time."""
+    of_task = ceil_div(ceil_div(geometry[at.FILTERS], TILE_ROWS), panel_shares(geometry, itemsize))
+    return min(TOGETHER, of_task) if sums_deeply(geometry, itemsize) else 1
+
+
+def runs_of_block(geometry: MutableSequence[int], itemsize: int) -> int:
+    """Runs of neighbouring tiles that a block may have."""
+    nr = block_columns(geometry, itemsize)
+    return min(nr, ceil_div(nr - 1, geometry[at.ACROSS]) + 1) + min(1, tiles_beside(geometry, itemsize))
+
+
+def share_tiles(geometry: MutableSequence[int], itemsize: int) -> bool:
+    """Whether all tasks share the transformed tiles: where there are few blocks for the threads."""
+    blocks = geometry[at.GROUPS] * tile_blocks(geometry, itemsize)
+    elements = blocks * tile_points(geometry) * sum_depth(geometry) * block_columns(geometry, itemsize)
+    if blocks >= FEWEST_TASKS or elements > SHARED_ELEMENTS:
+        return False
+    return blocks < FEWEST_BLOCKS or elements * itemsize <= SHARED_BYTES
