@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import signal
 import threading
 import uuid
 from collections.abc import Iterator
@@ -56,6 +57,37 @@ def operators_remembered() -> Iterator[None]:
         yield
     finally:
         del types.Function.get_call_type
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let signals wait, whose handlers the main thread runs.
+
+    An exception of theirs, such as KeyboardInterrupt, in a function that LLVM calls as it loads code ends the program.
+    """
+    handlers: dict[int, Any] = {}
+    held: list[tuple[int, Any]] = []
+    if threading.current_thread() is threading.main_thread():
+        found = {number: signal.getsignal(number) for number in signal.valid_signals()}
+        handlers = {number: handler for number, handler in found.items() if callable(handler)}
+    interrupt: BaseException | None = None
+    try:
+        for number in handlers:
+            signal.signal(number, lambda number, frame: held.append((number, frame)))
+        yield
+    finally:
+        left = dict(handlers)
+        while left:
+            try:
+                for number, handler in list(left.items()):
+                    signal.signal(number, handler)
+                    del left[number]
+            except BaseException as raised:  # the others have to be put back first
+                interrupt = raised
+        for number, frame in held:
+            handlers[number](number, frame)
+        if interrupt is not None:
+            raise interrupt
 
 
 #: LLVM's level, whatever NUMBA_OPT says. Numba's 3 takes 1.1 to 1.25 times as long, and layers are no faster (Emerald

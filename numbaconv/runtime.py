@@ -37,6 +37,7 @@ from .compiling import (
     PieceCompiler,
     Whole,
     operators_remembered,
+    uninterrupted,
 )
 from .forks import load_module
 
@@ -325,14 +326,14 @@ class Native:
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> None:
         """Read it from the cache, or begin to compile it: LLVM makes the machine code in another thread."""
-        self.__name__ = function.__name__
+        self.__name__, self._address = function.__name__, 0
         self._signature = result(*arguments)
-        self._address = 0
         self._cache = caching.NullCache() if cache_directory() is None else _KernelCache(function)
         target = registry.cpu_target
         with compiling():
             start = time.perf_counter()
-            self._result = self._cache.load_overload(self._signature, target.target_context)
+            with uninterrupted():
+                self._result = self._cache.load_overload(self._signature, target.target_context)
             self._cached = self._result is not None
             if not self._cached:
                 flags = compiler.Flags()
@@ -351,7 +352,7 @@ class Native:
 
         A cached property has a lock of its own (Python 3.11): two threads could wait for each other.
         """
-        with compiling():
+        with compiling(), uninterrupted() if self._address == 0 else contextlib.nullcontext():
             if self._address == 0:
                 start = time.perf_counter()
                 if not self._cached:

@@ -57,6 +57,7 @@ def winograd_bound(x, w, bias, dtype, arguments, precision="standard", algorithm
         (n + sum(pair) - d * (k - 1) - 1) // s + 1
         for n, pair, k, d, s in zip(x.shape[2:], pairs, kernel, dilation, stride, strict=True)
     ]
+    stride = [1 if n == 1 else s for n, s in zip(sizes, stride, strict=True)]  # as plans have it
     # Row o of the outputs is in the phase o % d, and there in tile o // d // m.
     firsts = [
         (np.arange(n) % d + np.arange(n) // d // tile.m * tile.m * d) * s

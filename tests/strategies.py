@@ -80,7 +80,7 @@ def conv_problems(draw, ndims=(2, 2, 2, 1, 3), winograd=False, sizes=("small", "
         plane[-1] = max(plane[-1], 4 - max(plane))  # more than one tap
         steps_of_plane = [draw(st.sampled_from((1, 1, 1, 2, 3, 4))) for _ in plane]
         if all(k <= s for k, s in zip(plane, steps_of_plane, strict=True)):
-            steps_of_plane[-1] = 1
+            steps_of_plane = [1] * len(plane)
         # Along the depth, anything goes.
         kernel, stride = [*kernel[: ndim - 2], *plane], [*stride[: ndim - 2], *steps_of_plane]
         strided = [False] * (ndim - len(plane)) + [s > 1 for s in steps_of_plane]

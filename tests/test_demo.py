@@ -368,7 +368,7 @@ def test_explain_with_every_option(capsys):
     [
         (["1,64,5,5", "64,64,7,7"], "kernel"),
         (["1,64,5,5", "64,64,3,3", "--algorithm", "magic"], "algorithm must be one of"),
-        (["1,64,5,5", "64,64,3,3", "--stride", "2", "--algorithm", "winograd", "--padding", "valid"], "winograd"),
+        (["1,64,5,5", "64,64,3,3", "--stride", "3", "--algorithm", "winograd", "--padding", "valid"], "winograd"),
         (["1,64,5,5", "64,64,3,3", "--padding", "sometimes"], "padding"),
         (["1,64,5,5", "64,64"], "dimensions"),
         (["1,64,5,99999999999999999999", "64,64,3,3"], ""),

@@ -243,7 +243,8 @@ def imports(module):
         ):
             name = node.args[0].value
             names.add(f"numbaconv{name}" if name.startswith(".") else name)
-    return {own_module(name) if name.split(".")[0] == "numbaconv" else name for name in names}
+    others = {f"Python's {name}" if name in FILES else name for name in names if name.split(".")[0] != "numbaconv"}
+    return others | {own_module(name) for name in names if name.split(".")[0] == "numbaconv"}
 
 
 def own_module(name):

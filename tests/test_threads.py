@@ -1,6 +1,8 @@
 """Threads and forks, on each of Numba's threading layers, each in a process of its own."""
 
 import os
+import signal
+import time
 
 import numba
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 import numbaconv as nc
 from numbaconv import runtime
+from numbaconv.compiling import uninterrupted
 
 LAYERS = ["omp", "workqueue"]
 #: Threads at once, of Python's; Numba's workqueue ends a process that starts two parallel regions at once.
@@ -416,3 +419,25 @@ def test_memory_that_cannot_be_had(number, monkeypatch):
         assert nc.conv2d(x, w, algorithm=algorithm, out=out) is out
         np.testing.assert_allclose(out, 144, rtol=1e-5)
     assert len(failed) == 3 or number > 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer signals")
+def test_signals_wait_while_code_is_loaded():
+    """An exception in a function that LLVM calls would end the program; handlers run afterwards, and are put back."""
+    done = []
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            time.sleep(0.1)
+            done.append(True)
+        assert done == [True]
+        assert signal.getsignal(signal.SIGALRM) is interrupt
+        assert signal.getsignal(signal.SIGINT) is not interrupt
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -75,7 +75,8 @@ def exceeds_all_blocks(plan):
         tiles = plan.problem.batch * geometry[at.DOWN] * geometry[at.ACROSS]
         blocks += [(plan.problem.group_channels, BUFFERED), (width, wide), (height, high), (tiles, geometry[at.NR])]
     elif plan.candidate == "direct_channels":
-        blocks += [(plan.problem.depth, geometry[at.CHANNEL_BLOCK])]
+        if plan.problem.depth <= geometry[at.CHANNEL_BLOCK]:  # those of several taps are halved, whatever their number
+            return False
         rows, columns = geometry[at.BLOCK_ROWS], geometry[at.BLOCK_COLUMNS]
         blocks += [(height, rows) if columns == width else (height * width, rows * columns)]
     else:
