@@ -426,15 +426,19 @@ def test_signals_wait_while_code_is_loaded():
     """An exception in a function that LLVM calls would end the program; handlers run afterwards, and are put back."""
     done = []
 
-    def interrupt(number, frame):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        with pytest.raises(KeyboardInterrupt), uninterrupted():
+    def wait():
+        with uninterrupted():
             signal.setitimer(signal.ITIMER_REAL, 0.01)
             time.sleep(0.1)
             done.append(True)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            wait()
         assert done == [True]
         assert signal.getsignal(signal.SIGALRM) is interrupt
         assert signal.getsignal(signal.SIGINT) is not interrupt
