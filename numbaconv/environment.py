@@ -74,11 +74,12 @@ def _jobs(dtype: np.dtype[Any]) -> list[tuple[str, Callable[[], Any]]]:
     jobs: list[tuple[str, Callable[[], Any]]] = []
 
     def add(
-        name: str, channels: int, size: int, groups: int, algorithm: str, packs: dict[Any, Any] | None, value: float = 1
-    ) -> None:
+        name: str, channels: int, size: int, groups: int, algorithm: str, packs: dict[Any, Any] | None,
+        value: float = 1, kernel: int = 3, stride: int = 1,
+    ) -> None:  # fmt: skip
         x = np.full((1, channels, size, size), value, dtype)
-        weight = np.ones((channels, channels // groups, 3, 3), dtype)
-        options = execute.Options(algorithm=algorithm, groups=groups)
+        weight = np.ones((channels, channels // groups, kernel, kernel), dtype)
+        options = execute.Options(algorithm=algorithm, groups=groups, stride=stride)
         jobs.append((name, lambda: execute.convolve(2, x, weight, None, options, None, None, packs)))
 
     for candidate in CANDIDATES:
@@ -86,6 +87,7 @@ def _jobs(dtype: np.dtype[Any]) -> list[tuple[str, Callable[[], Any]]]:
             add(candidate, 8, 12, 1, candidate, None)
             add(f"{candidate}, laid out before", 8, 12, 1, candidate, {})
             add(f"{candidate}, several threads", 64, 48, 1, candidate, None)
+            add(f"{candidate}, strided", 3, 64, 1, candidate, {}, kernel=7, stride=2)
     if dtype.kind == "f":
         add("winograd, not finite", 8, 12, 1, "winograd", {}, np.nan)
     for candidate in ("direct_channels", "direct_pixels"):
