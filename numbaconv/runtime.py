@@ -294,9 +294,9 @@ class _Parallel(_Kernel):
         return super().compile(signature)
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Callable[..., Any], **options: Any) -> Any:
     """Compile a serial kernel on its first call: no GIL, NumPy's division, the package's own cache."""
-    return _Kernel(function, **_KERNEL_OPTIONS)
+    return _Kernel(function, **_KERNEL_OPTIONS, **options)
 
 
 def separate_kernel(function: Callable[..., Any]) -> Any:

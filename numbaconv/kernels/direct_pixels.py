@@ -15,7 +15,7 @@ from __future__ import annotations
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
 from .blocking import strip_lead
-from .gemm import multiply_tile, run_tiles, tile_start
+from .gemm import multiply_run, multiply_tile, run_tiles, tile_start
 from .numbers import divided, lanes_of, larger, smaller
 from .packing import NO_PLANE, copy_block, depth_start, zero_run
 from .simd_apart import copy_row_1, copy_row_2, copy_row_3, copy_row_4
@@ -202,24 +202,37 @@ def pack_block(copy, x, geometry, scratch, block, start, channels, line, lines, 
 @kernel
 def direct_pixels_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`compute_tasks` of every stride."""
-    compute_tasks(direct_pixels_pack, slot, slots, x, weight, out, rows, geometry, scratch)
+    compute_tasks(direct_pixels_pack, multiply_tile, 0, slot, slots, x, weight, out, rows, geometry, scratch)
 
 
 @kernel
 def direct_pixels_beside_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`compute_tasks` where STRIDE_W is 1."""
-    compute_tasks(direct_pixels_beside_pack, slot, slots, x, weight, out, rows, geometry, scratch)
+    compute_tasks(direct_pixels_beside_pack, multiply_tile, 0, slot, slots, x, weight, out, rows, geometry, scratch)
 
 
 @kernel
-def compute_tasks(pack, slot, slots, x, weight, out, rows, geometry, scratch):
+def direct_pixels_runs_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`direct_pixels_tasks` where TILES_FIRST is not 0."""
+    compute_tasks(direct_pixels_pack, multiply_run, 1, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def direct_pixels_beside_runs_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`direct_pixels_beside_tasks` where TILES_FIRST is not 0."""
+    compute_tasks(direct_pixels_beside_pack, multiply_run, 1, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def compute_tasks(pack, multiply, runs, slot, slots, x, weight, out, rows, geometry, scratch):
     """Compute tasks as long as there are any, on thread ``slot``: each BLOCK_ROWS x BLOCK_COLUMNS pixels x some panels.
 
     out[n, g * F + f, d, h, w] = bias[f] + sum over c, kd, kh, kw of weight[g, f, c, kd, kh, kw] * x[n, g * C + c, i, j,
     k] with i = d * sd + kd * dd - pd, j = h * sh + kh * dh - ph and k = w * sw + kw * dw - pw
 
     x and out are flat views addressed by the strides in ``geometry``; ``weight`` is packed by
-    ``packing.pack_weights``; ``rows[k]`` is where tap k of the first output lies in the strip. ``pack`` copies strips.
+    ``packing.pack_weights``; ``rows[k]`` is where tap k of the first output lies in the strip. ``pack`` copies strips,
+    ``multiply`` is ``gemm.multiply_tile`` or, where ``runs`` is not 0, ``gemm.multiply_run``.
     """
     nr, lanes = geometry[at.NR], lanes_of(out)
     pitch = geometry[at.PITCH]
@@ -253,6 +266,7 @@ def compute_tasks(pack, slot, slots, x, weight, out, rows, geometry, scratch):
         # Tiles run through whole rows of the strip and what lies between them, or start anew in every row.
         run, reach = (pitch, columns) if geometry[at.ROW_TILES] != 0 else (end, end)
         tiles, narrow = run_tiles(reach, geometry[at.MR], nr, lanes)
+        at_once = tiles if runs != 0 else 1
         for c in range(0, channels, geometry[at.CHANNEL_BLOCK]):
             count = smaller(geometry[at.CHANNEL_BLOCK], channels - c)
             if packed != strip or count < channels:
@@ -262,11 +276,12 @@ def compute_tasks(pack, slot, slots, x, weight, out, rows, geometry, scratch):
             for panel in range(panel_first, panel_last, together):
                 behind = smaller(panel_last, panel + together)
                 for first in range(0, end, run):
-                    for tile in range(tiles):
-                        begin = tile_start(tile, tiles - narrow, nr, lanes)
-                        position, width = first + begin, tile_start(tile + 1, tiles - narrow, nr, lanes) - begin
-                        multiply_tile(
-                            weight, out, rows, geometry, scratch, (base + position, spare, position, width),
+                    for tile in range(0, tiles, at_once):
+                        position = first + tile_start(tile, tiles - narrow, nr, lanes)
+                        some = smaller(at_once, tiles - tile)
+                        multiply(
+                            weight, out, rows, geometry, scratch,
+                            (base + position, spare, position, some, tiles - narrow - tile),
                             (line, column, pitch, columns, first + reach), group, panel, behind, target,
                             (c * taps, count * taps, total),
                         )  # fmt: skip

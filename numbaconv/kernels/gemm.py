@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
 from .blocking import TILE_ROWS, WIDE_VECTORS, cut_run
@@ -25,16 +27,36 @@ def tile_start(number, whole, nr, lanes):
     return number * nr - larger(0, number - whole) * lanes
 
 
+@functools.partial(kernel, forceinline=True)
+def multiply_registers(
+    columns, weight, a, scratch, b, rows, depth, out, target, step, elsewhere, accumulate, bias, finish, mr
+):  # fmt: skip
+    """Call the microkernel of a tile of ``mr`` rows and so many columns; the others are its arguments."""
+    if mr == TILE_ROWS and columns == WIDE_VECTORS * lanes_of(out):
+        gemm_microkernel_wide(
+            weight, a, scratch, b, rows, depth, out, target, step, elsewhere, accumulate, bias, finish
+        )
+    elif mr == TILE_ROWS:
+        gemm_microkernel(weight, a, scratch, b, rows, depth, out, target, step, elsewhere, accumulate, bias, finish)
+    elif mr == 1:
+        gemm_microkernel_1(weight, a, scratch, b, rows, depth, out, target, step, elsewhere, accumulate, bias, finish)
+    elif mr == 2:
+        gemm_microkernel_2(weight, a, scratch, b, rows, depth, out, target, step, elsewhere, accumulate, bias, finish)
+    else:
+        gemm_microkernel_4(weight, a, scratch, b, rows, depth, out, target, step, elsewhere, accumulate, bias, finish)
+
+
 @separate_kernel
-def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel_first, panel_last, start, sums):
+def multiply_tile(weight, out, rows, geometry, scratch, tiles, area, group, panel_first, panel_last, start, sums):
     """Add one block of channels to a column of register tiles: a tile's pixels x the filters of some panels.
 
     out[filter, pixel] (+)= sum over k of weight[filter, k] * block[k, pixel]
 
     - weight: packed by ``packing.pack_weights``.
-    - tile = (block, spare, position, columns): where the block of pixels starts in scratch (row k at
+    - tiles = (block, spare, position, count, wide): where the block of pixels starts in scratch (row k at
       ``block + rows[k]``, as many elements as the tile has columns, all of which are read), where there is room for
-      MR x NR sums, the tile's first position in the area, and its columns: NR or a vector less, see ``cut_run``.
+      MR x NR sums, and the tile's first position in the area. ``count`` is 1; the tile has NR columns or, where
+      ``wide`` is not positive, a vector less, see ``cut_run``.
     - area = (line, column, pitch, width, end): positions run through rows of ``pitch`` cells, of which the first
       ``width`` are outputs, from column ``column`` of output row ``line`` (flat in d, h) on; positions from ``end`` on
       are not outputs.
@@ -46,11 +68,11 @@ def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel
     Of a tile that is cut off, what is read beyond its pixels must have been written once: memory often holds integers,
     which are denormal numbers, and products of these made layers up to 24 times slower (Intel Emerald Rapids).
     """
-    block, spare, position, columns = tile
+    block, spare, position, _, wide = tiles
     line, column, pitch, width, end = area
     first, depth, total = sums
     mr = geometry[at.MR]
-    wide = WIDE_VECTORS * lanes_of(out)
+    columns = geometry[at.NR] - (0 if wide > 0 else lanes_of(out))
     filters = geometry[at.FILTERS]
     finish = geometry[at.FINISH] if first + depth == total else at.FINISH_NOTHING
     row = position // pitch
@@ -69,32 +91,65 @@ def multiply_tile(weight, out, rows, geometry, scratch, tile, area, group, panel
             target, step, elsewhere, accumulate, last = c + pixel, geometry[at.OUT_CHANNEL], 0, first, finish
         else:
             target, step, elsewhere, accumulate, last = spare, columns, 1, 0, at.FINISH_NOTHING
-        if mr == TILE_ROWS and columns == wide:
-            gemm_microkernel_wide(
-                weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
-            )
-        elif mr == TILE_ROWS:
-            gemm_microkernel(
-                weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
-            )
-        elif mr == 1:
-            gemm_microkernel_1(
-                weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
-            )
-        elif mr == 2:
-            gemm_microkernel_2(
-                weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
-            )
-        else:
-            gemm_microkernel_4(
-                weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last
-            )
+        multiply_registers(
+            columns, weight, a, scratch, block, rows, depth, out, target, step, elsewhere, accumulate, bias, last, mr
+        )
         if elsewhere != 0:
             for m in range(count):
                 store_row(
                     scratch, spare + m * columns, columns, weight[bias + m], out, c + m * geometry[at.OUT_CHANNEL],
                     geometry, position, area, first, finish,
                 )  # fmt: skip
+
+
+@separate_kernel
+def multiply_run(weight, out, rows, geometry, scratch, tiles, area, group, panel_first, panel_last, start, sums):
+    """:func:`multiply_tile` for ``count`` tiles side by side, of which the first ``wide`` have NR columns.
+
+    A panel is multiplied by all of them before the next one is. Where planes lie whole pages apart, the lines of a tile
+    are in a few sets of the L1 cache, and those of the next panel's in the same: with tile after tile for all panels, 3
+    channels of 224x224 by 3x3 to 64 filters took 1.05 times as long, to 128 1.1, 1 channel 1.13; pointwise layers, and
+    runs of two tiles, 0.93 to 0.98 (Zen 4). The pixels of a run stay in the cache.
+    """
+    block, spare, begin, count_of_tiles, wide = tiles
+    line, column, pitch, width, end = area
+    first, depth, total = sums
+    mr, nr, lanes = geometry[at.MR], geometry[at.NR], lanes_of(out)
+    filters = geometry[at.FILTERS]
+    finish = geometry[at.FINISH] if first + depth == total else at.FINISH_NOTHING
+    first_row = begin // pitch
+    for panel in range(panel_first, panel_last):
+        number = group * geometry[at.PANELS] + panel
+        a = (number * total + first) * mr
+        bias = geometry[at.BIAS_START] + number * mr
+        channel = group * filters + panel * mr
+        count = smaller(mr, filters - panel * mr)
+        c = start + channel * geometry[at.OUT_CHANNEL]
+        position, offset = begin, begin - first_row * pitch
+        pixel = c + (line + first_row) * geometry[at.OUT_W] + column
+        for tile in range(count_of_tiles):
+            columns = nr if tile < wide else nr - lanes
+            whole = geometry[at.OUT_DENSE] != 0 and position + columns <= end and count == mr
+            whole = whole and (offset + columns <= width or (pitch == width and width == geometry[at.OUT_W]))
+            if whole:
+                target, step, elsewhere, accumulate, last = pixel + offset, geometry[at.OUT_CHANNEL], 0, first, finish
+            else:
+                target, step, elsewhere, accumulate, last = spare, columns, 1, 0, at.FINISH_NOTHING
+            multiply_registers(
+                columns, weight, a, scratch, block + position - begin, rows, depth, out, target, step, elsewhere,
+                accumulate, bias, last, mr,
+            )  # fmt: skip
+            if elsewhere != 0:
+                for m in range(count):
+                    store_row(
+                        scratch, spare + m * columns, columns, weight[bias + m], out, c + m * geometry[at.OUT_CHANNEL],
+                        geometry, position, area, first, finish,
+                    )  # fmt: skip
+            position += columns
+            offset += columns
+            while offset >= pitch:
+                offset -= pitch
+                pixel += geometry[at.OUT_W]
 
 
 @kernel

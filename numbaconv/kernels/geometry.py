@@ -74,6 +74,7 @@ SHARED: Final = 49  # elements of scratch that all threads fill together before 
 BLOCK: Final = 50  # im2col: tiles of pixels of one task
 BLOCK_ROWS: Final = 50  # direct: output rows of one task
 BLOCK_COLUMNS: Final = 51  # direct: output columns of one task
+TILES_FIRST: Final = 68  # direct, pixels: 1 where a panel is multiplied by all tiles of a run before the next one is
 STRIP_ROWS: Final = 52  # direct: rows of a strip (of one phase of it, where pixels are in the lanes)
 ROW_TILES: Final = 53  # direct, pixels: 1 where tiles start anew in every row, 0 where they run on through the rows
 LANE_FILTERS: Final = 54  # direct, channels: filters of a group where lanes belong to several groups, else 0

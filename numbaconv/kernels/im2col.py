@@ -88,10 +88,9 @@ def im2col_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
             for panel in range(panel_first, panel_last, together):
                 panel_behind = smaller(panel_last, panel + together)
                 for tile in range(begin, behind):
-                    pixel, end = tile_start(tile, whole, nr, lanes), tile_start(tile + 1, whole, nr, lanes)
-                    block = base + (tile - begin) * nr * depth
+                    block, pixel = base + (tile - begin) * nr * depth, tile_start(tile, whole, nr, lanes)
                     multiply_tile(
-                        weight, out, rows, geometry, scratch, (block, spare, pixel, end - pixel),
+                        weight, out, rows, geometry, scratch, (block, spare, pixel, 1, whole - tile),
                         (0, 0, width, width, pixels), group, panel, panel_behind, target,
                         (c * taps, count * taps, total),
                     )  # fmt: skip
