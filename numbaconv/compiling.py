@@ -65,29 +65,35 @@ def uninterrupted() -> Iterator[None]:
 
     An exception of theirs, such as KeyboardInterrupt, in a function that LLVM calls as it loads code ends the program.
     """
-    handlers: dict[int, Any] = {}
+    replaced: dict[int, Any] = {}
     held: list[tuple[int, Any]] = []
-    if threading.current_thread() is threading.main_thread():
-        found = {number: signal.getsignal(number) for number in signal.valid_signals()}
-        handlers = {number: handler for number, handler in found.items() if callable(handler)}
-    interrupt: BaseException | None = None
     try:
-        for number in handlers:
-            signal.signal(number, lambda number, frame: held.append((number, frame)))
+        for number in signal.valid_signals():
+            handler = signal.getsignal(number)
+            if callable(handler):
+                replaced[number] = handler
+                signal.signal(number, lambda number, frame: held.append((number, frame)))
+    except ValueError:  # only Python's main thread may do so, and runs handlers; the first attempt says it
+        replaced = {}
+    raised: BaseException | None = None
+    try:
         yield
     finally:
-        left = dict(handlers)
+        left = list(replaced.items())
         while left:
             try:
-                for number, handler in list(left.items()):
-                    signal.signal(number, handler)
-                    del left[number]
-            except BaseException as raised:  # the others have to be put back first
-                interrupt = raised
-        for number, frame in held:
-            handlers[number](number, frame)
-        if interrupt is not None:
-            raise interrupt
+                while left:
+                    signal.signal(*left[-1])
+                    left.pop()
+            except BaseException as error:  # of a handler that is back; the others have to be put back, too
+                raised = error
+        for sent, frame in held:
+            try:
+                replaced[sent](sent, frame)
+            except BaseException as error:  # the others have to be called, too
+                raised = error
+        if raised is not None:
+            raise raised
 
 
 #: LLVM's level, whatever NUMBA_OPT says. Numba's 3 takes 1.1 to 1.25 times as long, and layers are no faster (Emerald

@@ -170,7 +170,10 @@ def executable(plan: Plan, x: Array, weight: Array, out: Array) -> Executable:
     table.flags.writeable = False
     order = plan.geometry[at.ORDER_START]
     places = table[order : order + plan.problem.depth].tobytes() if order else b""
-    sizes = tuple(plan.geometry[slot] for slot in (at.GROUPS, at.FILTERS, at.MR, at.TRANSFORM))
+    slots = [at.GROUPS, at.FILTERS, at.MR, at.TRANSFORM]
+    if plan.candidate == "winograd":  # along an axis with one output, there are no phases
+        slots += [at.PHASES_H, at.PHASES_W]
+    sizes = tuple(plan.geometry[slot] for slot in slots)
     layout = _layouts.setdefault((plan.candidate, dtype, sizes, places), Layout())
     kernels = load_module(".kernels.tasks")
     shared = plan.geometry[at.SHARED] + 2 * NARROW_LINE

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from unittest import mock
 
 import numba
 import numpy as np
@@ -445,3 +446,37 @@ def test_signals_wait_while_code_is_loaded():
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_every_signal_that_waited_is_delivered():
+    calls = []
+
+    def first(*_):
+        calls.append(1)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, first), signal.signal(signal.SIGTERM, lambda *_: calls.append(2))
+
+    def wait():
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            assert calls == []
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            wait()
+        assert sorted(calls) == [1, 2]
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+
+def test_other_threads_change_no_handlers():
+    """They may not, even where Python takes one for the main one: it does where that has not imported threading."""
+    before = signal.getsignal(signal.SIGINT)
+    with (
+        mock.patch.object(signal, "signal", side_effect=ValueError("signal only works in main thread")),
+        uninterrupted(),
+    ):
+        assert signal.getsignal(signal.SIGINT) is before

@@ -69,6 +69,19 @@ def test_every_tile_at_every_tail(tile, shape):
             assert (np.abs(spoiled - out)[kept] <= 2 * bound[kept]).all()
 
 
+@pytest.mark.parametrize(("kernel", "stride", "channels"), [(5, 2, 8), (3, 2, 8), (6, 2, 64), (9, 3, 16)])
+@pytest.mark.parametrize("algorithm", ["winograd", "auto"])
+def test_layers_lay_weights_out_again_where_there_are_no_phases(kernel, stride, channels, algorithm):
+    """Along an axis with one output, a stride is none: the weights of one tile are other matrices then."""
+    random = np.random.default_rng(kernel)
+    w = random.normal(size=(channels, channels, kernel, kernel)).astype(np.float32)
+    layer = nc.Conv2d.from_weight(w, None, stride=stride, algorithm=algorithm)
+    for outputs in ((1, 8), (8, 8), (1, 32), (2, 2), (8, 1), (1, 1), (8, 8)):
+        size = [(n - 1) * stride + kernel for n in outputs]
+        x = random.normal(size=(1, channels, *size)).astype(np.float32)
+        np.testing.assert_allclose(layer(x), scipy_reference(x, w, stride=stride), rtol=1e-3, atol=2e-3)
+
+
 @every_tile
 @pytest.mark.parametrize("stride", [(2, 2), (3, 3), (4, 4), (2, 1), (1, 2), (5, 5)])
 def test_every_tile_of_every_phase(tile, stride):
@@ -221,8 +234,10 @@ def test_tiles_of_auto_are_accurate(tile, dtype, both):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("kernel", "stride"), [(5, 2), (6, 2), (7, 2), (9, 2), (7, 3), (11, 4), (3, 2)])
-@pytest.mark.parametrize("channels", [1, 2, 3, 8, 12])
+@pytest.mark.parametrize(
+    ("kernel", "stride"), [(5, 2), (6, 2), (7, 2), (9, 2), (7, 3), (11, 4), (3, 2), (4, 3), (5, 4)]
+)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 8, 12, 16, 24, 48])
 def test_strides_are_accurate(kernel, stride, dtype, channels):
     """The same of the tiles that "auto" takes for the phases of a stride."""
     shapes = (1, channels, 24 * stride, 24 * stride), (32, channels, kernel, kernel)

@@ -96,11 +96,14 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
     row = geometry[at.TILE_W] * geometry[at.ACROSS] + geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
     copies = lines * ceil_div(row, lanes) * COPY_VECTOR
-    apart = COPY_ELEMENT + COPY_APART * min(geometry[at.DILATION_W], LINE)
-    if geometry[at.DILATION_W] > 1:
+    stride = geometry[at.STRIDE_W]
+    apart = COPY_ELEMENT + COPY_APART * min(geometry[at.DILATION_W] * stride, LINE)
+    # As winograd_tiles.copy_strided does it, or cell by cell.
+    usual = geometry[at.PAD_MODE] == at.PAD_ZEROS and geometry[at.CHANNELS_LAST] == 0
+    if geometry[at.DILATION_W] > 1 or stride > 4 or (stride > 1 and not (usual and geometry[at.PHASES_W] == stride)):
         copies = lines * row * apart
-    elif geometry[at.STRIDE_W] > 1:
-        copies += lines * ceil_div(row, lanes) * INPUT_SHUFFLE * shuffles_of(geometry[at.STRIDE_W])
+    elif stride > 1:
+        copies += lines * ceil_div(row, lanes) * INPUT_SHUFFLE * shuffles_of(stride)
     copies *= stride_phases(geometry)
     shuffles = shuffles_of(geometry[at.TILE_W])
     transforms = depth * points * vectors * (INPUT_POINT + INPUT_SHUFFLE * shuffles)
