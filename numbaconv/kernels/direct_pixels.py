@@ -17,8 +17,7 @@ from . import geometry as at
 from .blocking import strip_lead
 from .gemm import multiply_run, multiply_tile, run_tiles, tile_start
 from .numbers import divided, lanes_of, larger, smaller
-from .packing import NO_PLANE, copy_block, depth_start, zero_run
-from .simd_apart import copy_row_1, copy_row_2, copy_row_3, copy_row_4
+from .packing import NO_PLANE, copy_1, copy_2, copy_3, copy_4, copy_block, depth_start, zero_run
 from .tasks import own_start, own_task, task_position
 
 #: ``blocking.strip_lead`` for kernels.
@@ -45,31 +44,6 @@ def taken_apart(geometry):
         return False
     reach = (geometry[at.KERNEL_W] - 1) * geometry[at.DILATION_W]
     return stride <= smaller(4, reach + 1) and (stride > 1 or geometry[at.BLOCK_GROUPS] != 0)
-
-
-@kernel
-def copy_1(x, source, count, scratch, goal, starts):
-    """Copy a row, of which column i lies at ``scratch[goal + starts[i]]``, its phases apart; so do the others."""
-    copy_row_1(x, source, count, scratch, (goal + starts[0],))
-
-
-@kernel
-def copy_2(x, source, count, scratch, goal, starts):
-    """:func:`copy_1` of two phases."""
-    copy_row_2(x, source, count, scratch, (goal + starts[0], goal + starts[1]))
-
-
-@kernel
-def copy_3(x, source, count, scratch, goal, starts):
-    """:func:`copy_1` of three phases."""
-    copy_row_3(x, source, count, scratch, (goal + starts[0], goal + starts[1], goal + starts[2]))
-
-
-@kernel
-def copy_4(x, source, count, scratch, goal, starts):
-    """:func:`copy_1` of four phases."""
-    places = (goal + starts[0], goal + starts[1], goal + starts[2], goal + starts[3])
-    copy_row_4(x, source, count, scratch, places)
 
 
 @kernel

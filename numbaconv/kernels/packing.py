@@ -9,6 +9,7 @@ from . import geometry as at
 from .blocking import PACK_SCRATCH, PIECE_BYTES, SPAN, TILE_ROWS
 from .numbers import divided, lanes_of, larger, smaller
 from .simd import address_of, copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
+from .simd_apart import copy_row_1, copy_row_2, copy_row_3, copy_row_4
 from .simd_channels import gather_channels, sum_of_zeros, transpose_lines
 from .tasks import shared_start
 
@@ -433,3 +434,28 @@ def pack_bias(bias, packed, geometry):
         y = geometry[at.BIAS_START] + group * padded
         for row in range(padded):
             packed[y + row] = bias[group * filters + row] if row < filters and address_of(bias, 0) != 0 else 0
+
+
+@kernel
+def copy_1(x, source, count, scratch, goal, starts):
+    """Copy a row, of which column i lies at ``scratch[goal + starts[i]]``, its phases apart; so do the others."""
+    copy_row_1(x, source, count, scratch, (goal + starts[0],))
+
+
+@kernel
+def copy_2(x, source, count, scratch, goal, starts):
+    """:func:`copy_1` of two phases."""
+    copy_row_2(x, source, count, scratch, (goal + starts[0], goal + starts[1]))
+
+
+@kernel
+def copy_3(x, source, count, scratch, goal, starts):
+    """:func:`copy_1` of three phases."""
+    copy_row_3(x, source, count, scratch, (goal + starts[0], goal + starts[1], goal + starts[2]))
+
+
+@kernel
+def copy_4(x, source, count, scratch, goal, starts):
+    """:func:`copy_1` of four phases."""
+    places = (goal + starts[0], goal + starts[1], goal + starts[2], goal + starts[3])
+    copy_row_4(x, source, count, scratch, places)

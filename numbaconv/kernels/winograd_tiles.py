@@ -11,9 +11,8 @@ from ..runtime import kernel, separate_kernel
 from . import geometry as at
 from .blocking import BUFFERED
 from .numbers import divided, integer_at, lanes_of, larger, put_integer, smaller
-from .packing import NO_PLANE, copy_block, depth_start, zero_run
+from .packing import NO_PLANE, copy_2, copy_3, copy_4, copy_block, depth_start, zero_run
 from .simd import address_of, copy_between, zero_lanes
-from .simd_apart import copy_row_2, copy_row_3, copy_row_4
 from .tasks import PARTS, shared_start
 from .winograd_simd import call_function
 
@@ -113,12 +112,11 @@ def copy_strided(x, start, channels, geometry, rows, columns, y, target, ahead):
                 for phase in range(stride):
                     zero_run(y, place + phase * phase_step, count)
             if inside and stride == 2:
-                copy_row_2(x, source, cells, y, (place + starts[0], place + starts[1]))
+                copy_2(x, source, cells, y, place, starts)
             elif inside and stride == 3:
-                copy_row_3(x, source, cells, y, (place + starts[0], place + starts[1], place + starts[2]))
+                copy_3(x, source, cells, y, place, starts)
             elif inside:
-                places = (place + starts[0], place + starts[1], place + starts[2], place + starts[3])
-                copy_row_4(x, source, cells, y, places)
+                copy_4(x, source, cells, y, place, starts)
             source += geometry[at.X_CHANNEL]
             place += channel_step
 
