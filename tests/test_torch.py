@@ -46,7 +46,10 @@ def problem(random, number):
         stride, dilation = (integers(1, 2 if large else 3) for _ in range(2))
     padding = integers(0, 3)
     if large:
-        groups, filters, channels = 1, 33 + 2 * integer(0, 7), 512 // (kernel[0] * kernel[1]) + integer(1, 7)
+        groups, filters = 1, 33 + 2 * integer(0, 7)
+        # Products for five passes of direct_channels, which neither 5 nor, the channels, 2 divides.
+        channels = 800 // (kernel[0] * kernel[1]) * 2 + 1 + 2 * integer(0, 3)
+        channels += 2 * int(channels % 5 == 0)
         output = 2 * integer(2, 5) + 1, 385 + 2 * integer(0, 7)
     else:
         groups, filters, channels = integer(1, 4), integer(1, 6), integer(1, 4)
@@ -75,8 +78,7 @@ def exceeds_all_blocks(plan):
         tiles = plan.problem.batch * geometry[at.DOWN] * geometry[at.ACROSS]
         blocks += [(plan.problem.group_channels, BUFFERED), (width, wide), (height, high), (tiles, geometry[at.NR])]
     elif plan.candidate == "direct_channels":
-        if plan.problem.depth <= geometry[at.CHANNEL_BLOCK]:  # those of several taps are halved, whatever their number
-            return False
+        blocks += [(plan.problem.depth, geometry[at.CHANNEL_BLOCK])]
         rows, columns = geometry[at.BLOCK_ROWS], geometry[at.BLOCK_COLUMNS]
         blocks += [(height, rows) if columns == width else (height * width, rows * columns)]
     else:
