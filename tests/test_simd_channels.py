@@ -39,7 +39,8 @@ SPREAD = {
     8: compiled(simd_channels.spread_groups_8),
 }
 transpose_square, copy_squares = compiled(simd_channels.transpose_square), compiled(simd_channels.copy_squares)
-store_planes, store_cell = compiled(simd_channels.store_planes), compiled(simd_channels.store_cell)
+store_planes, store_cells = compiled(simd_channels.store_planes), compiled(simd_channels.store_cells)
+copy_cells = compiled(simd_channels.copy_cells)
 
 
 @numba.njit
@@ -251,10 +252,26 @@ def test_stores(relu, dtype):
         assert np.isnan(planes[:, count:]).all()
         assert np.isnan(planes[channels:]).all()
 
-        out = np.full(2 + lanes, np.nan, dtype)
-        store_cell(sums.ravel(), 0, bias, 1, relu, out, 1, valid)
-        np.testing.assert_array_equal(out[1 : 1 + channels], expected[:, 0])
-        assert np.isnan(np.delete(out, slice(1, 1 + channels))).all()
+        out = np.full((count + 2, lanes + 2), np.nan, dtype)
+        store_cells(sums.ravel(), 0, lanes + 3, count, bias, 1, relu, out.ravel(), lanes + 3, lanes + 2, valid)
+        np.testing.assert_array_equal(out[1:-1, 1 : 1 + channels], expected.T)
+        out[1:-1, 1 : 1 + channels] = np.nan
+        assert np.isnan(out).all()
+
+
+@every_dtype
+def test_copied_cells(dtype):
+    """Every count of pixels and of channels; nothing else is read or written."""
+    random, lanes = np.random.default_rng(0), lanes_of(dtype)
+    for count, valid in np.ndindex(4, lanes + 2):
+        channels = min(valid, lanes)
+        x = np.full((count + 2, lanes + 3), np.nan, dtype)
+        x[1:-1, 1 : 1 + channels] = filled(random, (count, channels), dtype)
+        y = np.full((count + 2, lanes + 1), np.nan, dtype)
+        copy_cells(x.ravel(), lanes + 4, lanes + 3, count, y.ravel(), lanes + 2, lanes + 1, valid)
+        np.testing.assert_array_equal(y[1:-1, 1 : 1 + channels], x[1:-1, 1 : 1 + channels])
+        y[1:-1, 1 : 1 + channels] = np.nan
+        assert np.isnan(y).all()
 
 
 @every_dtype

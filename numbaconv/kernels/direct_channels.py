@@ -33,7 +33,7 @@ from .gemm import finished
 from .numbers import lanes_of, larger, smaller
 from .packing import pack_panels, panels_together, zero_if_finite, zero_run
 from .simd import scratch_size
-from .simd_channels import copy_squares, store_cell, store_planes, transpose_square
+from .simd_channels import copy_squares, store_cells, store_planes, transpose_square
 from .strips import block_position, pack_panel_strip, pack_plane_strip, pack_shared, pack_strip, strip_planes
 from .tasks import PARTS, own_part, own_start, own_task, part_done, shared_start
 from .woven import store_woven_pixels
@@ -122,8 +122,7 @@ def store_run(scratch, sums, weight, bias, relu, out, target, geometry, inside, 
     if step == 1:
         store_plane_run(scratch, sums, weight, bias, relu, out, target, geometry, inside, step, channels, pages)
     elif geometry[at.OUT_CHANNEL] == 1:
-        for j in range(inside):
-            store_cell(scratch, sums + j * mr, weight, bias, relu, out, target + j * step, channels)
+        store_cells(scratch, sums, mr, inside, weight, bias, relu, out, target, step, channels)
     else:
         for j in range(inside):
             for m in range(channels):

@@ -238,19 +238,71 @@ def store_planes(typing_context, sums, start, stride, count, bias, bias_start, r
 
 
 @intrinsic
-def store_cell(typing_context, sums, start, bias, bias_start, relu, out, out_start, valid):
-    """out[out_start + n] = sums[start + n] + bias[bias_start + n], then ReLU where asked, for n < min(valid, lanes)."""
+def store_cells(
+    typing_context, sums, start, stride, count, bias, bias_start, relu, out, out_start, out_stride, valid,
+):  # fmt: skip
+    """out[out_start + j * out_stride + n] = sums[start + j * stride + n] + bias[bias_start + n], then ReLU where asked.
+
+    For j < count and n < min(valid, lanes). Whole vectors of sums are read, nothing else is written.
+    """
     index = types.intp
-    signature = types.void(sums, index, bias, index, index, out, index, index)
+    signature = types.void(sums, index, index, index, bias, index, index, out, index, index, index)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        sums, start, bias, bias_start, relu, out, out_start, valid = arguments
+        sums, start, stride, count, bias, bias_start, relu, out, out_start, out_stride, valid = arguments
         vectors = Vectors(context, builder, signature.args[0].dtype)
-        line = vectors.load(element(context, builder, signature.args[0], sums, start))
-        biases = vectors.load(element(context, builder, signature.args[2], bias, bias_start))
-        [line] = biased(vectors, [line], biases, relu)
+        first = element(context, builder, signature.args[0], sums, start)
+        target = element(context, builder, signature.args[7], out, out_start)
+        biases = vectors.load(element(context, builder, signature.args[4], bias, bias_start))
         mask = vectors.first_lanes(valid)
-        vectors.store_masked(line, element(context, builder, signature.args[5], out, out_start), mask)
+
+        def store_all(whole: bool) -> None:
+            with cgutils.for_range(builder, count) as loop:
+                line = vectors.load(builder.gep(first, [builder.mul(stride, loop.index)]))
+                [line] = biased(vectors, [line], biases, relu)
+                goal = builder.gep(target, [builder.mul(out_stride, loop.index)])
+                if whole:
+                    vectors.store(line, goal)
+                else:
+                    vectors.store_masked(line, goal, mask)
+
+        with builder.if_else(builder.icmp_signed(">=", valid, constant(vectors.lanes))) as (every, some):
+            with every:
+                store_all(True)
+            with some:
+                store_all(False)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def copy_cells(typing_context, x, start, stride, count, y, y_start, y_stride, valid):
+    """y[y_start + j * y_stride + n] = x[start + j * stride + n] for j < count and n < min(valid, lanes)."""
+    index = types.intp
+    signature = types.void(x, index, index, index, y, index, index, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, start, stride, count, y, y_start, y_stride, valid = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        first = element(context, builder, signature.args[0], x, start)
+        target = element(context, builder, signature.args[4], y, y_start)
+        mask = vectors.first_lanes(valid)
+
+        def copy_all(whole: bool) -> None:
+            with cgutils.for_range(builder, count) as loop:
+                source = builder.gep(first, [builder.mul(stride, loop.index)])
+                goal = builder.gep(target, [builder.mul(y_stride, loop.index)])
+                if whole:
+                    vectors.store(vectors.load(source), goal)
+                else:
+                    vectors.store_masked(vectors.load_masked(source, mask), goal, mask)
+
+        with builder.if_else(builder.icmp_signed(">=", valid, constant(vectors.lanes))) as (every, some):
+            with every:
+                copy_all(True)
+            with some:
+                copy_all(False)
         return context.get_dummy_value()
 
     return signature, generate

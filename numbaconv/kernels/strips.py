@@ -11,7 +11,7 @@ from ..runtime import kernel
 from . import geometry as at
 from .numbers import lanes_of, larger, smaller
 from .packing import NO_PLANE, copy_planes, copy_run, depth_start, source_index, zero_run
-from .simd_channels import gather_channels, spread_groups_2, spread_groups_4, spread_groups_8
+from .simd_channels import copy_cells, gather_channels, spread_groups_2, spread_groups_4, spread_groups_8
 from .tasks import PARTS, shared_start
 
 
@@ -80,22 +80,46 @@ def pack_cells(x, geometry, scratch, strip, start, h, column, lines, channels, l
     step = geometry[at.LINE_STEP]
     skip = column_skip(geometry)
     height, width = geometry[at.IN_H], geometry[at.IN_W]
+    left = smaller(pitch, larger(0, (skip - 1 - first) // skip))
+    right = smaller(pitch, larger(left, (width - first + skip - 1) // skip))
     for r in range((lines - 1) * step + reach + 1):
         line = smaller(r // step, lines - 1)
         row = (h + line) * geometry[at.STRIDE_H] - geometry[at.PAD_H] + r - line * step
         xh = source_index(row, height, geometry[at.PAD_MODE])
         y = strip + r * pitch * lanes
-        for q in range(pitch):
-            xw = source_index(first + q * skip, width, geometry[at.PAD_MODE])
-            if start == NO_PLANE or xh < 0 or xw < 0:
-                zero_run(scratch, y, channels)
-            elif geometry[at.X_CHANNEL] == 1:
-                copy_run(x, start + xh * geometry[at.X_H] + xw * geometry[at.X_W], scratch, y, channels)
-            else:
-                for c in range(channels):
-                    source = start + xh * geometry[at.X_H] + xw * geometry[at.X_W] + c * geometry[at.X_CHANNEL]
-                    scratch[y + c] = x[source]
-            y += lanes
+        if start == NO_PLANE or xh < 0:
+            for q in range(pitch):
+                zero_run(scratch, y + q * lanes, channels)
+            continue
+        source = start + xh * geometry[at.X_H]
+        for part in range(2):
+            for q in range(0 if part == 0 else right, left if part == 0 else pitch):
+                xw = source_index(first + q * skip, width, geometry[at.PAD_MODE])
+                if xw < 0:
+                    zero_run(scratch, y + q * lanes, channels)
+                else:
+                    copy_pixels(
+                        x, source + xw * geometry[at.X_W], 0, geometry, scratch, y + q * lanes, lanes, channels, 1
+                    )
+        source += (first + left * skip) * geometry[at.X_W]
+        copy_pixels(
+            x, source, skip * geometry[at.X_W], geometry, scratch, y + left * lanes, lanes, channels, right - left
+        )  # fmt: skip
+
+
+@kernel
+def copy_pixels(x, source, x_step, geometry, scratch, y, y_step, channels, count):
+    """scratch[y + j * y_step + c] = x[source + j * x_step + c * X_CHANNEL] for c < channels and j < count."""
+    lanes = lanes_of(scratch)
+    if geometry[at.X_CHANNEL] != 1:
+        for j in range(count):
+            for c in range(channels):
+                scratch[y + j * y_step + c] = x[source + j * x_step + c * geometry[at.X_CHANNEL]]
+    elif x_step == channels and y_step == channels:
+        copy_run(x, source, scratch, y, count * channels)
+    else:
+        for c in range(0, channels, lanes):
+            copy_cells(x, source + c, x_step, count, scratch, y + c, y_step, channels - c)
 
 
 @kernel
@@ -160,13 +184,12 @@ def pack_lanes(x, rows, geometry, scratch, strip, start, h, column, lines, filte
                 gather_channels(
                     x, source + q - left, jump, filters, phase, valid, count, scratch, target, rows, cell
                 )  # fmt: skip
+        elif filters == 1 and jump == 1:
+            copy_cells(x, source, geometry[at.X_W], right - left, scratch, y + left * lanes, lanes, valid)
         else:
             for q in range(left, right):
-                if filters == 1 and jump == 1:
-                    copy_run(x, source, scratch, y + q * lanes, valid)
-                else:
-                    for n in range(valid):
-                        scratch[y + q * lanes + n] = x[source + (phase + n) // filters * jump]
+                for n in range(valid):
+                    scratch[y + q * lanes + n] = x[source + (phase + n) // filters * jump]
                 source += geometry[at.X_W]
         zero_run(scratch, y + right * lanes, (pitch - right) * lanes)
 
