@@ -30,6 +30,7 @@ from .sharing import (
     NEAR_BYTES,
     PAGES,
     ceil_div,
+    copying,
     lay_out,
     packing,
     page,
@@ -233,6 +234,9 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
         panels = ceil_div(geometry[at.GROUPS] * geometry[at.FILTERS], lanes)
         transposed = ceil_div(_pitch(geometry, columns, lanewise=True), lanes)
         copies = copied * (prices[price.CHANNELS_ROW] + prices[price.LANES_SQUARE] * transposed)
+        beside = _spread(geometry, itemsize) or geometry[at.CHANNELS] == geometry[at.FILTERS] == 1
+        if geometry[at.CHANNELS_LAST] != 0 and not beside:
+            copies = copied * _pitch(geometry, columns, lanewise=True) * copying(geometry, itemsize, prices, 0.0, 0.0)
         if _spread(geometry, itemsize):
             copies /= geometry[at.CHANNELS]
             copies += copied * transposed * lanes * prices[price.SPREAD_VECTOR]

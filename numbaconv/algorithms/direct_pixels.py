@@ -26,6 +26,7 @@ from .prices import Prices
 from .sharing import (
     FEWEST_TASKS,
     ceil_div,
+    copying,
     cut_pixels,
     gemm_price,
     lay_out,
@@ -140,7 +141,9 @@ def _channels(geometry: MutableSequence[int], itemsize: int) -> int:
     return max(1, min(geometry[at.CHANNELS], depth_block(itemsize) // taps(geometry)))
 
 
-def _copying(geometry: MutableSequence[int], columns: int, prices: Prices, depthwise: bool) -> tuple[float, float]:
+def _copying(
+    geometry: MutableSequence[int], itemsize: int, columns: int, prices: Prices, depthwise: bool
+) -> tuple[float, float]:
     """Cost of a row of a strip's plane, and of a vector of it, where tasks have as many columns of outputs.
 
     As ``kernels.direct_pixels.taken_apart`` has it, all phases of a row are copied together.
@@ -149,7 +152,8 @@ def _copying(geometry: MutableSequence[int], columns: int, prices: Prices, depth
     apart = apart and geometry[at.CHANNELS_LAST] == 0 and geometry[at.PAD_MODE] == at.PAD_ZEROS
     if apart and columns == geometry[at.OUT_W] and (stride > 1 or depthwise):
         return prices[price.PLANE_ROW] / stride, prices[price.PLANE_VECTOR]
-    return prices[price.PIXELS_ROW], prices[price.COPIED_VECTOR] if stride == 1 else prices[price.STRIDED_VECTOR]
+    vector = copying(geometry, itemsize, prices, prices[price.COPIED_VECTOR], prices[price.STRIDED_VECTOR])
+    return prices[price.PIXELS_ROW], vector
 
 
 def _depthwise(geometry: MutableSequence[int], itemsize: int) -> bool:
@@ -242,7 +246,7 @@ def _depthwise_cost(geometry: MutableSequence[int], itemsize: int, prices: Price
             loads += _cut(_runs(geometry, first), kind)[1] * (DEPTHWISE_ROWS - 1 + COLUMN_RUNS[kind])
     each = DEPTHWISE_ROWS * taps(geometry) * prices[price.PLANE] + prices[price.PLANE_TILE]
     each += loads * geometry[at.KERNEL_W] * prices[price.PLANE_LOAD]
-    row, vector = _copying(geometry, columns, prices, True)
+    row, vector = _copying(geometry, itemsize, columns, prices, True)
     wide = ceil_div(columns + _halo(geometry, 2), lanes)
     copies = _phases(geometry, 1) * _phases(geometry, 2) * (lines + _halo(geometry, 1)) * (row + vector * wide)
     return reading(geometry, itemsize, prices) + blocks * (tiles * each + copies)
@@ -286,7 +290,7 @@ def _block_cost(
     depth = geometry[at.CHANNELS] * taps(geometry)
     products = gemm_price(mr, nr, itemsize, tiles, narrow, prices) * panels * depth
     copied = _planes(geometry, geometry[at.CHANNELS])
-    row, vector = _copying(geometry, _columns(geometry, itemsize), prices, False)
+    row, vector = _copying(geometry, itemsize, _columns(geometry, itemsize), prices, False)
     passes = ceil_div(geometry[at.CHANNELS], channels)
     height = lines + _halo(geometry, 1)
     width = (columns + _halo(geometry, 2)) * itemsize

@@ -16,6 +16,7 @@ from .prices import Prices
 from .sharing import (
     FEWEST_TASKS,
     ceil_div,
+    copying,
     cut_pixels,
     gemm_price,
     lay_out,
@@ -51,7 +52,7 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
     runs = tiles + covered / geometry[at.OUT_W]
     panels = ceil_div(geometry[at.FILTERS], mr)
     products = gemm_price(mr, nr, itemsize, tiles, narrow, prices) * depth * panels
-    each = prices[price.IM2COL_VECTOR] if geometry[at.STRIDE_W] == 1 else prices[price.STRIDED_VECTOR]
+    each = copying(geometry, itemsize, prices, prices[price.IM2COL_VECTOR], prices[price.STRIDED_VECTOR])
     run = prices[price.IM2COL_RUN] + page(geometry, itemsize, channels, prices)
     copies = runs * run + covered * itemsize / VECTOR_BYTES * each
     calls = runs * geometry[at.KERNEL_D] * geometry[at.KERNEL_W] * passes

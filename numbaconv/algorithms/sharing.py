@@ -39,6 +39,9 @@ PAGES = 64
 STORED_PAGES = 32
 #: Products of an output that hide half of what it costs to store a tile: a core goes on while lines are on their way.
 HIDDEN_BY = 128
+#: Bytes from one pixel to the next from which the lines that hold one channel's share so few sets of the L1 cache that
+#: each is read again for every channel: copies took 1.5 to 2.8 times as long (Zen 4, 256 and 512 channels).
+FAR_APART = 1024
 #: What a multiply-add in a wide tile costs of one in a usual tile: see ``blocking.WIDE_VECTORS``.
 WIDE_SHARE = 0.95
 
@@ -95,7 +98,26 @@ def storing(geometry: MutableSequence[int], itemsize: int, tiles: int, narrow: i
     runs = vectors * VECTOR_BYTES / TILE_BYTES * HIDDEN_BY / (HIDDEN_BY + geometry[at.CHANNELS] * taps(geometry))
     run = runs * storing_run(geometry, itemsize, prices)
     starts = tiles * (ceil_div(filters, mr) * prices[price.GEMM_TILE] + filters * run)
+    if geometry[at.CHANNELS_LAST] != 0:  # one by one, from memory
+        each = prices[price.CUT_VECTOR] + VECTOR_BYTES // itemsize * prices[price.STORED_APART]
+        return starts + tiles * filters * vectors * each
     return starts + (whole * prices[price.STORED_VECTOR] + rest * prices[price.CUT_VECTOR]) * vectors
+
+
+def far_apart(geometry: MutableSequence[int], itemsize: int) -> int:
+    """How many times as long it takes to read the pixels of one channel that lie so far apart, one by one."""
+    last = geometry[at.CHANNELS_LAST] != 0
+    return 2 if last and geometry[at.GROUPS] * geometry[at.CHANNELS] * itemsize >= FAR_APART else 1
+
+
+def copying(geometry: MutableSequence[int], itemsize: int, prices: Prices, usual: float, strided: float) -> float:
+    """Cost of copying a vector of pixels of one channel: ``usual`` where they lie side by side.
+
+    ``strided`` where there is a stride between them; where those of other channels lie there, they are read one by one.
+    """
+    if geometry[at.CHANNELS_LAST] != 0:
+        return VECTOR_BYTES // itemsize * prices[price.COPIED_APART] * far_apart(geometry, itemsize)
+    return usual if geometry[at.STRIDE_W] == 1 else strided
 
 
 def _beyond(size: float, near: float, far: float) -> float:

@@ -8,7 +8,7 @@ from ..kernels import geometry as at
 from ..kernels.blocking import LINE, TILE_ROWS, VECTOR_BYTES
 from . import prices as price
 from .prices import Prices
-from .sharing import ceil_div, reading, reading_block, reading_weights, storing_run
+from .sharing import ceil_div, far_apart, reading, reading_block, reading_weights, storing_run
 from .winograd_tiling import (
     all_tiles,
     block_columns,
@@ -96,10 +96,11 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     row = geometry[at.TILE_W] * geometry[at.ACROSS] + geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
     copies = lines * ceil_div(row, lanes) * COPY_VECTOR
     stride = geometry[at.STRIDE_W]
-    apart = COPY_ELEMENT + COPY_APART * min(geometry[at.DILATION_W] * stride, LINE)
+    apart = (COPY_ELEMENT + COPY_APART * min(geometry[at.DILATION_W] * stride, LINE)) * far_apart(geometry, itemsize)
     # As winograd_tiles.copy_strided does it, or cell by cell.
-    usual = geometry[at.PAD_MODE] == at.PAD_ZEROS and geometry[at.CHANNELS_LAST] == 0
-    if geometry[at.DILATION_W] > 1 or stride > 4 or (stride > 1 and not (usual and geometry[at.PHASES_W] == stride)):
+    usual = geometry[at.PAD_MODE] == at.PAD_ZEROS
+    beside = geometry[at.DILATION_W] == 1 and geometry[at.CHANNELS_LAST] == 0
+    if not beside or stride > 4 or (stride > 1 and not (usual and geometry[at.PHASES_W] == stride)):
         copies = lines * row * apart
     elif stride > 1:
         copies += lines * ceil_div(row, lanes) * INPUT_SHUFFLE * shuffles_of(stride)
@@ -109,7 +110,7 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     straddled = depth * points * vectors * int(geometry[at.ACROSS] % group != 0)
     gathered = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * runs * copies
     outputs = width * points * (OUTPUT_POINT + shuffles) + blocks * OUTPUT_CALL + runs * geometry[at.TILE_H] * 4
-    if geometry[at.DILATION_W] > 1:
+    if not beside:
         outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W] * apart
     stored = blocks * runs_of_block(geometry, itemsize) * geometry[at.TILE_H] * storing_run(geometry, itemsize, prices)
     total = transforms * prices[price.TRANSFORMED] + straddled * prices[price.STRADDLED]

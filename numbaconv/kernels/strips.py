@@ -187,10 +187,15 @@ def pack_lanes(x, rows, geometry, scratch, strip, start, h, column, lines, filte
         elif filters == 1 and jump == 1:
             copy_cells(x, source, geometry[at.X_W], right - left, scratch, y + left * lanes, lanes, valid)
         else:
-            for q in range(left, right):
-                for n in range(valid):
-                    scratch[y + q * lanes + n] = x[source + (phase + n) // filters * jump]
-                source += geometry[at.X_W]
+            # A group's channel for all of its lanes; its cells in all pixels before the next one's.
+            n, channel = 0, source
+            while n < valid:
+                end = smaller(valid, (phase + n) // filters * filters + filters - phase)
+                for q in range(left, right):
+                    value = x[channel + (q - left) * geometry[at.X_W]]
+                    for lane in range(n, end):
+                        scratch[y + q * lanes + lane] = value
+                n, channel = end, channel + jump
         zero_run(scratch, y + right * lanes, (pitch - right) * lanes)
 
 
