@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peers import OURS_LAYER, OURS_PLAIN, make_arrays
+from peers import OURS_LAYER, OURS_NHWC, OURS_PLAIN, make_arrays
 from ratios import Compared, Roofed, Work, check, contestant, moved, unfolded_sums
 from suites import SUITES
 from timing import TOLERANCES, reference
@@ -25,6 +25,13 @@ LAYERS = {
         ("mixed", "resnext", "256x28x28 -> 256 3x3 g32"),
     )
 }
+#: Those of them whose channels come last in memory, one for each way that such a layer is computed.
+CHANNELS_LAST = [
+    name for name in LAYERS if name.partition(" ")[2] in (
+        "conv1_1 3x224x224 -> 64 3x3", "conv3_2 256x56x56 -> 256 3x3", "stage1.1.reduce 64x56x56 -> 64 1x1",
+        "convnext-t 96x56x56 -> 96 7x7 depthwise", "resnext 256x28x28 -> 256 3x3 g32",
+    )
+]  # fmt: skip
 
 
 class Layers(Compared, Roofed):
@@ -54,3 +61,26 @@ class Layers(Compared, Roofed):
 
     def track_time_over_onnxruntime(self, _problem: str) -> float:
         return self.over("onnxruntime")
+
+
+class ChannelsLast(Compared, Roofed):
+    """``nc.conv2d`` of arrays whose channels come last, beside torch's, which has a layout for them."""
+
+    param_names = ("layer",)
+    params = (CHANNELS_LAST,)
+
+    def prepare(self, problem: str) -> Work:
+        layer = LAYERS[problem]
+        arrays = make_arrays(layer, "float32")
+        ours = contestant(OURS_NHWC, layer, arrays)
+        check(ours.nchw(ours.call()), reference(layer, arrays), TOLERANCES["float32"][ours.algorithm == "winograd"])
+        windows = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        return Work(
+            ours.call,
+            layer.flops,
+            moved(layer),
+            peers={
+                "scipy": lambda: (ours.call, unfolded_sums(arrays.x, arrays.weight, *windows)),
+                "torch": lambda: (ours.call, contestant("torch channels_last", layer, arrays).call),
+            },
+        )

@@ -34,6 +34,7 @@ PEERS: Final = ("scipy", "torch", "onnxruntime", "opencv")
 #: What is shown of each class: benchmark class by asv's name, and where its suites' names end in a parameter.
 CLASSES: Final = {
     "bench_layers.Layers": ":",
+    "bench_layers.ChannelsLast": ":",
     "bench_images.Images": None,
     "bench_sequences.Sequences": None,
     "bench_stages.Stages": None,

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from strategies import conv_problems
 
 import numbaconv as nc
+from numbaconv.algorithms.prices import EMERALD_RAPIDS, ZEN4
 from numbaconv.algorithms.winograd_tiling import TILES
 from numbaconv.kernels import geometry as at
-from numbaconv.planner import ALGORITHMS, CANDIDATES, choose, driver, geometry_list
+from numbaconv.planner import ALGORITHMS, CANDIDATES, choose, driver, geometry_list, prepared
 
 SUMS = {"direct", "im2col"}
 #: Shapes of input and weight, other arguments, and what "auto" may choose: every other algorithm is expected to take
@@ -44,6 +45,32 @@ PLANS = [
 @pytest.mark.parametrize(("input", "weight", "arguments", "expected"), PLANS)
 def test_auto(input, weight, arguments, expected):
     assert nc.explain(input, weight, **arguments).algorithm in expected
+
+
+#: Shapes of an input with its channels last and of a weight, other arguments, and the candidates that may serve it.
+CHANNELS_LAST = [
+    ((1, 56, 56, 64), (64, 64, 1, 1), {}, {"direct_channels"}),
+    ((1, 56, 56, 256), (128, 256, 1, 1), {}, {"direct_channels"}),
+    ((1, 28, 28, 512), (256, 512, 1, 1), {"stride": 2}, {"direct_channels"}),
+    ((1, 56, 56, 128), (128, 128, 3, 3), {"padding": 1, "stride": 2}, {"direct_channels"}),
+    ((1, 224, 224, 3), (64, 3, 3, 3), {"padding": 1}, {"direct_channels"}),
+    ((1, 224, 224, 3), (32, 3, 3, 3), {"padding": 1, "stride": 2}, {"direct_channels"}),
+    ((1, 56, 56, 144), (144, 1, 3, 3), {"padding": 1, "groups": 144}, {"direct_channels"}),
+    ((1, 56, 56, 64), (64, 64, 3, 3), {"padding": 1}, {"winograd"}),
+]
+
+
+@pytest.mark.parametrize("prices", [EMERALD_RAPIDS, ZEN4], ids=["Emerald Rapids", "Zen 4"])
+@pytest.mark.parametrize(("input", "weight", "arguments", "expected"), CHANNELS_LAST, ids=str)
+def test_channels_last(input, weight, arguments, expected, prices):
+    """Lanes of channels, where Winograd saves nothing: pixels would be read, or stored, one by one."""
+    problem = nc.explain(input, weight, data_format="NHWC", **arguments).problem
+    costs = {
+        name: driver(name).cost(prepared(problem, packed=True), problem.dtype.itemsize, tuple(prices.values()))
+        for name in CANDIDATES
+        if driver(name).unsupported(problem) is None
+    }
+    assert min(costs, key=costs.__getitem__) in expected, costs
 
 
 @given(
