@@ -40,7 +40,7 @@ SPREAD = {
 }
 transpose_square, copy_squares = compiled(simd_channels.transpose_square), compiled(simd_channels.copy_squares)
 store_planes, store_cells = compiled(simd_channels.store_planes), compiled(simd_channels.store_cells)
-copy_cells = compiled(simd_channels.copy_cells)
+copy_cells, transpose_cells = compiled(simd_channels.copy_cells), compiled(simd_channels.transpose_cells)
 
 
 @numba.njit
@@ -257,6 +257,21 @@ def test_stores(relu, dtype):
         np.testing.assert_array_equal(out[1:-1, 1 : 1 + channels], expected.T)
         out[1:-1, 1 : 1 + channels] = np.nan
         assert np.isnan(out).all()
+
+
+@every_dtype
+def test_transposed_cells(dtype):
+    """Every count of pixels and of channels, up to a vector and beyond; nothing else is read or written."""
+    random, lanes = np.random.default_rng(0), lanes_of(dtype)
+    for count, valid in np.ndindex(lanes + 1, lanes + 1):
+        pixels, channels = min(count + 1, lanes), min(valid + 1, lanes)
+        x = np.full((pixels + 2, lanes + 3), np.nan, dtype)
+        x[1:-1, 1 : 1 + channels] = filled(random, (pixels, channels), dtype)
+        y = np.full((channels + 2, lanes + 2), np.nan, dtype)
+        transpose_cells(x.ravel(), lanes + 4, lanes + 3, count + 1, valid + 1, y.ravel(), lanes + 3, lanes + 2)
+        np.testing.assert_array_equal(y[1:-1, 1 : 1 + pixels], x[1:-1, 1 : 1 + channels].T)
+        y[1:-1, 1 : 1 + pixels] = np.nan
+        assert np.isnan(y).all()
 
 
 @every_dtype

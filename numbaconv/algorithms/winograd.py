@@ -9,7 +9,7 @@ import numpy as np
 
 from ..forks import load_module
 from ..kernels import geometry as at
-from ..kernels.blocking import BUFFERED, LINE, PACK_SCRATCH, TILE_ROWS, VECTOR_BYTES
+from ..kernels.blocking import LINE, PACK_SCRATCH, TILE_ROWS, VECTOR_BYTES, buffered
 from ..problem import ConvProblem
 from . import prices as price
 from .prices import Prices
@@ -134,7 +134,10 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     blocks_of_task = geometry[at.BLOCKS] if shared else 1
     geometry[at.ABREAST] = max(1, min(blocks_of_task, abreast)) if sums_deeply(geometry, itemsize) else 1
     sums = geometry[at.TOGETHER] * geometry[at.ABREAST] * points * step
-    gathered = max(BUFFERED * geometry[at.GATHERED_STEP], geometry[at.TILE_H] * geometry[at.BUFFER_PITCH])
+    gathered = max(
+        buffered(geometry[at.CHANNELS_LAST]) * geometry[at.GATHERED_STEP],
+        geometry[at.TILE_H] * geometry[at.BUFFER_PITCH],
+    )
     integers = max(3 * (nr + 8), 4 * (nr + 1))
     masks = in_task * TILE_ROWS * blocks_of_task
     geometry[at.PLAIN_PITCH] = ceil_div(m * longest + reach, LINE) * LINE

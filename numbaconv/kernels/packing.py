@@ -10,7 +10,7 @@ from .blocking import PACK_SCRATCH, PIECE_BYTES, SPAN, TILE_ROWS
 from .numbers import divided, lanes_of, larger, smaller
 from .simd import address_of, copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
 from .simd_apart import copy_row_1, copy_row_2, copy_row_3, copy_row_4
-from .simd_channels import gather_channels, sum_of_zeros, transpose_lines
+from .simd_channels import gather_channels, sum_of_zeros, transpose_cells, transpose_lines
 from .tasks import shared_start
 
 #: Stands for a plane of the input that lies in the padding. Real ones may start below 0, but no array reaches this far.
@@ -19,6 +19,8 @@ NO_PLANE = -(2**62)
 #: prefetcher follows them, not those of all planes: 3x3 layers with stride 2 on 56x56 and 112x112 took 1.04 times as
 #: long without, layers of 33x33 and 14x14 1.05 to 1.1 times with (Emerald Rapids).
 LONG_ROW: Final = 192
+#: Channels side by side from which squares of pixels and channels are transposed as they are copied.
+LEAST_BESIDE: Final = 4
 
 
 @kernel
@@ -88,6 +90,7 @@ def copy_planes(x, start, planes, geometry, rows, columns, y, target, ahead):
     inside = right - left
     inner = start + first * step + left * jump
     along = mode == at.PAD_ZEROS and lines > 1 and inside * jump * y.itemsize >= LONG_ROW and start != NO_PLANE
+    along = along and not (x_channel == 1 and jump > 2 and channels >= LEAST_BESIDE)
     top = bottom = 0
     if along:
         top = smaller(lines, larger(0, -(first_row // row_step)))
@@ -140,12 +143,23 @@ def copy_rows(x, source, x_step, y, goal, y_step, rows, count, jump, ahead):
                 copy_every_other(x, source + 2 * j, y, goal + j, count - j)
             source += x_step
             goal += y_step
+    elif x_step == 1 and rows >= LEAST_BESIDE:
+        copy_across(x, source, y, goal, y_step, rows, count, jump)
     else:
         for _ in range(rows):
             for j in range(count):
                 y[goal + j] = x[source + j * jump]
             source += x_step
             goal += y_step
+
+
+@kernel
+def copy_across(x, source, y, goal, y_step, channels, count, jump):
+    """:func:`copy_rows` where ``channels`` lie side by side: y[goal + c * y_step + j] = x[source + c + j * jump]."""
+    lanes = lanes_of(y)
+    for j in range(0, count, lanes):
+        for c in range(0, channels, lanes):
+            transpose_cells(x, source + c + j * jump, jump, count - j, channels - c, y, goal + c * y_step + j, y_step)
 
 
 @kernel

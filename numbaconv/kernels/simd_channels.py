@@ -277,6 +277,34 @@ def store_cells(
 
 
 @intrinsic
+def transpose_cells(typing_context, x, start, stride, count, valid, y, y_start, y_stride):
+    """y[y_start + n * y_stride + j] = x[start + j * stride + n] for j < min(count, lanes) and n < min(valid, lanes).
+
+    count and valid are at least 1. Nothing else is read or written.
+    """
+    index = types.intp
+    signature = types.void(x, index, index, index, index, y, index, index)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        x, start, stride, count, valid, y, y_start, y_stride = arguments
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        cell = element(context, builder, signature.args[0], x, start)
+        place = element(context, builder, signature.args[5], y, y_start)
+        channels, pixels = vectors.first_lanes(valid), vectors.first_lanes(count)
+        cells = []
+        for j in range(vectors.lanes):  # those behind the last one are it again
+            cells.append(vectors.load_masked(cell, channels))
+            within = builder.icmp_signed("<", constant(j + 1), count)
+            cell = builder.gep(cell, [builder.select(within, stride, constant(0))])
+        for n, plane in enumerate(transposed(vectors, cells)):
+            with builder.if_then(builder.icmp_signed("<", constant(n), valid)):
+                vectors.store_masked(plane, builder.gep(place, [builder.mul(y_stride, constant(n))]), pixels)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def copy_cells(typing_context, x, start, stride, count, y, y_start, y_stride, valid):
     """y[y_start + j * y_stride + n] = x[start + j * stride + n] for j < count and n < min(valid, lanes)."""
     index = types.intp

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
-from .blocking import BUFFERED, TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
+from .blocking import TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
 from .numbers import divided, integer_at, lanes_of, put_integer, smaller
 from .packing import zero_run
 from .simd import (
@@ -37,6 +37,7 @@ from .tasks import PARTS, leave_undone, own_part, own_start, own_task, part_done
 from .winograd_simd import call_function
 from .winograd_tiles import (
     block_tiles,
+    buffered_of,
     copy_any,
     copy_padded,
     copy_strided,
@@ -235,7 +236,8 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
     if not shared:
         own += size
     # Transforms read whole vectors of what is gathered: see winograd_tiles.clear_beyond.
-    zero_run(scratch, own + geometry[at.GATHERED_START], BUFFERED * geometry[at.GATHERED_STEP])
+    gathered = buffered_of(geometry[at.CHANNELS_LAST]) * geometry[at.GATHERED_STEP]
+    zero_run(scratch, own + geometry[at.GATHERED_START], gathered)
     if shared:
         while True:
             part = own_part(slot, slots, scratch)

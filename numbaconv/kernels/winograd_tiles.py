@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
-from .blocking import BUFFERED
+from .blocking import buffered
 from .numbers import divided, integer_at, lanes_of, larger, put_integer, smaller
 from .packing import NO_PLANE, copy_2, copy_3, copy_4, copy_block, depth_start, zero_run
 from .simd import address_of, copy_between, zero_lanes
 from .tasks import PARTS, shared_start
 from .winograd_simd import call_function
 
+#: ``blocking.buffered`` for kernels.
+buffered_of = kernel(buffered)
 #: Where the transform's address lies among those in the table of rows.
 INPUT = 0
 
@@ -242,8 +244,9 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
         put_integer(sizes, 8 * part + 5, geometry[at.INPUT_STEP])
     cells = block + nr * geometry[at.PRODUCTS]
     clear_beyond(geometry, scratch, block, last - tile, begin, end)
-    for c in range(begin, end, BUFFERED):
-        some = smaller(BUFFERED, end - c)
+    most = buffered_of(geometry[at.CHANNELS_LAST])
+    for c in range(begin, end, most):
+        some = smaller(most, end - c)
         k = c
         for plane in range(geometry[at.KERNEL_D] * geometry[at.PHASES_H]):
             kd, ph = divided(plane, geometry[at.PHASES_H])
