@@ -30,11 +30,11 @@ from .sharing import (
     NEAR_BYTES,
     PAGES,
     ceil_div,
-    copying,
     lay_out,
     packing,
     page,
     reading,
+    reading_apart,
     reading_weights,
     split_evenly,
     storing_burst,
@@ -236,7 +236,8 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
         copies = copied * (prices[price.CHANNELS_ROW] + prices[price.LANES_SQUARE] * transposed)
         beside = _spread(geometry, itemsize) or geometry[at.CHANNELS] == geometry[at.FILTERS] == 1
         if geometry[at.CHANNELS_LAST] != 0 and not beside:
-            copies = copied * _pitch(geometry, columns, lanewise=True) * copying(geometry, itemsize, prices, 0.0, 0.0)
+            cells = copied * _pitch(geometry, columns, lanewise=True) * lanes
+            copies = cells * reading_apart(geometry, itemsize, prices, alone=True)
         if _spread(geometry, itemsize):
             copies /= geometry[at.CHANNELS]
             copies += copied * transposed * lanes * prices[price.SPREAD_VECTOR]

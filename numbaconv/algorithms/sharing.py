@@ -9,6 +9,7 @@ from ..forks import load_module
 from ..kernels import geometry as at
 from ..kernels.blocking import (
     CHANNEL_TILE_PIXELS,
+    LEAST_BESIDE,
     NARROW_LINE,
     PAGE_BYTES,
     TILE_BYTES,
@@ -40,7 +41,7 @@ STORED_PAGES = 32
 #: Products of an output that hide half of what it costs to store a tile: a core goes on while lines are on their way.
 HIDDEN_BY = 128
 #: Bytes from one pixel to the next from which the lines that hold one channel's share so few sets of the L1 cache that
-#: each is read again for every channel: copies took 1.5 to 2.8 times as long (Zen 4, 256 and 512 channels).
+#: each is read again for every channel: copies of one channel took 1.5 to 2.8 times as long (Zen 4, 256 and 512).
 FAR_APART = 1024
 #: What a multiply-add in a wide tile costs of one in a usual tile: see ``blocking.WIDE_VECTORS``.
 WIDE_SHARE = 0.95
@@ -104,19 +105,24 @@ def storing(geometry: MutableSequence[int], itemsize: int, tiles: int, narrow: i
     return starts + (whole * prices[price.STORED_VECTOR] + rest * prices[price.CUT_VECTOR]) * vectors
 
 
-def far_apart(geometry: MutableSequence[int], itemsize: int) -> int:
-    """How many times as long it takes to read the pixels of one channel that lie so far apart, one by one."""
-    last = geometry[at.CHANNELS_LAST] != 0
-    return 2 if last and geometry[at.GROUPS] * geometry[at.CHANNELS] * itemsize >= FAR_APART else 1
+def reading_apart(geometry: MutableSequence[int], itemsize: int, prices: Prices, alone: bool = False) -> float:
+    """Cost of copying a pixel of one channel where the channels of a pixel lie side by side.
+
+    Squares of pixels and channels are copied at once, unless each channel is copied ``alone``, or there are few.
+    """
+    if not alone and geometry[at.CHANNELS] >= LEAST_BESIDE:
+        return prices[price.COPIED_ACROSS]
+    far = geometry[at.GROUPS] * geometry[at.CHANNELS] * itemsize >= FAR_APART
+    return prices[price.COPIED_APART] * (2 if far else 1)
 
 
 def copying(geometry: MutableSequence[int], itemsize: int, prices: Prices, usual: float, strided: float) -> float:
     """Cost of copying a vector of pixels of one channel: ``usual`` where they lie side by side.
 
-    ``strided`` where there is a stride between them; where those of other channels lie there, they are read one by one.
+    ``strided`` where there is a stride between them; as :func:`reading_apart` where those of other channels lie there.
     """
     if geometry[at.CHANNELS_LAST] != 0:
-        return VECTOR_BYTES // itemsize * prices[price.COPIED_APART] * far_apart(geometry, itemsize)
+        return VECTOR_BYTES // itemsize * reading_apart(geometry, itemsize, prices)
     return usual if geometry[at.STRIDE_W] == 1 else strided
 
 

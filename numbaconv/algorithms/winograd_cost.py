@@ -8,7 +8,7 @@ from ..kernels import geometry as at
 from ..kernels.blocking import LINE, TILE_ROWS, VECTOR_BYTES
 from . import prices as price
 from .prices import Prices
-from .sharing import ceil_div, far_apart, reading, reading_block, reading_weights, storing_run
+from .sharing import ceil_div, reading, reading_apart, reading_block, reading_weights, storing_run
 from .winograd_tiling import (
     all_tiles,
     block_columns,
@@ -96,7 +96,7 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     row = geometry[at.TILE_W] * geometry[at.ACROSS] + geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
     copies = lines * ceil_div(row, lanes) * COPY_VECTOR
     stride = geometry[at.STRIDE_W]
-    apart = (COPY_ELEMENT + COPY_APART * min(geometry[at.DILATION_W] * stride, LINE)) * far_apart(geometry, itemsize)
+    apart = COPY_ELEMENT + COPY_APART * min(geometry[at.DILATION_W] * stride, LINE)
     # As winograd_tiles.copy_strided does it, or cell by cell.
     usual = geometry[at.PAD_MODE] == at.PAD_ZEROS
     beside = geometry[at.DILATION_W] == 1 and geometry[at.CHANNELS_LAST] == 0
@@ -108,13 +108,16 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     shuffles = shuffles_of(geometry[at.TILE_W])
     transforms = depth * points * vectors * (INPUT_POINT + INPUT_SHUFFLE * shuffles)
     straddled = depth * points * vectors * int(geometry[at.ACROSS] % group != 0)
-    gathered = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * runs * copies
+    each = copies * prices[price.GATHERED]
+    if geometry[at.CHANNELS_LAST] != 0:
+        each = stride_phases(geometry) * lines * row * reading_apart(geometry, itemsize, prices)
+    gathered = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * runs * each
     outputs = width * points * (OUTPUT_POINT + shuffles) + blocks * OUTPUT_CALL + runs * geometry[at.TILE_H] * 4
     if not beside:
         outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W] * apart
     stored = blocks * runs_of_block(geometry, itemsize) * geometry[at.TILE_H] * storing_run(geometry, itemsize, prices)
     total = transforms * prices[price.TRANSFORMED] + straddled * prices[price.STRADDLED]
-    total += gathered * prices[price.GATHERED] + geometry[at.FILTERS] * outputs * prices[price.TRANSFORMED_BACK]
+    total += gathered + geometry[at.FILTERS] * outputs * prices[price.TRANSFORMED_BACK]
     total += products + runs * prices[price.WINOGRAD_RUN]
     total = geometry[at.GROUPS] * (total * SLOWDOWN + geometry[at.FILTERS] * stored)
     weights = float(panels * TILE_ROWS * depth * points * itemsize)

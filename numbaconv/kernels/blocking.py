@@ -93,6 +93,8 @@ PAGE_BYTES: Final = 4096
 #: Winograd's positive interpolation points for tiles of n inputs; the others are their negatives, 0 and infinity. Of
 #: some 60 pairs, and 100 triples, those of the least RMS error: docs/accuracy.md says how large it is.
 WINOGRAD_POINTS: Final = {1: (), 4: (1.0,), 6: (0.625, 1.5), 8: (0.5, 1.0, 2.0)}
+#: Channels side by side from which squares of pixels and channels are transposed as they are copied.
+LEAST_BESIDE: Final = 4
 #: Winograd: channels whose rows are gathered at a time. What does not depend on the channel is worked out once for all.
 BUFFERED: Final = 4
 #: The same where the channels of a pixel lie side by side: a vector of them is transposed. With 4, 64x56x56 took 1.08

@@ -6,7 +6,7 @@ from typing import Final
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import PACK_SCRATCH, PIECE_BYTES, SPAN, TILE_ROWS
+from .blocking import LEAST_BESIDE, PACK_SCRATCH, PIECE_BYTES, SPAN, TILE_ROWS
 from .numbers import divided, lanes_of, larger, smaller
 from .simd import address_of, copy_every_other, copy_lanes, copy_vector, transpose_panel, zero_lanes
 from .simd_apart import copy_row_1, copy_row_2, copy_row_3, copy_row_4
@@ -19,8 +19,6 @@ NO_PLANE = -(2**62)
 #: prefetcher follows them, not those of all planes: 3x3 layers with stride 2 on 56x56 and 112x112 took 1.04 times as
 #: long without, layers of 33x33 and 14x14 1.05 to 1.1 times with (Emerald Rapids).
 LONG_ROW: Final = 192
-#: Channels side by side from which squares of pixels and channels are transposed as they are copied.
-LEAST_BESIDE: Final = 4
 
 
 @kernel
