@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from compare import machine, measure_peaks
-from peers import OURS_LAYER, OURS_PLAIN, PEERS, Settings, cpu_count, select, session, versions
+from peers import OURS_LAYER, OURS_NHWC, OURS_PLAIN, PEERS, Settings, cpu_count, select, session, versions
 from report import Run, Table, disturbances, geometric_mean, milliseconds
 from suites import SUITES
 from timing import QUIET, Others, run_layer
@@ -50,7 +50,7 @@ LIBRARIES: Final = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "jax"
 
 def measure_layers(suite: str, part: slice) -> dict[str, Any]:
     """A suite's layers beside everything that is installed."""
-    contestants, _ = select(list(PEERS), nhwc=False, settings=SETTINGS)
+    contestants, _ = select(list(PEERS), nhwc=True, settings=SETTINGS)
     with session(contestants, SETTINGS):
         run = Run(machine(), versions(contestants), SETTINGS, {}, contestants, [])
         measure_peaks(run.peaks, SETTINGS.dtype, SETTINGS.threads)
@@ -211,17 +211,17 @@ def summary(ratios: list[float]) -> str:
 
 def layers(part: Slice, draw: bool) -> list[str]:
     """One suite: a picture of fractions of the peak, and the table of its figures."""
-    ours, dots, rows, ratios = (OURS_PLAIN, OURS_LAYER), {}, [], []
+    ours, dots, rows, ratios = (OURS_PLAIN, OURS_NHWC, OURS_LAYER), {}, [], []
     for row in part.rows:
         peak = next(item["peak"] for item in part.parts if row in item["rows"])
         times = row["seconds"]
-        fractions = {name: row["flops"] / seconds / peak for name, seconds in times.items() if name != OURS_PLAIN}
+        fractions = {name: row["flops"] / seconds / peak for name, seconds in times.items() if name not in ours[:2]}
         dots[f"{row['name']}  ({row['algorithm']})"] = fractions
         best, name = best_peer(times, ours)
         mine = times.get(OURS_LAYER, math.nan)
         ratios.append(best / mine)
         rate = "-" if math.isnan(mine) else f"{fractions[OURS_LAYER]:.0%}"
-        cells = [milliseconds(times.get(name)) for name in (OURS_LAYER, OURS_PLAIN)]
+        cells = [milliseconds(times.get(name)) for name in (OURS_LAYER, OURS_PLAIN, OURS_NHWC)]
         wrong = f" WRONG: {', '.join(row['wrong'])}" if row["wrong"] else ""
         rows.append(
             [
@@ -246,6 +246,7 @@ def layers(part: Slice, draw: bool) -> list[str]:
         "algorithm",
         "layer, ms",
         "plain, ms",
+        "plain NHWC, ms",
         "layer, of peak",
         "best peer, ms",
         "best peer",
