@@ -20,23 +20,27 @@ def _place(row: Any, chunk: Any) -> Any:
     return row * CHUNKS + (chunk ^ ((row >> 1) & 3))
 
 
-def fetch(
-    ops: Any, x_tile: Any, w_tile: Any, x: Any, w: Any, table: Any, k: Any, chunks: Any, stage: Any, row: Any,
-    starts: list[Any], positions: list[Any], size: list[Any], w_starts: list[Any], known: list[Any],
-) -> None:  # fmt: skip
-    """Start to copy chunk k of two rows of pixels and of two rows of filters, 64 rows apart, to a stage.
+def tap(ops: Any, table: Any, k: Any) -> list[Any]:
+    """A row of the table, which is :func:`.macros.gather`'s, counted in chunks."""
+    row: list[Any] = ops.fetch4(table, k * 4)
+    return row
 
-    The table's rows are those of :func:`.macros.gather`, counted in chunks.
-    """
-    further, *tap = ops.load4(table, k * 4)
+
+def fetch(
+    ops: Any, x_tile: Any, w_tile: Any, x: Any, w: Any, row_of_table: list[Any], k: Any, chunks: Any, stage: Any,
+    w_stage: Any, row: Any, starts: list[Any], positions: list[Any], size: list[Any], w_starts: list[Any],
+    known: list[Any], *, filters: int,
+) -> None:  # fmt: skip
+    """Start to copy chunk k of two rows of pixels, and of one or two of filters, 64 rows apart, to a stage."""
+    further, *tap = row_of_table
     column = k & (CHUNKS - 1)
     for i in range(2):
         inside = _inside(positions[3 * i : 3 * i + 3], tap, size)
         place = stage + _place(row + ROWS // 2 * i, column)
         ops.copy_chunk(x_tile, place, x, ops.select(inside, starts[i] + further, 0), inside)
-    for i in range(2):
+    for i in range(filters * 2 // ROWS):
         inside = (k < chunks) & (ops.integer(0) < known[i])
-        place = stage + _place(row + ROWS // 2 * i, column)
+        place = w_stage + _place(row + ROWS // 2 * i, column)
         ops.copy_chunk(w_tile, place, w, ops.select(inside, w_starts[i] + k, 0), inside)
     ops.commit()
 
@@ -47,9 +51,10 @@ def wait(ops: Any, *, groups: int) -> None:
 
 
 def product(
-    ops: Any, sums: list[Any], x_tile: Any, w_tile: Any, stage: Any, x_row: Any, w_row: Any, lane: Any, *, kind: str
-) -> list[Any]:
-    """A warp's sums of 64 pixels and 32 filters over one stage: 4 x 4 products of 16 x 8, in two halves of 2 chunks."""
+    ops: Any, sums: list[Any], x_tile: Any, w_tile: Any, stage: Any, w_stage: Any, x_row: Any, w_row: Any, lane: Any, *,
+    kind: str, pixels: int,
+) -> list[Any]:  # fmt: skip
+    """A warp's sums of some pixels and 32 filters over one stage: products of 16 x 8, in two halves of 2 chunks."""
     sums = list(sums)
     for half in range(0, CHUNKS, 2):
 
@@ -59,14 +64,14 @@ def product(
 
         def w_chunk(lane: Any, half: int = half, first: Any = 0) -> Any:
             row = w_row + first + (lane & 7) + (lane >> 4) * 8
-            return stage + _place(row, ((lane >> 3) & 1) + half)
+            return w_stage + _place(row, ((lane >> 3) & 1) + half)
 
         def at(chunk_of: Any, first: int) -> Any:
             return lambda lane: chunk_of(lane, first=first)
 
-        rows = [ops.rounded(ops.matrices(x_tile, at(x_chunk, 16 * i), lane), kind) for i in range(4)]
+        rows = [ops.rounded(ops.matrices(x_tile, at(x_chunk, 16 * i), lane), kind) for i in range(pixels // 16)]
         pairs = [ops.rounded(ops.matrices(w_tile, at(w_chunk, 16 * j), lane), kind) for j in range(2)]
-        for i in range(4):
+        for i in range(pixels // 16):
             for j in range(4):
                 first = 16 * i + 4 * j
                 columns = pairs[j // 2][2 * (j % 2) : 2 * (j % 2) + 2]
@@ -76,9 +81,12 @@ def product(
 
 def write_fragments(
     ops: Any, sums: list[Any], out: Any, bias: Any, first_filter: Any, first_pixel: Any, lane: Any, filters: Any,
-    pixels: Any, sizes: list[Any], strides: list[Any], offsets: list[Any], options: list[Any],
+    pixels: Any, sizes: list[Any], strides: list[Any], offsets: list[Any], options: list[Any], *, pairs: bool,
 ) -> None:  # fmt: skip
-    """Write a warp's sums; arguments as :func:`.macros.write_tile`'s, the firsts being the warp's."""
+    """Write a warp's sums; arguments as :func:`.macros.write_tile`'s, the firsts being the warp's.
+
+    ``pairs`` says that filters 2i and 2i + 1 are neighbours in memory, both there or none, aligned to both.
+    """
     has_bias, relu = options
     columns = []
     for j in range(4):
@@ -88,7 +96,7 @@ def write_fragments(
             with_bias = known & (ops.integer(0) < has_bias)
             offset = ops.load(bias, ops.select(with_bias, offsets[1] + f * offsets[2], 0))
             columns.append((known, f * strides[1], ops.select(with_bias, offset, 0.0)))
-    for i in range(4):
+    for i in range(len(sums) // 16):
         for lower in range(2):
             index = first_pixel + (lane >> 2) + (16 * i + 8 * lower)
             image, *position = pixel(ops, index, *sizes)
@@ -97,7 +105,13 @@ def write_fragments(
                 place = place + coordinate * stride
             exists = index < pixels
             for j in range(4):
-                for side in range(2):
-                    known, further, offset = columns[2 * j + side]
-                    value = _relu(ops, sums[16 * i + 4 * j + 2 * lower + side] + offset, relu)
+                values = [
+                    _relu(ops, sums[16 * i + 4 * j + 2 * lower + side] + columns[2 * j + side][2], relu)
+                    for side in range(2)
+                ]
+                if pairs:
+                    known, further, _ = columns[2 * j]
+                    ops.store2_if(exists & known, out, place + further, values)
+                    continue
+                for value, (known, further, _) in zip(values, columns[2 * j : 2 * j + 2], strict=True):
                     ops.store_if(exists & known, out, place + further, value)

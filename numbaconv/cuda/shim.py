@@ -54,19 +54,25 @@ def _load_for_numpy_2_5() -> None:
     numba-cuda 0.30.4 and numba-cuda-mlir 0.6.0 compile no kernel there without this. The name is gone again afterwards.
     """
     if not SIMULATED and not hasattr(np, "row_stack"):
-        np.row_stack = np.vstack  # type: ignore[attr-defined, unused-ignore]
+        np.row_stack = np.vstack  # type: ignore[attr-defined, unused-ignore]  # noqa: NPY201
         try:
             importlib.import_module(PACKAGES[PACKAGE][2].replace(".types", ".np.arrayobj"))
         finally:
-            del np.row_stack  # type: ignore[attr-defined, unused-ignore]
+            del np.row_stack  # type: ignore[attr-defined, unused-ignore]  # noqa: NPY201
 
 
 _load_for_numpy_2_5()
 
 
+_found: list[bool] = []
+
+
 def check_driver() -> None:
     """Raise RuntimeError where there is no GPU that can be used."""
+    if _found:  # a driver that was there stays
+        return
     if SIMULATED or cuda.is_available():
+        _found.append(True)
         return
     try:
         cuda.cudadrv.driver.driver.ensure_initialized()

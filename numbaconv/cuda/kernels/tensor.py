@@ -1,8 +1,8 @@
 """Implicit GEMM on tensor cores: float16 and bfloat16, and float32 rounded to TF32; summed in float32.
 
-A block of 8 warps computes a tile of 128 pixels (of all images, numbered through) and 128 filters, each warp 64 by 32.
-Stages of 64 bytes of each row travel to shared memory by asynchronous copies, which fill in zeros outside the input;
-two are on their way while a third is multiplied.
+A block of 8 warps computes a tile of 128 pixels (of all images, numbered through) and 128 or 64 filters, each warp 64
+or 32 pixels by 32 filters. Stages of 64 bytes of each row travel to shared memory by asynchronous copies, which fill in
+zeros outside the input; two are on their way while a third is multiplied.
 """
 
 from __future__ import annotations
@@ -18,37 +18,43 @@ CHUNKS = fragments.CHUNKS
 STAGE = fragments.STAGE
 STAGES = 3
 THREADS = 256
-#: Floats in the shared memory of all stages of one operand: 24 KiB.
+#: Floats in the shared memory of all stages of pixels: 24 KiB.
 BUFFER = STAGES * STAGE * 4
 
 u32, shared_floats = ops.u32, ops.shared_floats
 pixel = ops.macro(macros.pixel, 4, integers=True)
-zeros = ops.macro(macros.zeros, 64, count=64)
-fetch = ops.macro(fragments.fetch)
+tap = ops.macro(fragments.tap, 4, integers=True)
 wait = ops.macro(fragments.wait, groups=STAGES - 2)
 wait_for_all = ops.macro(fragments.wait, groups=0)
-write = ops.macro(fragments.write_fragments)
 
 
 @factory
-def convolve(kind: str):
-    """The kernel for "f16", "bf16" or "tf32"."""
-    multiply = ops.macro(fragments.product, 64, kind=kind)
+def convolve(kind: str, filters: int, pairs: bool):
+    """The kernel for "f16", "bf16" or "tf32" and tiles of 64 or 128 filters; ``pairs`` is write_fragments'."""
+    columns = filters // 32  # of warps
+    warp_rows = 8 // columns
+    warp_pixels = TILE // warp_rows
+    w_stage = filters * CHUNKS
+    w_buffer = STAGES * w_stage * 4
+    zeros = ops.macro(macros.zeros, warp_pixels, count=warp_pixels)
+    fetch = ops.macro(fragments.fetch, filters=filters)
+    multiply = ops.macro(fragments.product, warp_pixels, kind=kind, pixels=warp_pixels)
+    write = ops.macro(fragments.write_fragments, pairs=pairs)
 
     def tensor(x, w, bias, out, table, chunks, g):
         """out[n, g, f, o] = bias + sum over k of w[g, f, k] * patches[g, (n, o), k].
 
         x : by the strides of the geometry ``g`` (uint32), counted in chunks of 16 bytes, channels side by side. w :
         packed, (groups, filters, chunks). bias, out : floats, by g's strides in elements. table : int32, (rows, 4),
-        see fragments.fetch; two stages of rows beyond the last one lie outside. Blocks: (tiles of pixels, tiles of
+        see fragments.tap; three stages of rows beyond the last one lie outside. Blocks: (tiles of pixels, tiles of
         filters, groups).
         """
         x_tile = shared_floats(BUFFER)
-        w_tile = shared_floats(BUFFER)
+        w_tile = shared_floats(w_buffer)
         thread = u32(cuda.threadIdx.x)
         group = u32(cuda.blockIdx.z)
         first_pixel = u32(u32(cuda.blockIdx.x) * u32(TILE))
-        first_filter = u32(u32(cuda.blockIdx.y) * u32(TILE))
+        first_filter = u32(u32(cuda.blockIdx.y) * u32(filters))
         pixels = u32(u32(u32(g[at.BATCH] * g[at.OUT_D]) * g[at.OUT_H]) * g[at.OUT_W])
         row = u32(thread // u32(CHUNKS))
         k = u32(thread % u32(CHUNKS))
@@ -79,35 +85,45 @@ def convolve(kind: str):
         # Where this thread's warp multiplies.
         lane = u32(thread % u32(32))
         warp = u32(thread // u32(32))
-        x_row = u32(u32(warp % u32(2)) * u32(64))
-        w_row = u32(u32(warp // u32(2)) * u32(32))
+        x_row = u32(u32(warp % u32(warp_rows)) * u32(warp_pixels))
+        w_row = u32(u32(warp // u32(warp_rows)) * u32(32))
 
         filling = u32(0)
+        w_filling = u32(0)
+        further = tap(table, k)
         while filling < u32((STAGES - 1) * STAGE):
             fetch(
-                x_tile, w_tile, x, w, table, k, chunks, filling, row, (start0, start1), (d0, h0, c0, d1, h1, c1), size,
-                (w0, w1), (known0, known1),
+                x_tile, w_tile, x, w, further, k, chunks, filling, w_filling, row, (start0, start1),
+                (d0, h0, c0, d1, h1, c1), size, (w0, w1), (known0, known1),
             )  # fmt: skip
             k = u32(k + u32(CHUNKS))
+            further = tap(table, k)
             filling = u32(filling + u32(STAGE))
+            w_filling = u32(w_filling + u32(w_stage))
         sums = zeros()
         ready = u32(0)
+        w_ready = u32(0)
         done = u32(0)
         while done < chunks:
             wait()
             cuda.syncthreads()
             fetch(
-                x_tile, w_tile, x, w, table, k, chunks, filling, row, (start0, start1), (d0, h0, c0, d1, h1, c1), size,
-                (w0, w1), (known0, known1),
+                x_tile, w_tile, x, w, further, k, chunks, filling, w_filling, row, (start0, start1),
+                (d0, h0, c0, d1, h1, c1), size, (w0, w1), (known0, known1),
             )  # fmt: skip
-            sums = multiply(sums, x_tile, w_tile, ready, x_row, w_row, lane)
             k = u32(k + u32(CHUNKS))
+            further = tap(table, k)  # for the next step: waiting for it there took a tenth of the time (H200)
+            sums = multiply(sums, x_tile, w_tile, ready, w_ready, x_row, w_row, lane)
             filling = u32(filling + u32(STAGE))
+            w_filling = u32(w_filling + u32(w_stage))
             if filling == u32(STAGES * STAGE):
                 filling = u32(0)
+                w_filling = u32(0)
             ready = u32(ready + u32(STAGE))
+            w_ready = u32(w_ready + u32(w_stage))
             if ready == u32(STAGES * STAGE):
                 ready = u32(0)
+                w_ready = u32(0)
             done = u32(done + u32(CHUNKS))
         wait_for_all()
 
@@ -123,4 +139,6 @@ def convolve(kind: str):
             (g[at.HAS_BIAS], g[at.RELU]),
         )  # fmt: skip
 
+    # Two blocks of a multiprocessor share its 65,536 registers.
+    tensor.launch_bounds = dict.fromkeys((8, 9, 10, 12), (THREADS, 2))  # type: ignore[attr-defined]
     return tensor
