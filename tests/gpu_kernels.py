@@ -67,10 +67,11 @@ def depthwise(rows, dtype, kernel=(0, 0), stride=1):
 
 
 def tensor(kind, dtype, filters=128, pairs=False):
-    arguments = (*[memory(dtype)] * 4, memory("int32"), scalar("uint32"), SLOTS)
-    # Two halves of a stage: 4 or 2 by 4 products, 4 or 2, and 2 loads of fragments; stages are fetched at two places.
-    instructions = {"HMMA": filters // 4, "LDSM": filters // 16 + 4 if filters == 128 else 8, "LDGSTS": 6}
-    return Expected(("tensor", "convolve", kind, filters, pairs), arguments, 128, instructions)
+    arguments = (*[memory(dtype)] * 4, memory("int32"), *[scalar("uint32")] * 2, SLOTS)
+    # Two halves of a stage: 4 by filters / 16 products, 4 and filters / 32 loads; stages are fetched at two places.
+    instructions = {"HMMA": filters // 2, "LDSM": 2 * (4 + filters // 32), "LDGSTS": 2 * (4 + filters // 32)}
+    registers = 255 if filters == 128 else 168 if kind == "tf32" else 128
+    return Expected(("tensor", "convolve", kind, filters, pairs), arguments, registers, instructions)
 
 
 def winograd(m, name, arguments, registers):

@@ -267,7 +267,7 @@ def forms(case):
 def _in_parts():
     """Let every product that can be summed in parts be."""
 
-    def most(job, tiles, at_once, step, whole):
+    def most(job, _tiles, _at_once, _step, whole):
         channels = job.problem.channels
         parts = [n for n in range(1, channels + 1) if channels % n == 0 and channels // n % whole == 0]
         return parts[-1] if job.problem.groups == 1 and parts else 1

@@ -218,12 +218,19 @@ class Arrays:
         return self._found[name].view
 
     def _fresh(self, elements: int, dtype: np.dtype[Any]) -> Memory:
-        memory = read("workspace", self._kind.empty((max(1, elements),), dtype)).view.memory
+        memory = self._memory(self._kind.empty((max(1, elements),), dtype), dtype)
         recording = self.device.recording
         if recording is not None:
             recording.memories.append(memory)
             recording.workspaces.append((elements, dtype))
         return memory
+
+    def _memory(self, made: Any, dtype: np.dtype[Any]) -> Memory:
+        """The memory of a new array."""
+        if self._kind.name != "torch":
+            return read("array", made).view.memory
+        address = made.data_ptr()
+        return Memory(address, dtype, made, address)
 
     def result(self, shape: tuple[int, ...], dtype: np.dtype[Any], unbatched: bool = False) -> tuple[Any, View]:
         """The array to return, ``out`` or a new one, and its view with a batch."""
@@ -260,8 +267,14 @@ class Arrays:
         found = _calls.get(key)
         if found is not None:
             asked, recording = found
-            made, view = self.result(*asked)
-            recording.repeat(self.device, [*self._inputs(), view.memory])
+            if self.out is None:
+                shape, dtype, unbatched = asked
+                made = self._kind.empty(shape[1:] if unbatched else shape, dtype)
+                memory = self._memory(made, dtype)
+            else:
+                made, view = self.result(*asked)
+                memory = view.memory
+            recording.repeat(self.device, [*self._inputs(), memory])
             return made
         recording = Recording()
         self.device = dataclasses.replace(self.device, recording=recording)

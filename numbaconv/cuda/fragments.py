@@ -26,22 +26,52 @@ def tap(ops: Any, table: Any, k: Any) -> list[Any]:
     return row
 
 
+def first_cells(
+    ops: Any, index: Any, pixels: Any, base: Any, sizes: list[Any], stride: list[Any], padding: list[Any],
+    strides: list[Any], *, rows: int,
+) -> list[Any]:  # fmt: skip
+    """For each of a thread's pixels, ``rows`` apart, where its first cell lies, and its depth, row and column.
+
+    Those beyond the last pixel are nowhere.
+    """
+    found = []
+    for first in range(0, ROWS, rows):
+        image, *outputs = pixel(ops, index + first, *sizes)
+        position = [o * step - pad for o, step, pad in zip(outputs, stride, padding, strict=True)]
+        place = base + image * strides[0]
+        for coordinate, step in zip(position, strides[1:], strict=True):
+            place = place + coordinate * step
+        position[0] = ops.select((index + first) < pixels, position[0], 0x80000000)
+        found += [place, *position]
+    return found
+
+
+def filter_rows(
+    ops: Any, f: Any, group: Any, filters_of_group: Any, chunks: Any, start: Any, *, rows: int, filters: int
+) -> list[Any]:
+    """For each of a thread's filters, ``rows`` apart, where its chunks begin, and how many they are: 0 for none."""
+    found = []
+    for first in range(0, filters, rows):
+        known = (f + first) < filters_of_group
+        found += [start + (group * filters_of_group + (f + first)) * chunks, ops.select(known, chunks, 0)]
+    return found
+
+
 def fetch(
     ops: Any, x_tile: Any, w_tile: Any, x: Any, w: Any, row_of_table: list[Any], k: Any, chunks: Any, stage: Any,
-    w_stage: Any, row: Any, starts: list[Any], positions: list[Any], size: list[Any], w_starts: list[Any],
-    known: list[Any], *, filters: int,
+    w_stage: Any, row: Any, places: list[Any], size: list[Any], w_places: list[Any], *, rows: int,
 ) -> None:  # fmt: skip
-    """Start to copy chunk k of two rows of pixels, and of one or two of filters, 64 rows apart, to a stage."""
+    """Start to copy chunk k of a thread's pixels and of its filters, ``rows`` rows apart, to a stage."""
     further, *tap = row_of_table
     column = k & (CHUNKS - 1)
-    for i in range(2):
-        inside = _inside(positions[3 * i : 3 * i + 3], tap, size)
-        place = stage + _place(row + ROWS // 2 * i, column)
-        ops.copy_chunk(x_tile, place, x, ops.select(inside, starts[i] + further, 0), inside)
-    for i in range(filters * 2 // ROWS):
-        inside = (k < chunks) & (ops.integer(0) < known[i])
-        place = w_stage + _place(row + ROWS // 2 * i, column)
-        ops.copy_chunk(w_tile, place, w, ops.select(inside, w_starts[i] + k, 0), inside)
+    for i, (start, *position) in enumerate(zip(*[iter(places)] * 4, strict=True)):
+        inside = _inside(position, tap, size)
+        place = stage + _place(row + rows * i, column)
+        ops.copy_chunk(x_tile, place, x, ops.select(inside, start + further, 0), inside)
+    for i, (start, count) in enumerate(zip(*[iter(w_places)] * 2, strict=True)):
+        inside = k < count
+        place = w_stage + _place(row + rows * i, column)
+        ops.copy_chunk(w_tile, place, w, ops.select(inside, start + k, 0), inside)
     ops.commit()
 
 
@@ -52,9 +82,9 @@ def wait(ops: Any, *, groups: int) -> None:
 
 def product(
     ops: Any, sums: list[Any], x_tile: Any, w_tile: Any, stage: Any, w_stage: Any, x_row: Any, w_row: Any, lane: Any, *,
-    kind: str, pixels: int,
+    kind: str, pixels: int, filters: int,
 ) -> list[Any]:  # fmt: skip
-    """A warp's sums of some pixels and 32 filters over one stage: products of 16 x 8, in two halves of 2 chunks."""
+    """A warp's sums of its pixels and filters over one stage: products of 16 x 8, in two halves of 2 chunks."""
     sums = list(sums)
     for half in range(0, CHUNKS, 2):
 
@@ -70,10 +100,10 @@ def product(
             return lambda lane: chunk_of(lane, first=first)
 
         rows = [ops.rounded(ops.matrices(x_tile, at(x_chunk, 16 * i), lane), kind) for i in range(pixels // 16)]
-        pairs = [ops.rounded(ops.matrices(w_tile, at(w_chunk, 16 * j), lane), kind) for j in range(2)]
+        pairs = [ops.rounded(ops.matrices(w_tile, at(w_chunk, 16 * j), lane), kind) for j in range(filters // 16)]
         for i in range(pixels // 16):
-            for j in range(4):
-                first = 16 * i + 4 * j
+            for j in range(filters // 8):
+                first = filters // 2 * i + 4 * j
                 columns = pairs[j // 2][2 * (j % 2) : 2 * (j % 2) + 2]
                 sums[first : first + 4] = ops.multiply(kind, rows[i], columns, sums[first : first + 4], lane)
     return sums
@@ -81,22 +111,23 @@ def product(
 
 def write_fragments(
     ops: Any, sums: list[Any], out: Any, bias: Any, first_filter: Any, first_pixel: Any, lane: Any, filters: Any,
-    pixels: Any, sizes: list[Any], strides: list[Any], offsets: list[Any], options: list[Any], *, pairs: bool,
+    pixels: Any, sizes: list[Any], strides: list[Any], offsets: list[Any], options: list[Any], *, filters_of_warp: int, pairs: bool,
 ) -> None:  # fmt: skip
     """Write a warp's sums; arguments as :func:`.macros.write_tile`'s, the firsts being the warp's.
 
     ``pairs`` says that filters 2i and 2i + 1 are neighbours in memory, both there or none, aligned to both.
     """
     has_bias, relu = options
+    products = filters_of_warp // 8
     columns = []
-    for j in range(4):
+    for j in range(products):
         for side in range(2):
             f = first_filter + (lane & 3) * 2 + (8 * j + side)
             known = f < filters
             with_bias = known & (ops.integer(0) < has_bias)
             offset = ops.load(bias, ops.select(with_bias, offsets[1] + f * offsets[2], 0))
             columns.append((known, f * strides[1], ops.select(with_bias, offset, 0.0)))
-    for i in range(len(sums) // 16):
+    for i in range(len(sums) // (4 * products)):
         for lower in range(2):
             index = first_pixel + (lane >> 2) + (16 * i + 8 * lower)
             image, *position = pixel(ops, index, *sizes)
@@ -104,9 +135,9 @@ def write_fragments(
             for coordinate, stride in zip(position, strides[2:], strict=True):
                 place = place + coordinate * stride
             exists = index < pixels
-            for j in range(4):
+            for j in range(products):
                 values = [
-                    _relu(ops, sums[16 * i + 4 * j + 2 * lower + side] + columns[2 * j + side][2], relu)
+                    _relu(ops, sums[4 * (products * i + j) + 2 * lower + side] + columns[2 * j + side][2], relu)
                     for side in range(2)
                 ]
                 if pairs:

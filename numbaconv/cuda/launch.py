@@ -51,20 +51,25 @@ class Launch:
                 self.exchanged.append((i if SIMULATED else int(self._rows[i]), numbers[id(argument)]))
                 self.arguments[i] = None if not SIMULATED else argument  # it is not kept alive
 
-    def start(self, device: Device, memories: Sequence[Memory] = ()) -> None:
+    def start(self, device: Device, handles: Sequence[Any] = ()) -> None:
         """Launch it on the device's stream, its context being current; with others' memory where that was exchanged."""
         if SIMULATED:
             for i, number in self.exchanged:
-                self.arguments[i] = memories[number]
+                self.arguments[i] = handles[number]
             with _lock:
                 _simulated(self.kernel)[self.grid, self.threads](*map(_simulated_value, self.arguments))
             return
         for row, number in self.exchanged:
-            self.parameters[row, 0] = memories[number].handle
+            self.parameters[row, 0] = handles[number]
         if self.function is None:
             with _lock:
                 self.function = _function(self.kernel, self.kinds, device.capability, device.number)
         _driver("cuLaunchKernel", self.function, *self.grid, self.threads, 1, 1, 0, device.stream, self.address, 0)
+
+
+#: Bytes at whose multiples workspaces begin that are allocated as one, as those of allocators do.
+APART: Final = 256
+BYTE: Final = np.dtype(np.uint8)
 
 
 class Recording:
@@ -74,6 +79,8 @@ class Recording:
         self.memories: list[Memory] = []
         self.workspaces: list[tuple[int, np.dtype[Any]]] = []
         self.launches: list[Launch] = []
+        self.offsets: list[int] = []
+        self.bytes = 0
         self.lock = threading.Lock()
 
     def finish(self) -> None:
@@ -82,13 +89,21 @@ class Recording:
         for launch in self.launches:
             launch.exchange(numbers)
         self.memories = []
+        for elements, dtype in self.workspaces:
+            self.offsets.append(self.bytes)
+            self.bytes += -(-max(1, elements) * dtype.itemsize // APART) * APART
 
     def repeat(self, device: Device, memories: Sequence[Memory]) -> None:
-        """Launch everything again: on the arrays' and the result's memory, and on new workspaces."""
-        given = [*memories, *(device.empty(*each) for each in self.workspaces)]
+        """Launch everything again: on the arrays' and the result's memory, and on new workspaces, allocated as one."""
+        handles = [memory.handle for memory in memories]
+        if SIMULATED:
+            handles += [device.empty(*each).handle for each in self.workspaces]
+        elif self.workspaces:
+            together = device.empty(self.bytes, BYTE)
+            handles += [together.handle + offset for offset in self.offsets]
         with self.lock, device.current():
             for launch in self.launches:
-                launch.start(device, given)
+                launch.start(device, handles)
 
 
 @dataclasses.dataclass(frozen=True)

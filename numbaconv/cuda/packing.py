@@ -37,7 +37,7 @@ def _axes(views: Sequence[View]) -> list[_Axis]:
     for size, target_size, *strides in zip(
         views[0].shape, views[1].shape, *(view.strides for view in views), strict=True
     ):
-        if target_size == 1 == size:
+        if target_size == 1:
             continue
         axis = _Axis(size, target_size, tuple(strides))
         before = axes[-1] if axes else None
@@ -63,6 +63,10 @@ def launch_copy(kernel: Any, views: Sequence[View], device: Device, more: Sequen
     Behind their sizes, strides and starts come ``more`` numbers. None is the copy itself.
     """
     axes = _axes(views)
+    if len(axes) == 1 and axes[0].size == axes[0].target_size:  # a tile has two sides
+        size, _, strides = axes[0]
+        side = math.gcd(size, 2**10)
+        axes = [_Axis(size // side, size // side, tuple(step * side for step in strides)), _Axis(side, side, strides)]
     b = min(axes, key=lambda axis: abs(axis.strides[1]), default=_ONE)
     others = [axis for axis in axes if axis is not b]
     nearest = min((axis for axis in axes if axis.size > 1), key=lambda axis: abs(axis.strides[0]), default=b)

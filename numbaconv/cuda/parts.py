@@ -15,7 +15,7 @@ from .views import View, dense
 ROWS_BEFORE: Final = 50
 #: Microseconds of the addition of parts, and bytes that it reads and writes in one, mostly in the cache.
 ADDING: Final = 4.0
-ADDED: Final = 2e6
+ADDED: Final = 1e6
 #: Most parts.
 MOST: Final = 32
 

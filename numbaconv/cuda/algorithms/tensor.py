@@ -20,7 +20,7 @@ CAPABILITY = (8, 0)
 #: Filters of a group from which its tiles are worth their products; a guess. Few channels are filled up with zeros:
 #: 64 filters of 3x3 and 3 channels took the direct kernel 18 times as long as cuDNN (H200).
 FEWEST_FILTERS = 8
-#: Microseconds of two tiles on each multiprocessor for a row of the patches matrix in 16 bits (H200).
+#: Microseconds of as many tiles as are computed at a time, for a row of the patches matrix in 16 bits (H200).
 STEP = 0.03
 MOST_BLOCKS = 65535
 CHUNK = 16
@@ -82,7 +82,7 @@ def _tile(job: Job) -> int:
 def _pairs(job: Job) -> bool:
     """Whether two neighbouring filters can be written at once."""
     out = job.out
-    return out.dtype.itemsize == 2 and out.strides[2] == 1 and out.shape[2] % 2 == 0 and aligned(out, 2)
+    return out.strides[2] == 1 and out.shape[2] % 2 == 0 and aligned(out, 2)
 
 
 def merits(job: Job) -> str:
@@ -98,12 +98,18 @@ def _chunked(view: View, step: int) -> View:
     return View(view.memory, view.start // step, shape, tuple(strides))
 
 
+def _dense(view: View) -> bool:
+    """Whether a view's elements follow one another in memory."""
+    wanted = dense(view.memory, view.shape).strides
+    return all(step == at for step, at, n in zip(view.strides, wanted, view.shape, strict=True) if n > 1)
+
+
 def run(job: Job, device: Device) -> None:
     """Multiply, in parts where there are few tiles."""
     problem, filters = job.problem, _tile(job)
     tiles = -(-problem.batch * problem.pixels // kernels.TILE) * -(-problem.group_filters // filters)
-    at_once = 2 * device.multiprocessors
-    step = STEP * problem.dtype.itemsize / 2 * filters / 128
+    at_once = kernels.blocks(KINDS[problem.dtype.name], filters) * device.multiprocessors
+    step = STEP * problem.dtype.itemsize / 2
     parts = parts_of(job, tiles, at_once, step, CHUNK // problem.dtype.itemsize)
     if parts > 1:
         summed(job, parts, device, _packed)
@@ -125,8 +131,11 @@ def _packed(job: Job, device: Device) -> None:
         copy(job.x.ordered(order), x.ordered(order), device)
     source = job.w.ordered((0, 1, 3, 4, 5, 2))
     shape = (*source.shape[:-1], channels)
-    packed = device.empty(int(np.prod(shape)), dtype)
-    copy(source, dense(packed, shape), device)
+    if source.shape == shape and _dense(source) and aligned(source, step):
+        packed = source
+    else:
+        packed = dense(device.empty(math.prod(shape), dtype), shape)
+        copy(source, packed, device)
     x = _chunked(x, step)
     kernel, dilation = taps_of(job)
     chunks = problem.taps * channels // step
@@ -138,6 +147,7 @@ def _packed(job: Job, device: Device) -> None:
     )  # fmt: skip
     device.launch(
         kernels.convolve(KINDS[dtype.name], filters, _pairs(job)), grid, kernels.THREADS,
-        x.memory, packed, job.bias_memory, job.out.memory, device.kept(table), np.uint32(chunks),
+        x.memory, packed.memory, job.bias_memory, job.out.memory, device.kept(table), np.uint32(chunks),
+        np.uint32(packed.start // step),
         dataclasses.replace(job, x=x).unsigned(),
     )  # fmt: skip
