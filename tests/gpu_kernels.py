@@ -74,13 +74,17 @@ def tensor(kind, dtype, filters=128, pairs=False):
     return Expected(("tensor", "convolve", kind, filters, pairs), arguments, registers, instructions)
 
 
-def winograd(m, name, arguments, registers):
-    return Expected(("winograd", "transforms_of", m, name), arguments, registers, {})
+def winograd(m, name, arguments, registers, fours=False):
+    return Expected(("winograd", "transforms_of", m, fours, name), arguments, registers, {"STG.E.128": m * fours})
 
 
 def transforms(m, registers):
     f32, u32 = memory("float32"), scalar("uint32")
+    more = {}
+    if m == 4:
+        more["winograd 4 output fours"] = winograd(m, "output", (f32, f32, f32, *[u32] * 3, SLOTS), registers, True)
     return {
+        **more,
         f"winograd {m} weight": winograd(m, "weight", (f32, f32, u32, u32, SLOTS), registers),
         f"winograd {m} input": winograd(m, "input", (f32, f32, *[u32] * 4, SLOTS), registers),
         f"winograd {m} output": winograd(m, "output", (f32, f32, f32, *[u32] * 3, SLOTS), registers),
@@ -154,7 +158,7 @@ def kernel_of(path):
     module, name, *arguments = path
     found = getattr(importlib.import_module(f"numbaconv.cuda.kernels.{module}"), name)
     if module == "winograd":
-        return getattr(found(arguments[0]), arguments[1])
+        return getattr(found(*arguments[:2]), arguments[2])
     return found(*arguments) if arguments or hasattr(found, "cache_info") else found
 
 

@@ -267,7 +267,7 @@ def forms(case):
 def _in_parts():
     """Let every product that can be summed in parts be."""
 
-    def most(job, _tiles, _at_once, _step, whole):
+    def most(job, _tiles, _multiprocessors, _prices, whole):
         channels = job.problem.channels
         parts = [n for n in range(1, channels + 1) if channels % n == 0 and channels // n % whole == 0]
         return parts[-1] if job.problem.groups == 1 and parts else 1
@@ -402,7 +402,7 @@ def images(data):
 def reasons():
     """An algorithm that was chosen tells what it is good for, and each other one why it was not."""
     for (channels, filters, size, dtype), options, chosen, words in (
-        ((1, 1, 3, "float32"), {}, "depthwise", "a thread computes 4 rows"),
+        ((1, 1, 3, "float32"), {}, "depthwise", "a thread computes 8 rows"),
         ((16, 16, 3, "float32"), {"padding": 1}, "winograd", "F(4x4, 3x3) takes 4 times fewer products"),
         ((64, 16, 3, "float32"), {}, "winograd", "F(2x2, 3x3) takes 2.25 times fewer products"),
         ((8, 8, 1, "float32"), {}, "gemm", "64 filters by 128 pixels, any strides"),
@@ -412,8 +412,8 @@ def reasons():
         ((8, 8, 3, "float32"), {"precision": "fast"}, "tensor", "tensor cores multiply TF32"),
         ((8, 8, 3, "float64"), {}, "direct", "it serves every dtype"),
     ):
-        side = 7 if channels == 64 else 9
-        shape = (1, side, side, channels) if "data_format" in options else (1, channels, side, side)
+        batch, side = (32, 7) if channels == 64 else (1, 48 if "padding" in options else 9)
+        shape = (batch, side, side, channels) if "data_format" in options else (batch, channels, side, side)
         plan = nc.explain(
             on_gpu(np.ones(shape, dtype)), on_gpu(np.ones((filters, channels, size, size), dtype)), **options
         )

@@ -204,7 +204,8 @@ class Arrays:
             if len(set(kinds.values())) > 1:
                 listed = ", ".join(f"{each} of {kind}" for each, kind in kinds.items())
                 raise TypeError(f"arrays of different libraries do not mix: {listed}")
-        self.device = Device(first.device, first.stream, *_properties(first.device), self._fresh)
+        capability, multiprocessors = _properties(first.device)
+        self.device = Device(first.device, first.stream, capability, multiprocessors, self._fresh)
         for other in self._found.values():
             if other.stream not in (0, first.stream):
                 cuda.external_stream(other.stream).synchronize()

@@ -111,7 +111,8 @@ def product(
 
 def write_fragments(
     ops: Any, sums: list[Any], out: Any, bias: Any, first_filter: Any, first_pixel: Any, lane: Any, filters: Any,
-    pixels: Any, sizes: list[Any], strides: list[Any], offsets: list[Any], options: list[Any], *, filters_of_warp: int, pairs: bool,
+    pixels: Any, sizes: list[Any], strides: list[Any], offsets: list[Any], options: list[Any], *,
+    filters_of_warp: int, pairs: bool,
 ) -> None:  # fmt: skip
     """Write a warp's sums; arguments as :func:`.macros.write_tile`'s, the firsts being the warp's.
 

@@ -76,10 +76,10 @@ def launch_copy(kernel: Any, views: Sequence[View], device: Device, more: Sequen
     sides = [*[_ONE] * (4 - len(rest)), *rest, a, b]
     slots = [axis.size for axis in sides] + [axis.target_size for axis in sides]
     starts = [view.start for view in views]
-    strides = [[axis.strides[i] for axis in sides] for i in range(len(views))]
-    slots += [*strides[0], *strides[1], *starts[:2]]
-    for step, start in zip(strides[2:], starts[2:], strict=True):
-        slots += [*step, start]
+    steps = [[axis.strides[i] for axis in sides] for i in range(len(views))]
+    slots += [*steps[0], *steps[1], *starts[:2]]
+    for each, start in zip(steps[2:], starts[2:], strict=True):
+        slots += [*each, start]
     tiles = math.prod(axis.target_size for axis in rest)
     for axis in (a, b):
         tiles *= -(-axis.target_size // kernels.TILE)

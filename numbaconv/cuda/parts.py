@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from .job import Device, Job
 from .kernels import parts as kernels
@@ -13,33 +13,39 @@ from .views import View, dense
 
 #: What a tile costs beside the rows of the patches matrix that it multiplies, counted in such rows.
 ROWS_BEFORE: Final = 50
-#: Microseconds of the addition of parts, and bytes that it reads and writes in one, mostly in the cache.
+#: Microseconds that the addition of parts takes at least.
 ADDING: Final = 4.0
-ADDED: Final = 1e6
 #: Most parts.
 MOST: Final = 32
 
 
-def parts_of(job: Job, tiles: int, at_once: int, step: float, whole: int) -> int:
-    """In how many parts a product of one group is expected to be fastest.
+class Prices(NamedTuple):
+    """What a product costs, by times on an H200 of products in 1, 2, 4, 8 and 16 parts.
 
-    Parameters
+    Attributes
     ----------
-    tiles, at_once : int
-        Tiles of the product, and how many of them the device computes at a time.
-    step : float
-        Microseconds that those take for one row of the patches matrix.
-    whole : int
-        A part's channels are a multiple of it.
+    one, two : float
+        Microseconds of a multiprocessor for a row of the patches matrix, with one tile, and with two at a time.
+    added : float
+        Bytes of the parts that are written, read and added in a microsecond.
     """
+
+    one: float
+    two: float
+    added: float
+
+
+def parts_of(job: Job, tiles: int, multiprocessors: int, prices: Prices, whole: int) -> int:
+    """In how many parts a product of one group is expected to be fastest; each has a multiple of ``whole`` channels."""
     problem = job.problem
-    if problem.groups > 1 or tiles > 4 * at_once:  # groups are parts already
+    if problem.groups > 1 or tiles > 4 * multiprocessors:  # groups are parts already
         return 1
 
     def cost(parts: int) -> float:
-        rounds = -(-tiles * parts // at_once)
-        adding = ADDING + job.outputs * (parts + 1) * job.sums.itemsize / ADDED if parts > 1 else 0.0
-        return float(rounds * (problem.depth / parts + ROWS_BEFORE) * step + adding)
+        twice, once = divmod(-(-tiles * parts // multiprocessors), 2)
+        rows = problem.depth / parts + ROWS_BEFORE
+        adding = ADDING + job.outputs * (parts + 1) * job.sums.itemsize / prices.added if parts > 1 else 0.0
+        return (twice * prices.two + once * prices.one) * rows + adding
 
     channels = problem.channels
     divisors = [n for n in range(1, min(MOST, channels) + 1) if channels % n == 0 and channels // n % whole == 0]

@@ -11,17 +11,18 @@ import numpy as np
 from ..job import REACH_32, Device, Job, too_large
 from ..kernels import tensor as kernels
 from ..packing import aligned, copy, tap_table, taps_of
-from ..parts import parts_of, summed
+from ..parts import Prices, parts_of, summed
 from ..views import View, dense
 
 KINDS: Final = {"float16": "f16", "bfloat16": "bf16", "float32": "tf32"}
 #: The first devices with the instructions for TF32, bfloat16 and asynchronous copies.
 CAPABILITY = (8, 0)
-#: Filters of a group from which its tiles are worth their products; a guess. Few channels are filled up with zeros:
-#: 64 filters of 3x3 and 3 channels took the direct kernel 18 times as long as cuDNN (H200).
-FEWEST_FILTERS = 8
-#: Microseconds of as many tiles as are computed at a time, for a row of the patches matrix in 16 bits (H200).
-STEP = 0.03
+#: Filters of a group from which its tiles are worth their products: with 16 channels of 3x3, direct summation took 0.7
+#: times as long for 4 of them, and 1.3 times for 8, where the input had to be brought into order (H200). Few channels
+#: are filled up with zeros: 64 filters of 3x3 and 3 channels took the direct kernel 20 times as long.
+FEWEST_FILTERS = 5
+#: For tiles of 128 filters in 16 bits; others cost in proportion.
+PRICES = Prices(0.019, 0.0266, 1e6)
 MOST_BLOCKS = 65535
 CHUNK = 16
 
@@ -108,9 +109,9 @@ def run(job: Job, device: Device) -> None:
     """Multiply, in parts where there are few tiles."""
     problem, filters = job.problem, _tile(job)
     tiles = -(-problem.batch * problem.pixels // kernels.TILE) * -(-problem.group_filters // filters)
-    at_once = kernels.blocks(KINDS[problem.dtype.name], filters) * device.multiprocessors
-    step = STEP * problem.dtype.itemsize / 2
-    parts = parts_of(job, tiles, at_once, step, CHUNK // problem.dtype.itemsize)
+    share = problem.dtype.itemsize / 2 * filters / kernels.TILE
+    prices = PRICES._replace(one=share * PRICES.one, two=share * PRICES.two)
+    parts = parts_of(job, tiles, device.multiprocessors, prices, CHUNK // problem.dtype.itemsize)
     if parts > 1:
         summed(job, parts, device, _packed)
     else:
