@@ -114,7 +114,7 @@ def checked(contestants: dict[str, Callable[[], Any]], expected: Any, scale: flo
     return right
 
 
-def compare_layer(suite: str, layer: Layer, precision: str, torch: Any) -> Row:
+def compare_layer(suite: str, layer: Layer, precision: str, bias: bool, torch: Any) -> Row:
     """A layer in NCHW and in channels_last, as cuDNN likes either, beside ours on the same arrays."""
     dtype = getattr(torch, "float32" if precision == "TF32" else precision)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "TF32"
@@ -122,7 +122,7 @@ def compare_layer(suite: str, layer: Layer, precision: str, torch: Any) -> Row:
     shape = (BATCH, *layer.input_shape[1:])
     x = torch.randn(shape, generator=generator, device="cuda", dtype=dtype)
     w = torch.randn(layer.weight_shape, generator=generator, device="cuda", dtype=dtype)
-    b = torch.randn(layer.filters, generator=generator, device="cuda", dtype=dtype)
+    b = torch.randn(layer.filters, generator=generator, device="cuda", dtype=dtype) if bias else None
     how = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
     conv = torch.nn.functional.conv2d
     last, last_w = (array.contiguous(memory_format=torch.channels_last) for array in (x, w))
@@ -134,7 +134,7 @@ def compare_layer(suite: str, layer: Layer, precision: str, torch: Any) -> Row:
         "cuDNN": lambda: conv(x, w, b, **how),
         "cuDNN channels_last": lambda: conv(last, last_w, b, **how),
     }  # fmt: skip
-    expected = conv(x[:2].double(), w.double(), b.double(), **how)
+    expected = conv(x[:2].double(), w.double(), None if b is None else b.double(), **how)
     first = {name: (lambda call=call: call()[:2]) for name, call in contestants.items()}
     scale = TOLERANCE[precision] * math.sqrt(layer.depth) * 20
     right = checked(first, expected, scale, torch)
@@ -212,6 +212,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", nargs="+", default=["vgg16", "resnet50", "depthwise", "images"])
     parser.add_argument("--precision", nargs="+", default=["float32", "TF32", "float16", "bfloat16"])
+    parser.add_argument("--no-bias", action="store_true", help="torch adds a bias by a kernel of its own")
     parser.add_argument("--markdown", type=pathlib.Path, help="write the tables there, too")
     parser.add_argument("--json", type=pathlib.Path, help="write the times there")
     options = parser.parse_args()
@@ -226,7 +227,7 @@ def main() -> int:
     torch.backends.cudnn.benchmark = True
     print(torch.cuda.get_device_name(), "torch", torch.__version__, "cuDNN", torch.backends.cudnn.version())
     tasks: list[Callable[[], Row]] = [
-        functools.partial(compare_layer, suite, layer, precision, torch)
+        functools.partial(compare_layer, suite, layer, precision, not options.no_bias, torch)
         for suite in options.suite
         if suite != "images"
         for layer in SUITES[suite]
