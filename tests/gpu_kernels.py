@@ -19,7 +19,6 @@ import numpy as np
 #: A100, RTX 30, H100, B200, RTX 50.
 CAPABILITIES = ((8, 0), (8, 6), (9, 0), (10, 0), (12, 0))
 SLOTS = ("uint32", 52)
-LONG = ("int64", 6)
 
 
 def memory(name):
@@ -48,52 +47,56 @@ def direct(dtype, sums, registers):
     return Expected(("direct", "convolve"), arguments, registers, {})
 
 
-def gemm(rows, vectors):
+def gemm(rows, vectors, side_by_side):
     arguments = (*[memory("float32")] * 4, memory("int32"), *[scalar("uint32")] * 2, SLOTS)
     # A step of 8 rows: rows * 8 * 8 products; per row, rows / 4 + 2 loads of four from shared memory.
     instructions = {"FFMA": 64 * rows, "LDS.128": 8 * (rows // 4 + 2)}
     if vectors:
         instructions["LDG.E.128"] = 6  # twice: taps, channels, weights
-    return Expected(("gemm", "convolve", rows, vectors), arguments, 128 if rows == 8 else 80, instructions)
+    if side_by_side:
+        instructions["STG.E.128"] = 2 * rows
+    return Expected(
+        ("gemm", "convolve", rows, vectors, side_by_side), arguments, 128 if rows == 8 else 80, instructions
+    )
 
 
-def depthwise(rows, dtype):
-    return Expected(("depthwise", "convolve", rows), (*[memory(dtype)] * 4, SLOTS), 80, {"FFMA": 2 * rows})
+def depthwise(rows, dtype, kernel=(0, 0), stride=1):
+    taps = kernel[0] * kernel[1] or 2
+    path = ("depthwise", "convolve", rows, kernel, stride)
+    return Expected(path, (*[memory(dtype)] * 4, SLOTS), {25: 96, 49: 160}.get(taps, 80), {"FFMA": taps * rows})
 
 
-def tensor(kind, dtype):
-    arguments = (*[memory(dtype)] * 4, memory("int32"), scalar("uint32"), SLOTS)
-    # Two halves of a stage: 4 x 4 products, 4 + 2 loads of fragments; three stages are fetched at two places.
-    instructions = {"HMMA": 32, "LDSM": 12, "LDGSTS": 8}
-    return Expected(("tensor", "convolve", kind), arguments, 128, instructions)
+def tensor(kind, dtype, filters=128, pairs=False):
+    arguments = (*[memory(dtype)] * 4, memory("int32"), *[scalar("uint32")] * 2, SLOTS)
+    # Two halves of a stage: 4 by filters / 16 products, 4 and filters / 32 loads; stages are fetched at two places.
+    instructions = {"HMMA": filters // 2, "LDSM": 2 * (4 + filters // 32), "LDGSTS": 2 * (4 + filters // 32)}
+    registers = 255 if filters == 128 else 168 if kind == "tf32" else 128
+    return Expected(("tensor", "convolve", kind, filters, pairs), arguments, registers, instructions)
 
 
-def winograd(m, name, arguments, registers):
-    return Expected(("winograd", "transforms_of", m, name), arguments, registers, {})
+def winograd(m, name, arguments, registers, fours=False):
+    return Expected(("winograd", "transforms_of", m, fours, name), arguments, registers, {"STG.E.128": m * fours})
 
 
 def transforms(m, registers):
     f32, u32 = memory("float32"), scalar("uint32")
+    more = {}
+    if m == 4:
+        more["winograd 4 output fours"] = winograd(m, "output", (f32, f32, f32, *[u32] * 3, SLOTS), registers, True)
     return {
+        **more,
         f"winograd {m} weight": winograd(m, "weight", (f32, f32, u32, u32, SLOTS), registers),
         f"winograd {m} input": winograd(m, "input", (f32, f32, *[u32] * 4, SLOTS), registers),
         f"winograd {m} output": winograd(m, "output", (f32, f32, f32, *[u32] * 3, SLOTS), registers),
     }
 
 
-def copy(source, target):
-    arguments = (
-        memory(source),
-        memory(target),
-        scalar("float32"),
-        LONG,
-        scalar("int64"),
-        LONG,
-        scalar("int64"),
-        LONG,
-        LONG,
-    )
-    return Expected(("copy", "copy"), arguments, 64, {})
+def copy(dtype, turned):
+    return Expected(("copy", "copy", turned), (memory(dtype), memory(dtype), ("uint32", 26)), 64, {})
+
+
+def added(dtype):
+    return Expected(("parts", "added"), (memory("float32"), memory(dtype), memory(dtype), ("uint32", 37)), 64, {})
 
 
 KERNELS = {
@@ -106,18 +109,32 @@ KERNELS = {
     "direct complex128": direct("complex128", "complex128", 112),
     "direct float16": direct("float16", "float32", 96),
     "direct bfloat16": direct("bfloat16", "float32", 96),
-    "copy float32": copy("float32", "float32"),
-    "copy bfloat16": copy("bfloat16", "bfloat16"),
-    "gemm 8": gemm(8, False),
-    "gemm 8 vectors": gemm(8, True),
-    "gemm 4": gemm(4, False),
-    "gemm 4 vectors": gemm(4, True),
+    "copy float32": copy("float32", False),
+    "copy turned float32": copy("float32", True),
+    "copy turned bfloat16": copy("bfloat16", True),
+    "added float32": added("float32"),
+    "added float16": added("float16"),
+    "gemm 8 pixels": gemm(8, False, "pixels"),
+    "gemm 8 vectors": gemm(8, True, ""),
+    "gemm 8 vectors filters": gemm(8, True, "filters"),
+    "gemm 4": gemm(4, False, ""),
+    "gemm 4 pixels": gemm(4, False, "pixels"),
+    "gemm 4 vectors": gemm(4, True, ""),
+    "gemm 4 vectors filters": gemm(4, True, "filters"),
     "depthwise 4": depthwise(4, "float32"),
     "depthwise 8": depthwise(8, "float32"),
     "depthwise 4 float16": depthwise(4, "float16"),
+    "depthwise 8 of 3x3": depthwise(8, "float32", (3, 3)),
+    "depthwise 4 of 3x3 s2": depthwise(4, "float32", (3, 3), 2),
+    "depthwise 8 of 5x5 float16": depthwise(8, "float16", (5, 5)),
+    "depthwise 8 of 7x7": depthwise(8, "float32", (7, 7)),
     "tensor float16": tensor("f16", "float16"),
     "tensor bfloat16": tensor("bf16", "bfloat16"),
     "tensor TF32": tensor("tf32", "float32"),
+    "tensor float16 pairs": tensor("f16", "float16", 128, True),
+    "tensor float16 64 pairs": tensor("f16", "float16", 64, True),
+    "tensor bfloat16 64 pairs": tensor("bf16", "bfloat16", 64, True),
+    "tensor TF32 64": tensor("tf32", "float32", 64),
     **transforms(2, 64),
     **transforms(4, 104),
 }
@@ -141,8 +158,8 @@ def kernel_of(path):
     module, name, *arguments = path
     found = getattr(importlib.import_module(f"numbaconv.cuda.kernels.{module}"), name)
     if module == "winograd":
-        return getattr(found(arguments[0]), arguments[1])
-    return found(*arguments) if arguments else found
+        return getattr(found(*arguments[:2]), arguments[2])
+    return found(*arguments) if arguments or hasattr(found, "cache_info") else found
 
 
 def argument(kind):
@@ -220,7 +237,7 @@ def compile_one(name, capability):
         # What the code declares: the device keeps some more for itself.
         "shared": sum(map(int, re.findall(r"\.shared .*\[(\d+)\];", code))),
     }
-    for instruction in ("FFMA", "LDS.128", "LDG.E.128", "HMMA", "LDSM", "LDGSTS"):
+    for instruction in ("FFMA", "LDS.128", "LDG.E.128", "STG.E.128", "HMMA", "LDSM", "LDGSTS"):
         measured[instruction] = len(re.findall(rf"\b{re.escape(instruction)}\b", listing))
     return name, capability, measured
 

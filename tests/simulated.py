@@ -3,6 +3,7 @@
 Arrays that kernels write to are poisoned beforehand, and memory is bounds-checked.
 """
 
+import dataclasses
 import importlib
 import os
 
@@ -23,7 +24,7 @@ from strategies import LAYOUTS, OUT_LAYOUTS, Case
 
 import numbaconv as nc
 import numbaconv.cuda as ncc
-from numbaconv.cuda import engine
+from numbaconv.cuda import device_arrays, engine
 from numbaconv.cuda.planner import CANDIDATES
 from numbaconv.execute import How
 from numbaconv.problem import conv_problem
@@ -202,6 +203,7 @@ def winograd(case):
     """Both tiles, cut off at every edge."""
     algorithm = importlib.import_module("numbaconv.cuda.algorithms.gemm")
     kept, algorithm.multiply = algorithm.multiply, multiplied
+    device_arrays._calls.clear()  # what is remembered of a call has launches only
     try:
         x, w, b = case.arrays()
         out = host(case.convolve(*map(on_gpu, (x, w, b)), algorithm="winograd"))
@@ -262,8 +264,53 @@ def forms(case):
     assert len(values) == 1
 
 
+def _in_parts():
+    """Let every product that can be summed in parts be."""
+
+    def most(job, _tiles, _multiprocessors, _prices, whole):
+        channels = job.problem.channels
+        parts = [n for n in range(1, channels + 1) if channels % n == 0 and channels // n % whole == 0]
+        return parts[-1] if job.problem.groups == 1 and parts else 1
+
+    for name in ("gemm", "tensor"):
+        importlib.import_module(f"numbaconv.cuda.algorithms.{name}").parts_of = most
+
+
+@examples(20)
+@given(case=tiny_problems(dtypes=(np.float32,), groups=st.just(1), channels=st.integers(1, 9), modes=("zeros",)))
+def in_parts(case):
+    """Sums in parts of the channels, then the bias and the activation."""
+    _in_parts()
+    check(case, algorithm="im2col")
+
+
+def tensor_in_parts():
+    _in_parts()
+    for data_format, shape in (("NCHW", (2, 16, 3, 2)), ("NHWC", (2, 3, 2, 16))):
+        check(fixed(shape, (3, 16, 2, 2), np.float16, data_format=data_format, activation="relu"))
+
+
+def again():
+    """What a call launched is launched again for its like: other numbers, the same sizes."""
+    cases = [
+        fixed((1, 3, 4, 4), (2, 3, 3, 3), padding=1), fixed((1, 4, 4, 2), (3, 2, 1, 1), data_format="NHWC"),
+        fixed((2, 3, 5, 5), (3, 1, 3, 3), groups=3),
+    ]  # fmt: skip
+    for case in cases:
+        for seed in range(3):
+            for algorithm in ("auto", "direct", "im2col"):
+                changed = dataclasses.replace(case, seed=seed)
+                check(changed, algorithm=algorithm, precision="exact")
+                x, w, b = changed.arrays(integers=True)
+                expected = scipy_reference(x, w, b, **case.arguments)
+                out = on_gpu(np.full(expected.shape, np.nan, np.float32))
+                case.convolve(*map(on_gpu, (x, w, b)), out=out, algorithm=algorithm, precision="exact")
+                np.testing.assert_array_equal(host(out), expected)
+
+
 def weight_gradient_in_parts():
     """A product of few outputs and many terms: the batch is summed in parts."""
+    _in_parts()
     random = np.random.default_rng(0)
     x, g = (random.integers(-4, 5, shape).astype(np.float32) for shape in ((2, 2, 5, 4), (2, 9, 3, 2)))
     out = host(nc.grad.conv2d_weight(on_gpu(x), (9, 2, 3, 3), on_gpu(g)))
@@ -355,7 +402,7 @@ def images(data):
 def reasons():
     """An algorithm that was chosen tells what it is good for, and each other one why it was not."""
     for (channels, filters, size, dtype), options, chosen, words in (
-        ((1, 1, 3, "float32"), {}, "depthwise", "a thread computes 4 rows"),
+        ((1, 1, 3, "float32"), {}, "depthwise", "a thread computes 8 rows"),
         ((16, 16, 3, "float32"), {"padding": 1}, "winograd", "F(4x4, 3x3) takes 4 times fewer products"),
         ((64, 16, 3, "float32"), {}, "winograd", "F(2x2, 3x3) takes 2.25 times fewer products"),
         ((8, 8, 1, "float32"), {}, "gemm", "64 filters by 128 pixels, any strides"),
@@ -365,8 +412,8 @@ def reasons():
         ((8, 8, 3, "float32"), {"precision": "fast"}, "tensor", "tensor cores multiply TF32"),
         ((8, 8, 3, "float64"), {}, "direct", "it serves every dtype"),
     ):
-        side = 7 if channels == 64 else 9
-        shape = (1, side, side, channels) if "data_format" in options else (1, channels, side, side)
+        batch, side = (32, 7) if channels == 64 else (1, 48 if "padding" in options else 9)
+        shape = (batch, side, side, channels) if "data_format" in options else (batch, channels, side, side)
         plan = nc.explain(
             on_gpu(np.ones(shape, dtype)), on_gpu(np.ones((filters, channels, size, size), dtype)), **options
         )

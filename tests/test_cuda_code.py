@@ -104,7 +104,7 @@ gpu_kernels.pretend((8, 0))
 compiles = []
 ptx = compiling.ptx
 compiling.ptx = lambda *given: compiles.append(given) or ptx(*given)
-for name in ("depthwise 4", "depthwise 8", "copy float32"):
+for name in ("depthwise 4", "depthwise 8", "direct float32"):
     expected = gpu_kernels.KERNELS[name]
     kernel = gpu_kernels.kernel_of(expected.kernel)
     made = compiling.binary(kernel, expected.arguments, (8, 0))

@@ -22,6 +22,7 @@ HELPERS = {
     "close",
     "steps",
     "_alive",
+    "_in_parts",
 }
 NAMES = [node.name for node in ast.parse(SOURCE.read_text()).body if isinstance(node, ast.FunctionDef)]
 

@@ -6,14 +6,11 @@ Transposed convolutions and gradients are convolutions of views: no array is cop
 from __future__ import annotations
 
 import dataclasses
-import functools
-from typing import Any, Final
-
-import numpy as np
+from typing import Any
 
 from ..adjoint import forward_problem, transposed_of
 from ..arrays import result_dtype
-from ..execute import How, Options, problem_of
+from ..execute import How, Options, options_key, part_of_key, problem_of
 from ..planner import check_names
 from ..problem import ConvProblem
 from ..transposition import transposed_phases
@@ -22,7 +19,7 @@ from . import geometry as at
 from .device_arrays import Arrays
 from .job import Device, Job
 from .planner import GpuPlan, choose, run
-from .views import View, channel_groups, dense, filter_groups
+from .views import View, channel_groups, filter_groups
 
 
 def _batched(view: View, ndim: int) -> tuple[View, bool]:
@@ -34,12 +31,16 @@ def _batched(view: View, ndim: int) -> tuple[View, bool]:
 def convolve(ndim: int, input: Any, weight: Any, bias: Any, options: Options, dtype: Any, out: Any) -> Any:
     """The body of ``conv{ndim}d``."""
     arrays = Arrays({"input": input, "weight": weight, "bias": bias}, out)
-    job, unbatched = _job(ndim, arrays, options, dtype)
-    check_names(options.algorithm, options.precision)
-    result, view = arrays.result(job.problem.output_shape, job.problem.dtype, unbatched)
-    target = channel_groups(view, job.problem.groups, job.problem.channels_last)
-    run(dataclasses.replace(job, out=target), arrays.device, options.algorithm, options.precision)
-    return result
+
+    def compute() -> Any:
+        job, unbatched = _job(ndim, arrays, options, dtype)
+        check_names(options.algorithm, options.precision)
+        result, view = arrays.result(job.problem.output_shape, job.problem.dtype, unbatched)
+        target = channel_groups(view, job.problem.groups, job.problem.channels_last)
+        run(dataclasses.replace(job, out=target), arrays.device, options.algorithm, options.precision)
+        return result
+
+    return arrays.remembered(("convolve", ndim, options_key(options), part_of_key(dtype)), compute)
 
 
 def _job(ndim: int, arrays: Arrays, options: Options, dtype: Any) -> tuple[Job, bool]:
@@ -75,14 +76,19 @@ def conv_transpose(
 ) -> Any:
     """The body of ``conv_transpose{ndim}d``."""
     arrays = Arrays({"input": input, "weight": weight, "bias": bias}, out)
-    w, b = arrays.needed("weight"), arrays["bias"]
-    x, unbatched = _batched(arrays.needed("input"), ndim)
-    computed = result_dtype({"input": x, "weight": w, "bias": b}, dtype)
-    problem = transposed_of(ndim, x, w, b, options, output_padding, computed)
-    result, view = arrays.result(problem.input_shape, computed, unbatched)
-    how = How(options.algorithm, options.precision, options.activation)
-    input_adjoint(problem, w, x, b, how, view, arrays.device)
-    return result
+
+    def compute() -> Any:
+        w, b = arrays.needed("weight"), arrays["bias"]
+        x, unbatched = _batched(arrays.needed("input"), ndim)
+        computed = result_dtype({"input": x, "weight": w, "bias": b}, dtype)
+        problem = transposed_of(ndim, x, w, b, options, output_padding, computed)
+        result, view = arrays.result(problem.input_shape, computed, unbatched)
+        how = How(options.algorithm, options.precision, options.activation)
+        input_adjoint(problem, w, x, b, how, view, arrays.device)
+        return result
+
+    asked = ("transposed", ndim, options_key(options), part_of_key(output_padding), part_of_key(dtype))
+    return arrays.remembered(asked, compute)
 
 
 def input_gradient(
@@ -90,14 +96,19 @@ def input_gradient(
 ) -> Any:
     """The body of ``grad.conv{ndim}d_input``."""
     arrays = Arrays({"weight": weight, "grad_output": grad_output}, out)
-    w, y = arrays.needed("weight"), arrays.needed("grad_output")
-    computed = result_dtype({"weight": w, "grad_output": y}, dtype)
-    problem, unbatched = forward_problem(ndim, input_size, w.shape, y, options, computed)
-    result, view = arrays.result(problem.input_shape, computed, unbatched)
-    y = y.added(0) if unbatched else y
-    how = How(options.algorithm, options.precision)
-    input_adjoint(problem, w, y, None, how, view, arrays.device, conjugate="w")
-    return result
+
+    def compute() -> Any:
+        w, y = arrays.needed("weight"), arrays.needed("grad_output")
+        computed = result_dtype({"weight": w, "grad_output": y}, dtype)
+        problem, unbatched = forward_problem(ndim, input_size, w.shape, y, options, computed)
+        result, view = arrays.result(problem.input_shape, computed, unbatched)
+        y = y.added(0) if unbatched else y
+        how = How(options.algorithm, options.precision)
+        input_adjoint(problem, w, y, None, how, view, arrays.device, conjugate="w")
+        return result
+
+    asked = ("input gradient", ndim, part_of_key(input_size), options_key(options), part_of_key(dtype))
+    return arrays.remembered(asked, compute)
 
 
 def weight_gradient(
@@ -105,13 +116,18 @@ def weight_gradient(
 ) -> Any:
     """The body of ``grad.conv{ndim}d_weight``."""
     arrays = Arrays({"input": input, "grad_output": grad_output}, out)
-    x, y = arrays.needed("input"), arrays.needed("grad_output")
-    computed = result_dtype({"input": x, "grad_output": y}, dtype)
-    problem, unbatched = forward_problem(ndim, x.shape, weight_size, y, options, computed)
-    result, view = arrays.result(problem.weight_shape, computed)
-    x, y = (x.added(0), y.added(0)) if unbatched else (x, y)
-    weight_adjoint(problem, x, y, How(options.algorithm, options.precision), view, arrays.device)
-    return result
+
+    def compute() -> Any:
+        x, y = arrays.needed("input"), arrays.needed("grad_output")
+        computed = result_dtype({"input": x, "grad_output": y}, dtype)
+        problem, unbatched = forward_problem(ndim, x.shape, weight_size, y, options, computed)
+        result, view = arrays.result(problem.weight_shape, computed)
+        x, y = (x.added(0), y.added(0)) if unbatched else (x, y)
+        weight_adjoint(problem, x, y, How(options.algorithm, options.precision), view, arrays.device)
+        return result
+
+    asked = ("weight gradient", ndim, part_of_key(weight_size), options_key(options), part_of_key(dtype))
+    return arrays.remembered(asked, compute)
 
 
 def _last(view: View, spatial: tuple[Any, ...]) -> View:
@@ -187,71 +203,26 @@ def weight_adjoint(
     else:
         given = _last(given, tuple(map(slice, read)))
     job = Job(inner, given, taps, None, target, conjugate=conjugate)
-    plan = choose(job, device, how.algorithm, how.precision)
-    parts = _parts(inner) if plan.algorithm == "im2col" else 1
-    if parts == 1:
-        run(job, device, how.algorithm, how.precision)
-    else:
-        _summed_in_parts(job, parts, device, how)
-
-
-#: Tiles of a product that keep a GPU busy (a guess, not measured), and the cells of a tile.
-TILES: Final = 256
-TILE_CELLS: Final = 128 * 64
-
-
-def _parts(problem: ConvProblem) -> int:
-    """In how many parts of its channels a convolution of few outputs and many products is summed: a divisor of them."""
-    if problem.groups > 1:  # the groups are parts already
-        return 1
-    tiles = max(1, problem.batch * problem.pixels * problem.filters // TILE_CELLS)
-    divisors = [n for n in range(1, problem.channels + 1) if problem.channels % n == 0]
-    return next((n for n in divisors if n * tiles >= TILES), problem.channels)
-
-
-def _summed_in_parts(job: Job, parts: int, device: Device, how: How) -> None:
-    """A convolution of one group as one of ``parts`` groups of its channels, whose results are added.
-
-    The addition is a convolution, too: of the parts as channels, all taps being the same number 1.
-    """
-    problem, sums = job.problem, job.sums
-    batch, _, filters, *size = job.out.shape
-    apart = dense(device.empty(parts * job.out.size, sums), (parts, batch, filters, *size))
-    x = job.x.without(1).split(1, parts)
-    w = job.w.without(0).split(1, parts).ordered((1, 0, 2, 3, 4, 5))
-    inner = dataclasses.replace(problem, groups=parts, filters=parts * problem.filters)
-    run(
-        Job(inner, x, w, None, apart.ordered((1, 0, 2, 3, 4, 5)), conjugate=job.conjugate),
-        device, how.algorithm, how.precision,
-    )  # fmt: skip
-    one = View(device.kept(_one(sums)), 0, (filters, 1, parts, 1, 1, 1), (0,) * 6)
-    sizes = tuple(size[3 - problem.ndim :])
-    unit, none = (1,) * problem.ndim, ((0, 0),) * problem.ndim
-    adding = ConvProblem(
-        batch, filters * parts, filters, filters, sizes, unit, unit, none, unit, "zeros", problem.dtype
-    )  # fmt: skip
-    target = job.out.ordered((0, 2, 1, 3, 4, 5))
-    run(Job(adding, apart.ordered((1, 2, 0, 3, 4, 5)), one, None, target), device, "direct")
-
-
-@functools.cache
-def _one(dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    return np.ones(1, dtype)
+    run(job, device, how.algorithm, how.precision)
 
 
 def form(problem: ConvProblem, how: How, slot: str, first: Any, second: Any) -> Any:
     """The trilinear form of a convolution without one argument, for :mod:`numbaconv.autograd`."""
     arrays = Arrays({"first": first, "second": second}, None)
-    a, b = arrays.needed("first"), arrays.needed("second")
-    if slot == "x":
-        result, view = arrays.result(problem.input_shape, problem.dtype)
-        input_adjoint(problem, a, b, None, how, view, arrays.device)
-    elif slot == "w":
-        result, view = arrays.result(problem.weight_shape, problem.dtype)
-        weight_adjoint(problem, a, b, how, view, arrays.device, conjugate="")
-    else:
-        result, view = arrays.result(problem.output_shape, problem.dtype)
-        groups, last = problem.groups, problem.channels_last
-        x, out = channel_groups(a, groups, last), channel_groups(view, groups, last)
-        run(Job(problem, x, filter_groups(b, groups), None, out), arrays.device, how.algorithm, how.precision)
-    return result
+
+    def compute() -> Any:
+        a, b = arrays.needed("first"), arrays.needed("second")
+        if slot == "x":
+            result, view = arrays.result(problem.input_shape, problem.dtype)
+            input_adjoint(problem, a, b, None, how, view, arrays.device)
+        elif slot == "w":
+            result, view = arrays.result(problem.weight_shape, problem.dtype)
+            weight_adjoint(problem, a, b, how, view, arrays.device, conjugate="")
+        else:
+            result, view = arrays.result(problem.output_shape, problem.dtype)
+            groups, last = problem.groups, problem.channels_last
+            x, out = channel_groups(a, groups, last), channel_groups(view, groups, last)
+            run(Job(problem, x, filter_groups(b, groups), None, out), arrays.device, how.algorithm, how.precision)
+        return result
+
+    return arrays.remembered(("form", problem, how, slot), compute)

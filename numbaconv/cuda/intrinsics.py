@@ -140,9 +140,44 @@ class Operations:
         kind = "f32" if pointer.dtype == types.float32 else "i32"
         return [self._wrap(value, kind) for value in self.emitter.load4(self._place(pointer, index, kind), kind)]
 
+    def thread(self) -> Value:
+        """The thread's number in its block, read anew: no register holds it from the kernel's beginning on."""
+        return self._wrap(self.emitter.assembly("mov.u32 $0, %tid.x;", "=r", ["i32"], effect=True)[0], "i32")
+
+    def fetch(self, pointer: Pointer, index: Value) -> Value:
+        """One float32 of global memory, asked for here: a plain load is moved to where its value is used."""
+        text = "ld.global.f32 $0, [$1];"
+        place = self._place(pointer, index, "f32")
+        return self._wrap(self.emitter.assembly(text, "=f,l", ["f32"], [place], effect=True)[0], "f32")
+
+    def fetch4(self, pointer: Pointer, index: Value) -> list[Value]:
+        """Four neighbours (float32 or 32-bit integers) of global memory, asked for here, at a multiple of 16 bytes."""
+        kind, letter = ("f32", "f") if pointer.dtype == types.float32 else ("i32", "r")
+        text = f"ld.global.v4.{'f32' if letter == 'f' else 'u32'} {{$0, $1, $2, $3}}, [$4];"
+        constraints = ",".join([f"={letter}"] * 4 + ["l"])
+        found = self.emitter.assembly(text, constraints, [kind] * 4, [self._place(pointer, index, kind)], effect=True)
+        return [self._wrap(value, kind) for value in found]
+
     def store4(self, pointer: Pointer, index: Value, values: Sequence[Value]) -> None:
         """Write four neighbouring float32 by one instruction; their address is a multiple of 16."""
         self.emitter.store4([value.value for value in values], self._place(pointer, index, "f32"), "f32")
+
+    def store4_if(self, condition: Value, pointer: Pointer, index: Value, values: Sequence[Value]) -> None:
+        """:meth:`store4` where the condition holds."""
+        with self.emitter.when(condition.value):
+            self.store4(pointer, index, values)
+
+    def store2_if(self, condition: Value, pointer: Pointer, index: Value, values: Sequence[Value]) -> None:
+        """Write two neighbouring numbers where the condition holds, 16-bit ones at once: their place is even."""
+        with self.emitter.when(condition.value):
+            if pointer.dtype == types.float32:
+                self.store(pointer, index, values[0])
+                self.store(pointer, index + 1, values[1])
+                return
+            low, high = (_bits(self.emitter, pointer.dtype, value.value) for value in values)
+            high = self.emitter.arithmetic("shl", high, self.emitter.constant("i32", 16))
+            half = self._wrap(self.emitter.arithmetic("lshr", index.value, self.emitter.constant("i32", 1)), "i32")
+            self.emitter.store(self.emitter.arithmetic("or", low, high), self._place(pointer, half, "i32"))
 
     # Tensor cores. Memory is counted in chunks of 16 bytes.
 
@@ -213,21 +248,29 @@ def _widened(emitter: Any, dtype: Any, place: Callable[[str], Any]) -> Any:
     return emitter.convert("bitcast", wide, "f32")
 
 
+def _bits(emitter: Any, dtype: Any, value: Any) -> Any:
+    """A float32 rounded to a 16-bit float, as the lower half of an integer."""
+    if dtype == types.float16:
+        return emitter.convert(
+            "zext", emitter.convert("bitcast", emitter.convert("fptrunc", value, "f16"), "i16"), "i32"
+        )
+    # bfloat16: to the nearest, ties to even; NaN stays NaN
+    sixteen, one = emitter.constant("i32", 16), emitter.constant("i32", 1)
+    bits = emitter.convert("bitcast", value, "i32")
+    odd = emitter.arithmetic("and", emitter.arithmetic("lshr", bits, sixteen), one)
+    half = emitter.arithmetic("add", bits, emitter.constant("i32", 0x7FFF))
+    nearest = emitter.arithmetic("add", half, odd)
+    nan = emitter.compare("uno", value, value)
+    chosen = emitter.select(nan, emitter.constant("i32", 0x7FFF0000), nearest)
+    return emitter.arithmetic("lshr", chosen, sixteen)
+
+
 def _store_float(emitter: Any, dtype: Any, place: Callable[[str], Any], value: Any) -> None:
     """Write a float32 to memory of a floating-point type; ``place(kind)`` is its address."""
     if dtype == types.float32:
         emitter.store(value, place("f32"))
-    elif dtype == types.float16:
-        emitter.store(emitter.convert("bitcast", emitter.convert("fptrunc", value, "f16"), "i16"), place("i16"))
-    else:  # bfloat16: to the nearest, ties to even; NaN stays NaN
-        sixteen, one = emitter.constant("i32", 16), emitter.constant("i32", 1)
-        bits = emitter.convert("bitcast", value, "i32")
-        odd = emitter.arithmetic("and", emitter.arithmetic("lshr", bits, sixteen), one)
-        half = emitter.arithmetic("add", bits, emitter.constant("i32", 0x7FFF))
-        nearest = emitter.arithmetic("add", half, odd)
-        nan = emitter.compare("uno", value, value)
-        chosen = emitter.select(nan, emitter.constant("i32", 0x7FFF0000), nearest)
-        emitter.store(emitter.convert("trunc", emitter.arithmetic("lshr", chosen, sixteen), "i16"), place("i16"))
+    else:
+        emitter.store(emitter.convert("trunc", _bits(emitter, dtype, value), "i16"), place("i16"))
 
 
 def _traced(emitter: Any, kind: Any, value: Any) -> Any:

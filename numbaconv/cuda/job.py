@@ -114,7 +114,7 @@ class Job:
 
 def too_large(job: Job) -> str | None:
     """Why 32-bit indices do not do."""
-    for name, view in (("input", job.x), ("output", job.out)):
+    for name, view in (("input", job.x), ("weight", job.w), ("output", job.out)):
         if view.reach > REACH_32:
             return f"its indices have 32 bits, and the {name} reaches over {view.reach} elements"
     padded = max(sum(pair) + n for pair, n in zip(job.problem.padding, job.problem.input_size, strict=True))

@@ -12,6 +12,8 @@ import importlib.util
 import os
 from typing import Any, Final
 
+import numpy as np
+
 _INSTALL = "python -m pip install 'numbaconv[cuda13]' (or 'numbaconv[cuda12]' for CUDA 12 drivers)"
 #: Each package's name on PyPI, its own module, the one with numba.cuda's functions, and the one with Numba's types, in
 #: the order of preference. The numba package has a numba.cuda, too, which is deprecated and lacks what is used here.
@@ -46,9 +48,31 @@ types: Any = importlib.import_module(PACKAGES[PACKAGE][2])
 SIMULATED: Final = PACKAGE == "numba-cuda" and bool(cuda.config.ENABLE_CUDASIM)
 
 
+def _load_for_numpy_2_5() -> None:
+    """Import what in either package names ``numpy.row_stack``, vstack's other name, which NumPy 2.5 dropped.
+
+    numba-cuda 0.30.4 and numba-cuda-mlir 0.6.0 compile no kernel there without this. The name is gone again afterwards.
+    """
+    if not SIMULATED and not hasattr(np, "row_stack"):
+        np.row_stack = np.vstack  # type: ignore[attr-defined, unused-ignore]  # noqa: NPY201
+        try:
+            importlib.import_module(PACKAGES[PACKAGE][2].replace(".types", ".np.arrayobj"))
+        finally:
+            del np.row_stack  # type: ignore[attr-defined, unused-ignore]  # noqa: NPY201
+
+
+_load_for_numpy_2_5()
+
+
+_found: list[bool] = []
+
+
 def check_driver() -> None:
     """Raise RuntimeError where there is no GPU that can be used."""
+    if _found:  # a driver that was there stays
+        return
     if SIMULATED or cuda.is_available():
+        _found.append(True)
         return
     try:
         cuda.cudadrv.driver.driver.ensure_initialized()

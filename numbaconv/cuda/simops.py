@@ -105,11 +105,35 @@ class Operations:
         return [Operations.load(memory, u32(index + i)) for i in range(4)]
 
     @staticmethod
+    def thread() -> U32:
+        return u32(threading.current_thread().threadIdx.x)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def fetch(memory: Any, index: U32) -> Any:
+        return Operations.load(memory, index)
+
+    @staticmethod
+    def fetch4(memory: Any, index: U32) -> list[Any]:
+        return Operations.load4(memory, index)
+
+    @staticmethod
     def store4(memory: Any, index: U32, values: Sequence[Any]) -> None:
         if index % 4:
             raise ValueError(f"four elements from {int(index)} are not aligned")
         for i, value in enumerate(values):
             memory[int(index) + i] = value
+
+    @staticmethod
+    def store4_if(condition: bool, memory: Any, index: U32, values: Sequence[Any]) -> None:
+        if condition:
+            Operations.store4(memory, index, values)
+
+    @staticmethod
+    def store2_if(condition: bool, memory: Any, index: U32, values: Sequence[Any]) -> None:
+        if condition and index % 2:
+            raise ValueError(f"two elements from {int(index)} are not aligned")
+        for i, value in enumerate(values):
+            Operations.store_if(condition, memory, u32(index + i), value)
 
     @staticmethod
     def copy_chunk(shared: Any, to: U32, source: Any, chunk: U32, inside: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .macros import _relu
+from .macros import _relu, _tap
 
 Coefficients = tuple[tuple[float, ...], ...]
 
@@ -44,10 +44,11 @@ def _both_sides(ops: Any, matrix: Coefficients, tile: list[Any]) -> list[Any]:
 
 
 def weight_tile(
-    ops: Any, w: Any, place: Any, step_h: Any, step_w: Any, u: Any, to: Any, step: Any, *, matrix: Coefficients
-) -> None:
-    """Transform one 3x3 kernel; its elements go to ``to``, ``step`` apart."""
-    taps = [ops.load(w, place + step_h * i + step_w * j) for i in range(3) for j in range(3)]
+    ops: Any, w: Any, place: Any, known: Any, step_h: Any, step_w: Any, u: Any, to: Any, step: Any, *,
+    matrix: Coefficients,
+) -> None:  # fmt: skip
+    """Transform one 3x3 kernel, zeros where it is not ``known``; its elements go to ``to``, ``step`` apart."""
+    taps = [_tap(ops, w, place + step_h * i + step_w * j, known) for i in range(3) for j in range(3)]
     for value in _both_sides(ops, matrix, taps):
         ops.store(u, to, value)
         to = to + step
@@ -73,9 +74,12 @@ def input_tile(
 
 def output_tile(
     ops: Any, m: Any, place: Any, step: Any, out: Any, to: Any, step_h: Any, step_w: Any, row: Any, column: Any,
-    out_h: Any, out_w: Any, bias: Any, bias_place: Any, has_bias: Any, relu: Any, *, matrix: Coefficients,
+    out_h: Any, out_w: Any, bias: Any, bias_place: Any, has_bias: Any, relu: Any, *, matrix: Coefficients, fours: bool,
 ) -> None:  # fmt: skip
-    """Transform one tile back and write what lies within the output; ``to`` is where output (0, 0) lies."""
+    """Transform one tile back and write what lies within the output; ``to`` is where output (0, 0) lies.
+
+    ``fours`` says that its rows have four outputs that are neighbours in memory, all there or none, aligned.
+    """
     products = []
     for _ in range(len(matrix[0]) ** 2):
         products.append(ops.load(m, place))
@@ -83,7 +87,12 @@ def output_tile(
     known = ops.integer(0) < has_bias
     offset = ops.select(known, ops.load(bias, ops.select(known, bias_place, 0)), 0.0)
     outputs = len(matrix)
-    for number, value in enumerate(_both_sides(ops, matrix, products)):
+    results = _both_sides(ops, matrix, products)
+    for i in range(outputs if fours else 0):
+        values = [_relu(ops, value + offset, relu) for value in results[4 * i : 4 * i + 4]]
+        inside = ((row + i) < out_h) & (column < out_w)
+        ops.store4_if(inside, out, to + (row + i) * step_h + column * step_w, values)
+    for number, value in enumerate([] if fours else results):
         y, c = row + number // outputs, column + number % outputs
         inside = (y < out_h) & (c < out_w)
         ops.store_if(inside, out, to + y * step_h + c * step_w, _relu(ops, value + offset, relu))

@@ -7,6 +7,7 @@ element: :mod:`.gemm` computes them.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Final
 
 import numpy as np
@@ -15,14 +16,19 @@ from ...problem import ConvProblem
 from .. import geometry as at
 from ..job import REACH_32, Device, Job
 from ..kernels import winograd as kernels
+from ..packing import aligned
 from ..views import View, dense
 from . import gemm
 
 #: Channels of a group from which F(4x4, 3x3) keeps the promise of 4 times plain float32's RMS error, as on the CPU.
 WINOGRAD_CHANNELS: Final = 3
-#: Channels and filters of a group from which the transforms are worth their time; guesses, not measured.
-FEWEST_CHANNELS: Final = 16
-FEWEST_FILTERS: Final = 16
+#: The transforms are worth their time where the products that gemm would take of a pixel, whole tiles of 64 filters,
+#: are so many times what is transformed, channels and filters: at 32 it took 1.1 to 1.7 times as long, at 13 0.8
+#: times.
+WORTH: Final = 18
+#: Tiles of all images from which the products' own tiles are filled: with 16 gemm took 0.6 times as long, with 196 0.94
+#: times, with 128 (of 2x2) 0.8 to 1.8 times (H200).
+FEWEST_TILES: Final = 128
 #: Bytes of transformed tiles that are kept at a time: images beyond that come later.
 WORKSPACE: Final = 2**28
 
@@ -56,8 +62,11 @@ def unsuited(job: Job, precision: str) -> str | None:
     channels, filters = job.problem.group_channels, job.problem.group_filters
     if channels < WINOGRAD_CHANNELS and precision != "fast":
         return f"too inaccurate for auto with fewer than {WINOGRAD_CHANNELS} channels in a group"
-    if channels < FEWEST_CHANNELS or filters < FEWEST_FILTERS:
+    if channels * -(-filters // 64) * 64 < WORTH * (channels + filters):
         return f"its transforms would cost more than they save with {channels} channels and {filters} filters"
+    tiles = job.problem.batch * math.prod(_tiles(job.problem))
+    if tiles < FEWEST_TILES:
+        return f"its products would be mostly empty with {tiles} tiles"
     return None
 
 
@@ -91,10 +100,10 @@ def run(job: Job, device: Device) -> None:
     m = tile_of(problem)
     elements = (m + 2) ** 2
     pitch = -(-problem.group_filters // 4) * 4
-    weights = problem.groups * problem.group_channels * problem.group_filters
+    weights = problem.groups * problem.group_channels * pitch
     step = problem.groups * problem.group_channels * pitch
     packed = device.empty(elements * step, gemm.SINGLE)
-    transforms = kernels.transforms_of(m)
+    transforms = kernels.transforms_of(m, _fours(job))
     device.launch(
         transforms.weight, (-(-weights // kernels.THREADS),), kernels.THREADS,
         job.w.memory, packed, np.uint32(pitch), np.uint32(step), job.unsigned(),
@@ -131,6 +140,13 @@ def run(job: Job, device: Device) -> None:
             products.memory, job.out.memory, job.bias_memory, *sizes, np.uint32(products.size // elements),
             part.unsigned(),
         )  # fmt: skip
+
+
+def _fours(job: Job) -> bool:
+    """Whether a tile's rows are four outputs that can be written at once."""
+    out = job.out
+    whole = tile_of(job.problem) == 4 == out.strides[5] * 4 and out.shape[5] % 4 == 0
+    return whole and aligned(out, 4, range(5))
 
 
 def _matrices(device: Device, shape: tuple[int, int, int], lanes: bool) -> View:

@@ -15,9 +15,65 @@ THREADS = 128
 u32 = ops.u32
 
 
+#: The largest small kernel.
+SMALL = 7
+
+
+def _small(rows: int, kernel: tuple[int, int], stride: int):
+    """:func:`convolve` for a small kernel."""
+    whole_kernel = ops.macro(macros.whole_kernel, rows, rows=rows, kernel=kernel, stride=stride)
+    write = ops.macro(macros.write_column, rows=rows)
+
+    def depthwise_small(x, w, bias, out, g):
+        """As :func:`depthwise`."""
+        tiles = u32(u32(g[at.OUT_H] + u32(rows - 1)) // u32(rows))
+        per_filter = u32(tiles * g[at.OUT_W])
+        filters = u32(g[at.GROUPS] * g[at.FILTERS])
+        index = u32(u32(u32(cuda.blockIdx.x) * u32(cuda.blockDim.x)) + u32(cuda.threadIdx.x))
+        if index >= u32(u32(per_filter * filters) * g[at.BATCH]):
+            return
+        if g[at.FILTER_LANES]:
+            number = u32(index % filters)
+            rest = u32(index // filters)
+            image = u32(rest // per_filter)
+            rest = u32(rest % per_filter)
+        else:
+            rest = u32(index % per_filter)
+            number = u32(u32(index // per_filter) % filters)
+            image = u32(u32(index // per_filter) // filters)
+        column = u32(rest % g[at.OUT_W])
+        first = u32(u32(rest // g[at.OUT_W]) * u32(rows))
+        group = u32(number // g[at.FILTERS])
+        f = u32(number % g[at.FILTERS])
+        row = u32(u32(first * u32(stride)) - g[at.PAD_H])
+        c = u32(u32(column * g[at.STRIDE_W]) - g[at.PAD_W])
+        x_place = u32(u32(g[at.X_START] + u32(image * g[at.X_BATCH])) + u32(group * g[at.X_GROUP]))
+        x_place = u32(u32(x_place + u32(row * g[at.X_H])) + u32(c * g[at.X_W]))
+        w_place = u32(u32(g[at.W_START] + u32(group * g[at.W_GROUP])) + u32(f * g[at.W_FILTER]))
+        sums = whole_kernel(
+            x, w, x_place, row, c, (g[at.IN_H], g[at.IN_W]), (g[at.X_H], g[at.X_W]), w_place,
+            (g[at.W_H], g[at.W_W]),
+        )  # fmt: skip
+        place = u32(u32(g[at.OUT_START] + u32(image * g[at.OUT_BATCH])) + u32(group * g[at.OUT_GROUP]))
+        place = u32(place + u32(f * g[at.OUT_FILTER]))
+        place = u32(u32(place + u32(first * g[at.OUT_STRIDE_H])) + u32(column * g[at.OUT_STRIDE_W]))
+        offset = u32(g[at.BIAS_START] + u32(number * g[at.BIAS_STRIDE]))
+        write(
+            sums, out, bias, place, g[at.OUT_STRIDE_H], first, g[at.OUT_H], offset, g[at.HAS_BIAS], g[at.RELU]
+        )  # fmt: skip
+
+    return depthwise_small
+
+
 @factory
-def convolve(rows: int):
-    """The kernel for columns of ``rows`` outputs."""
+def convolve(rows: int, kernel: tuple[int, int], stride: int):
+    """The kernel for columns of ``rows`` outputs.
+
+    Of a small kernel (height, width), not dilated and without a depth, all taps are instructions of their own, for one
+    stride along the height; ``kernel`` (0, 0) takes any other.
+    """
+    if kernel != (0, 0):
+        return _small(rows, kernel, stride)
     zeros = ops.macro(macros.zeros, 2 * rows, count=2 * rows)
     whole_row = ops.macro(macros.next_row, 2 * rows, rows=rows, whole=True)
     edge_row = ops.macro(macros.next_row, 2 * rows, rows=rows, whole=False)

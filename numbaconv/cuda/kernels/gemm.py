@@ -19,27 +19,33 @@ THREADS = 256
 
 u32, shared_floats = ops.u32, ops.shared_floats
 pixel = ops.macro(macros.pixel, 4, integers=True)
+thread_again = ops.macro(macros.thread, 1, integers=True)
 weights4 = ops.macro(macros.weights4, 4)
 keep4 = ops.macro(macros.keep4)
 keep_column = ops.macro(macros.keep_column)
-gathers = {False: ops.macro(macros.gather, 4), True: ops.macro(macros.gather4, 4)}
+gathers = {
+    False: (ops.macro(macros.gather, 2), ops.macro(macros.gather_more, 4)),
+    True: (ops.macro(macros.gather4, 4), ops.macro(macros.no_more, 4)),
+}
 
 
 @factory
-def convolve(rows: int, vectors: bool):
-    """The kernel for ``rows`` filters of a thread, 4 or 8.
+def convolve(rows: int, vectors: bool, side_by_side: str):
+    """The kernel for ``rows`` filters of a thread, 4 or 8 (which needs ``vectors`` or ``side_by_side``).
 
     With ``vectors`` it reads four neighbouring channels at once: channels lie side by side, their number is a multiple
-    of 4, and everything is aligned to 16 bytes.
+    of 4, and everything is aligned to 16 bytes. ``side_by_side`` is macros.write_tile's.
     """
     filters = 16 * rows
     buffer_w, buffer_x = DEPTH * filters, DEPTH * PITCH
     both_w, both_x = 2 * buffer_w, 2 * buffer_x
     loaders = 4 * rows  # threads that fetch one row of weights, four each
     zeros = ops.macro(macros.zeros, 8 * rows, count=8 * rows)
-    multiply = ops.macro(macros.register_tile, 8 * rows, rows=rows)
-    write = ops.macro(macros.write_tile, rows=rows)
-    gather = gathers[vectors]
+    half, whole = DEPTH // 2, DEPTH
+    multiply = ops.macro(macros.register_tile, 8 * rows, rows=rows, steps=range(half))
+    multiply_more = ops.macro(macros.register_tile, 8 * rows, rows=rows, steps=range(half, whole))
+    write = ops.macro(macros.write_tile, rows=rows, side_by_side=side_by_side)
+    gather, gather_more = gathers[vectors]
 
     def gemm(x, w, bias, out, table, depth, pitch, g):
         """out[n, g, f, o] = bias + sum over rows k of w[g, k, f] * patches[g, k, (n, o)].
@@ -85,7 +91,8 @@ def convolve(rows: int, vectors: bool):
         w_read = u32(u32(thread // u32(16)) * u32(4))
         x_read = u32(u32(thread % u32(16)) * u32(4))
 
-        values = gather(x, table, k, start, (d, h, c), size)
+        some = gather(x, table, k, start, (d, h, c), size)
+        values = gather_more(some, x, table, k, start, (d, h, c), size)
         weights = weights4(w, w_place, known and w_row < depth)
         keep_column(x_tile, x_kept, u32(PITCH), values)
         if fetches:
@@ -98,10 +105,12 @@ def convolve(rows: int, vectors: bool):
         while step < depth:
             # One pair more than there are is fetched, of zeros: a second copy of the product would take its registers.
             step = u32(step + u32(DEPTH))
-            values = gather(x, table, u32(step + k), start, (d, h, c), size)
+            some = gather(x, table, u32(step + k), start, (d, h, c), size)
             row = u32(step + w_row)
             weights = weights4(w, u32(w_place + u32(step * pitch)), known and row < depth)
             sums = multiply(sums, w_tile, x_tile, u32(w_now + w_read), u32(x_now + x_read))
+            values = gather_more(some, x, table, u32(step + k), start, (d, h, c), size)
+            sums = multiply_more(sums, w_tile, x_tile, u32(w_now + w_read), u32(x_now + x_read))
             w_now = u32(u32(buffer_w) - w_now)
             x_now = u32(u32(buffer_x) - x_now)
             keep_column(x_tile, u32(x_now + x_kept), u32(PITCH), values)
@@ -109,6 +118,9 @@ def convolve(rows: int, vectors: bool):
                 keep4(w_tile, u32(w_now + w_kept), weights)
             cuda.syncthreads()
 
+        (thread,) = thread_again()  # what follows from it took a register through the loop, and one was spilled
+        w_read = u32(u32(thread // u32(16)) * u32(4))
+        x_read = u32(u32(thread % u32(16)) * u32(4))
         write(
             sums, out, bias, u32(first_filter + w_read), u32(first_pixel + x_read), g[at.FILTERS], pixels,
             (g[at.OUT_D], g[at.OUT_H], g[at.OUT_W]),
@@ -121,8 +133,8 @@ def convolve(rows: int, vectors: bool):
             (g[at.HAS_BIAS], g[at.RELU]),
         )  # fmt: skip
 
-    # Two blocks of a multiprocessor share its 65,536 registers, 128 for a thread. By itself the compiler takes 124 to
-    # 130 for compute capability 8.x and fewer for the others; asked for two blocks, it spills 4 bytes for 10.0.
+    # Two blocks of a multiprocessor share its 65,536 registers, 128 for a thread; by itself the compiler takes up to
+    # 134.
     if rows == 8:
-        gemm.launch_bounds = {8: (THREADS, 2)}  # type: ignore[attr-defined]
+        gemm.launch_bounds = dict.fromkeys((8, 9, 10, 12), (THREADS, 2))  # type: ignore[attr-defined]
     return gemm

@@ -1,8 +1,8 @@
 """Implicit GEMM on tensor cores: float16 and bfloat16, and float32 rounded to TF32; summed in float32.
 
-A block of 8 warps computes a tile of 128 pixels (of all images, numbered through) and 128 filters, each warp 64 by 32.
-Stages of 64 bytes of each row travel to shared memory by asynchronous copies, which fill in zeros outside the input;
-two are on their way while a third is multiplied.
+A block of 4 warps computes a tile of 128 pixels (of all images, numbered through) and 128 or 64 filters, each warp a
+quarter. Stages of 64 bytes of each row travel to shared memory by asynchronous copies, which fill in zeros outside the
+input; two are on their way while a third is multiplied.
 """
 
 from __future__ import annotations
@@ -17,97 +17,100 @@ TILE = fragments.ROWS
 CHUNKS = fragments.CHUNKS
 STAGE = fragments.STAGE
 STAGES = 3
-THREADS = 256
-#: Floats in the shared memory of all stages of one operand: 24 KiB.
+THREADS = 128
+#: Rows of pixels and of filters that lie between those of one thread.
+ROWS = THREADS // CHUNKS
+#: Pixels of a warp.
+PIXELS = TILE // 2
+#: Floats in the shared memory of all stages of pixels: 24 KiB.
 BUFFER = STAGES * STAGE * 4
 
 u32, shared_floats = ops.u32, ops.shared_floats
-pixel = ops.macro(macros.pixel, 4, integers=True)
-zeros = ops.macro(macros.zeros, 64, count=64)
-fetch = ops.macro(fragments.fetch)
+tap = ops.macro(fragments.tap, 4, integers=True)
+cells = ops.macro(fragments.first_cells, 4 * TILE // ROWS, integers=True, rows=ROWS)
 wait = ops.macro(fragments.wait, groups=STAGES - 2)
 wait_for_all = ops.macro(fragments.wait, groups=0)
-write = ops.macro(fragments.write_fragments)
+
+
+def blocks(kind: str, filters: int) -> int:
+    """How many blocks of a multiprocessor share its 65,536 registers; TF32 would spill with four."""
+    return 2 if filters == TILE else 3 if kind == "tf32" else 4
 
 
 @factory
-def convolve(kind: str):
-    """The kernel for "f16", "bf16" or "tf32"."""
-    multiply = ops.macro(fragments.product, 64, kind=kind)
+def convolve(kind: str, filters: int, pairs: bool):
+    """The kernel for "f16", "bf16" or "tf32" and tiles of 64 or 128 filters; ``pairs`` is write_fragments'."""
+    w_stage = filters * CHUNKS
+    w_buffer = STAGES * w_stage * 4
+    columns = filters // 2  # filters of a warp
+    zeros = ops.macro(macros.zeros, columns * 2, count=columns * 2)
+    starts = ops.macro(fragments.filter_rows, 2 * filters // ROWS, integers=True, rows=ROWS, filters=filters)
+    fetch = ops.macro(fragments.fetch, rows=ROWS)
+    multiply = ops.macro(fragments.product, columns * 2, kind=kind, pixels=PIXELS, filters=columns)
+    write = ops.macro(fragments.write_fragments, filters_of_warp=columns, pairs=pairs)
 
-    def tensor(x, w, bias, out, table, chunks, g):
+    def tensor(x, w, bias, out, table, chunks, w_start, g):
         """out[n, g, f, o] = bias + sum over k of w[g, f, k] * patches[g, (n, o), k].
 
         x : by the strides of the geometry ``g`` (uint32), counted in chunks of 16 bytes, channels side by side. w :
-        packed, (groups, filters, chunks). bias, out : floats, by g's strides in elements. table : int32, (rows, 4),
-        see fragments.fetch; two stages of rows beyond the last one lie outside. Blocks: (tiles of pixels, tiles of
-        filters, groups).
+        from chunk ``w_start`` on, (groups, filters, chunks). bias, out : floats, by g's strides in elements. table :
+        int32, (rows, 4), see fragments.tap; three stages of rows beyond the last one lie outside. Blocks: (tiles of
+        pixels, tiles of filters, groups).
         """
         x_tile = shared_floats(BUFFER)
-        w_tile = shared_floats(BUFFER)
+        w_tile = shared_floats(w_buffer)
         thread = u32(cuda.threadIdx.x)
         group = u32(cuda.blockIdx.z)
         first_pixel = u32(u32(cuda.blockIdx.x) * u32(TILE))
-        first_filter = u32(u32(cuda.blockIdx.y) * u32(TILE))
+        first_filter = u32(u32(cuda.blockIdx.y) * u32(filters))
         pixels = u32(u32(u32(g[at.BATCH] * g[at.OUT_D]) * g[at.OUT_H]) * g[at.OUT_W])
         row = u32(thread // u32(CHUNKS))
         k = u32(thread % u32(CHUNKS))
         base = u32(g[at.X_START] + u32(group * g[at.X_GROUP]))
-        # The two pixels, and the two filters, whose rows this thread copies.
-        image, od, oh, ow = pixel(u32(first_pixel + row), g[at.OUT_D], g[at.OUT_H], g[at.OUT_W])
-        d0 = u32(u32(od * g[at.STRIDE_D]) - g[at.PAD_D])
-        h0 = u32(u32(oh * g[at.STRIDE_H]) - g[at.PAD_H])
-        c0 = u32(u32(ow * g[at.STRIDE_W]) - g[at.PAD_W])
-        start0 = u32(u32(base + u32(image * g[at.X_BATCH])) + u32(d0 * g[at.X_D]))
-        start0 = u32(u32(start0 + u32(h0 * g[at.X_H])) + u32(c0 * g[at.X_W]))
-        image, od, oh, ow = pixel(u32(u32(first_pixel + row) + u32(64)), g[at.OUT_D], g[at.OUT_H], g[at.OUT_W])
-        d1 = u32(u32(od * g[at.STRIDE_D]) - g[at.PAD_D])
-        h1 = u32(u32(oh * g[at.STRIDE_H]) - g[at.PAD_H])
-        c1 = u32(u32(ow * g[at.STRIDE_W]) - g[at.PAD_W])
-        start1 = u32(u32(base + u32(image * g[at.X_BATCH])) + u32(d1 * g[at.X_D]))
-        start1 = u32(u32(start1 + u32(h1 * g[at.X_H])) + u32(c1 * g[at.X_W]))
-        if u32(first_pixel + row) >= pixels:
-            d0 = u32(0x80000000)
-        if u32(u32(first_pixel + row) + u32(64)) >= pixels:
-            d1 = u32(0x80000000)
-        f = u32(first_filter + row)
-        known0 = u32(f < g[at.FILTERS])
-        known1 = u32(u32(f + u32(64)) < g[at.FILTERS])
-        w0 = u32(u32(u32(group * g[at.FILTERS]) + f) * chunks)
-        w1 = u32(w0 + u32(u32(64) * chunks))
+        # The pixels and the filters whose rows this thread copies.
+        places = cells(
+            u32(first_pixel + row), pixels, base, (g[at.OUT_D], g[at.OUT_H], g[at.OUT_W]),
+            (g[at.STRIDE_D], g[at.STRIDE_H], g[at.STRIDE_W]), (g[at.PAD_D], g[at.PAD_H], g[at.PAD_W]),
+            (g[at.X_BATCH], g[at.X_D], g[at.X_H], g[at.X_W]),
+        )  # fmt: skip
+        w_places = starts(u32(first_filter + row), group, g[at.FILTERS], chunks, w_start)
         size = (g[at.IN_D], g[at.IN_H], g[at.IN_W])
         # Where this thread's warp multiplies.
         lane = u32(thread % u32(32))
         warp = u32(thread // u32(32))
-        x_row = u32(u32(warp % u32(2)) * u32(64))
-        w_row = u32(u32(warp // u32(2)) * u32(32))
+        x_row = u32(u32(warp % u32(2)) * u32(PIXELS))
+        w_row = u32(u32(warp // u32(2)) * u32(columns))
 
         filling = u32(0)
+        w_filling = u32(0)
+        further = tap(table, k)
         while filling < u32((STAGES - 1) * STAGE):
-            fetch(
-                x_tile, w_tile, x, w, table, k, chunks, filling, row, (start0, start1), (d0, h0, c0, d1, h1, c1), size,
-                (w0, w1), (known0, known1),
-            )  # fmt: skip
+            fetch(x_tile, w_tile, x, w, further, k, chunks, filling, w_filling, row, places, size, w_places)
             k = u32(k + u32(CHUNKS))
+            further = tap(table, k)
             filling = u32(filling + u32(STAGE))
+            w_filling = u32(w_filling + u32(w_stage))
         sums = zeros()
         ready = u32(0)
+        w_ready = u32(0)
         done = u32(0)
         while done < chunks:
             wait()
             cuda.syncthreads()
-            fetch(
-                x_tile, w_tile, x, w, table, k, chunks, filling, row, (start0, start1), (d0, h0, c0, d1, h1, c1), size,
-                (w0, w1), (known0, known1),
-            )  # fmt: skip
-            sums = multiply(sums, x_tile, w_tile, ready, x_row, w_row, lane)
+            fetch(x_tile, w_tile, x, w, further, k, chunks, filling, w_filling, row, places, size, w_places)
             k = u32(k + u32(CHUNKS))
+            further = tap(table, k)  # for the next step: waiting for it there took a tenth of the time (H200)
+            sums = multiply(sums, x_tile, w_tile, ready, w_ready, x_row, w_row, lane)
             filling = u32(filling + u32(STAGE))
+            w_filling = u32(w_filling + u32(w_stage))
             if filling == u32(STAGES * STAGE):
                 filling = u32(0)
+                w_filling = u32(0)
             ready = u32(ready + u32(STAGE))
+            w_ready = u32(w_ready + u32(w_stage))
             if ready == u32(STAGES * STAGE):
                 ready = u32(0)
+                w_ready = u32(0)
             done = u32(done + u32(CHUNKS))
         wait_for_all()
 
@@ -123,4 +126,5 @@ def convolve(kind: str):
             (g[at.HAS_BIAS], g[at.RELU]),
         )  # fmt: skip
 
+    tensor.launch_bounds = dict.fromkeys((8, 9, 10, 12), (THREADS, blocks(kind, filters)))  # type: ignore
     return tensor

@@ -30,29 +30,29 @@ class Kernels(NamedTuple):
 
 
 @factory
-def transforms_of(m: int) -> Kernels:
-    """The kernels for tiles of m x m outputs."""
+def transforms_of(m: int, fours: bool) -> Kernels:
+    """The kernels for tiles of m x m outputs; ``fours`` says that a tile's rows are written at once."""
     points = (0.0, *(sign * point for point in WINOGRAD_POINTS[m + 2] for sign in (1, -1)))
     back, forth, data = (
         tuple(tuple(map(float, row)) for row in matrix) for matrix in matrices(m, 3, points)
     )  # fmt: skip
     weight_tile = ops.macro(transforms.weight_tile, matrix=forth)
     input_tile = ops.macro(transforms.input_tile, matrix=data)
-    output_tile = ops.macro(transforms.output_tile, matrix=back)
+    output_tile = ops.macro(transforms.output_tile, matrix=back, fours=fours)
     numbers = ops.macro(transforms.numbers, 3, integers=True)
 
     def weight(w, u, pitch, step, g):
-        """u[i, g, c, f] = element i of the transform of w[g, f, c]; u has ``pitch`` filters in a row."""
+        """u[i, g, c, f] = element i of the transform of w[g, f, c]; u has ``pitch`` filters in a row, with zeros."""
         index = u32(u32(u32(cuda.blockIdx.x) * u32(cuda.blockDim.x)) + u32(cuda.threadIdx.x))
-        f = u32(index % g[at.FILTERS])
-        c = u32(u32(index // g[at.FILTERS]) % g[at.CHANNELS])
-        group = u32(u32(index // g[at.FILTERS]) // g[at.CHANNELS])
+        f = u32(index % pitch)
+        c = u32(u32(index // pitch) % g[at.CHANNELS])
+        group = u32(u32(index // pitch) // g[at.CHANNELS])
         if group >= g[at.GROUPS]:
             return
         place = u32(u32(g[at.W_START] + u32(group * g[at.W_GROUP])) + u32(f * g[at.W_FILTER]))
         place = u32(place + u32(c * g[at.W_CHANNEL]))
         to = u32(u32(u32(u32(group * g[at.CHANNELS]) + c) * pitch) + f)
-        weight_tile(w, place, g[at.W_H], g[at.W_W], u, to, step)
+        weight_tile(w, place, f < g[at.FILTERS], g[at.W_H], g[at.W_W], u, to, step)
 
     def data_tile(x, v, tiles_h, tiles_w, lanes, step, g):
         """v[i, g, c, t], or with ``lanes`` v[i, g, t, c], = element i of the transform of tile t of x[:, g, c]."""
