@@ -314,6 +314,30 @@ def test_rows_of_tiles_of_two_widths(dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_chunks_that_begin_behind_the_last_column(dtype):
+    """The sums of a block are stored in chunks of pixels; a last block may have fewer columns than where one begins.
+
+    Planes of the result lie whole pages apart, as they are stored in another way then.
+    """
+    random = np.random.default_rng(12)
+    behind = 0
+    for width in range(150, 300):
+        x = random.integers(-4, 5, (1, 8, 2, width)).astype(dtype)
+        w = random.integers(-4, 5, (VECTOR_BYTES // x.itemsize, 8, 3, 3)).astype(dtype)
+        problem = nc.problem.conv_problem(2, x.shape, w.shape, padding=1, dtype=dtype)
+        geometry = nc.planner.choose(problem, "direct_channels").geometry
+        columns, lines, chunk = (geometry[i] for i in (at.BLOCK_COLUMNS, at.BLOCK_ROWS, at.CHUNK))
+        behind += any(first % columns > width % columns > 0 for first in range(0, columns * lines, chunk))
+        out = np.full((1, len(w), 4, 512), np.nan, dtype)
+        nc.conv2d(x, w, padding=1, algorithm="direct_channels", out=out[:, :, :2, :width])
+        expected = nc.conv2d(x, w, padding=1, algorithm="im2col")
+        np.testing.assert_array_equal(out[:, :, :2, :width], expected)
+        out[:, :, :2, :width] = np.nan
+        assert np.isnan(out).all()
+    assert behind
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pixels_of_several_images(dtype):
     """Where an image has few, tiles take some of the next one: in any memory layout, into any, as one by one."""
     random = np.random.default_rng(9)

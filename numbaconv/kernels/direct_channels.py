@@ -80,7 +80,8 @@ def store_rows(store, scratch, sums, weight, bias, out, geometry, image, panel, 
     while first < last:
         row, offset = divmod(first, width)
         count = last - first if flat else smaller(last - first, width - offset)
-        inside = count if flat else smaller(count, columns - offset)
+        # Of a block's last columns some may be none, so that a chunk may begin behind all that are.
+        inside = count if flat else larger(0, smaller(count, columns - offset))
         d, h = divmod(line + row, geometry[at.OUT_H])
         y = start + d * geometry[at.OUT_STRIDE_D] + h * geometry[at.OUT_STRIDE_H]
         y += (column + offset) * step
