@@ -1,5 +1,6 @@
 """The vector instructions alone, and all algorithms with vectors narrower than the host's."""
 
+import dataclasses
 import itertools
 import platform
 import re
@@ -194,8 +195,8 @@ def check_algorithm(algorithm):
         x, w, b = case.arrays()
         assert_accurate(algorithm, case.convolve(x, w, b, algorithm=algorithm), x, w, b, case.arguments)
 
-    for case in EVERY_DRIVER:
-        check_case(case)
+    for case, dtype in itertools.product(EVERY_DRIVER, DTYPES):
+        check_case(dataclasses.replace(case, dtype=dtype))
 
     @hypothesis.settings(max_examples=40, deadline=None, derandomize=False)
     @hypothesis.given(case=problems_for(algorithm, dtypes=(np.float32,)))

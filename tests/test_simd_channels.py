@@ -9,7 +9,14 @@ from test_simd import compiled, filled
 from numbaconv.kernels import geometry as at
 from numbaconv.kernels import simd, simd_channels, tasks
 from numbaconv.kernels import simd_channel_tiles as simd_tiles
-from numbaconv.kernels.blocking import CHANNEL_TILE_PIXELS, RUNS, TAPS_TOGETHER, TILES_TOGETHER, VECTOR_BYTES
+from numbaconv.kernels.blocking import (
+    CHANNEL_TILE_PIXELS,
+    RUNS,
+    SPREAD,
+    TAPS_TOGETHER,
+    TILES_TOGETHER,
+    VECTOR_BYTES,
+)
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 #: By vectors of filters.
@@ -33,11 +40,7 @@ LANEWISE = {
 }
 MICROKERNELS = [*BROADCAST.values(), *NEIGHBOURS.values(), *LANEWISE.values()]
 gather_channels = compiled(simd_channels.gather_channels)
-SPREAD = {
-    2: compiled(simd_channels.spread_groups_2),
-    4: compiled(simd_channels.spread_groups_4),
-    8: compiled(simd_channels.spread_groups_8),
-}
+spread_groups = compiled(simd_channels.spread_groups)
 transpose_square, copy_squares = compiled(simd_channels.transpose_square), compiled(simd_channels.copy_squares)
 store_planes, store_cells = compiled(simd_channels.store_planes), compiled(simd_channels.store_cells)
 copy_cells, transpose_cells = compiled(simd_channels.copy_cells), compiled(simd_channels.transpose_cells)
@@ -67,6 +70,8 @@ def check(dtype):
     for relu in (0, 1):
         test_stores(relu, dtype)
         test_squares(relu, dtype)
+    test_transposed_cells(dtype)
+    test_copied_cells(dtype)
     test_sum_of_zeros(dtype)
 
 
@@ -203,7 +208,7 @@ def test_spread_groups(filters, dtype):
         plane = x.size + 3
         y = np.full(1 + filters * plane, np.nan, dtype)
         y[1 : 1 + x.size] = x.ravel()
-        SPREAD[filters](y, 1, cells, plane)
+        spread_groups(y, 1, cells, filters, plane)
         planes = y[1:].reshape(filters, plane)
         for c in range(filters):
             expected = np.repeat(x[:, c::filters], filters, 1)

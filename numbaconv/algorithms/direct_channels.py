@@ -17,6 +17,7 @@ from ..kernels.blocking import (
     PACK_SCRATCH,
     PAGE_BYTES,
     RUNS,
+    SPREAD,
     TAPS_DEPTH,
     TAPS_TOGETHER,
     VECTOR_BYTES,
@@ -83,7 +84,7 @@ def _lanewise(geometry: MutableSequence[int], itemsize: int) -> bool:
 def _spread(geometry: MutableSequence[int], itemsize: int) -> bool:
     """Whether the groups of a panel, as many channels as filters, are copied once and spread over its lanes."""
     filters = geometry[at.FILTERS]
-    return geometry[at.CHANNELS] == filters and filters in (2, 4, 8) and (VECTOR_BYTES // itemsize) % filters == 0
+    return geometry[at.CHANNELS] == filters and filters in SPREAD and (VECTOR_BYTES // itemsize) % filters == 0
 
 
 def _tile(geometry: MutableSequence[int], itemsize: int) -> int:

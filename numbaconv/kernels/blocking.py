@@ -45,6 +45,8 @@ TILES_TOGETHER: Final = 2 if VECTOR_BYTES == 64 else 1
 TAPS_TOGETHER: Final = 3 if VECTOR_BYTES == 64 else 1
 #: Neighbouring taps that a lanewise microkernel takes at once: a kernel row is cut into these, and into single taps.
 RUNS: Final = (7, 5, 3)
+#: Filters of a group whose channels, as many, are copied once for a whole panel and spread over its lanes.
+SPREAD: Final = (2, 4, 8)
 #: Depthwise, pixels in the lanes: output rows of a tile, one vector wide, and lengths of the runs that the taps of a
 #: kernel's column are cut into. 7 sums, 5 weights and a vector of the input take 13 registers, of which AVX2 has 16; 7
 #: divides the sizes of most networks' maps.

@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .blocking import LINE
+from .blocking import LINE, SPREAD
 from .vectors import INDEX, INTO_L1, Vectors, changed_if, constant, element, prefetch, transposed
 
 #: Cache lines ahead of what is stored in a plane that are asked for. A CPU's own prefetcher follows few of the planes
@@ -89,37 +89,37 @@ def gather_channels(typing_context, x, start, step, filters, phase, valid, count
     return signature, generate
 
 
-def _spread(filters: int) -> Any:
-    """Make the function that turns cells of channels into cells of what each lane's group reads."""
+@intrinsic
+def spread_groups(typing_context, y, start, cells, filters, plane):
+    """y[start + c * plane + i * lanes + n] = y[start + i * lanes + n - n % filters + c], c < filters, i < cells.
 
-    def spread_groups(typing_context, y, start, cells, plane):
-        """y[start + c * plane + i * lanes + n] = y[start + i * lanes + n - n % FILTERS + c], c < FILTERS, i < cells.
-
-        Lane n of the cells read is a channel, and a filter of a group of FILTERS channels and as many filters: of each
-        of its channels one plane is made, the first one in place. lanes is a multiple of FILTERS.
-        """
-        index = types.intp
-        return types.void(y, index, index, index), generate
+    Lane n of the cells read is a channel, and a filter of a group of ``filters`` channels and as many filters: of each
+    of its channels one plane is made, the first one in place. ``filters`` is one of SPREAD that divides the lanes.
+    """
+    index = types.intp
+    signature = types.void(y, index, index, index, index)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        y, start, cells, plane = arguments
+        y, start, cells, filters, plane = arguments
         vectors = Vectors(context, builder, signature.args[0].dtype)
         first = element(context, builder, signature.args[0], y, start)
-        with cgutils.for_range(builder, cells) as loop:
-            address = builder.gep(first, [builder.mul(loop.index, constant(vectors.lanes))])
-            cell = vectors.load(address)
-            for c in range(filters):
-                lanes = [lane - lane % filters + c for lane in range(vectors.lanes)]
-                target = builder.gep(address, [builder.mul(plane, constant(c))])
-                vectors.store(vectors.shuffle(cell, cell, lanes), target)
+
+        def spread(width: int) -> None:
+            with cgutils.for_range(builder, cells) as loop:
+                address = builder.gep(first, [builder.mul(loop.index, constant(vectors.lanes))])
+                cell = vectors.load(address)
+                for c in range(width):
+                    lanes = [lane - lane % width + c for lane in range(vectors.lanes)]
+                    target = builder.gep(address, [builder.mul(plane, constant(c))])
+                    vectors.store(vectors.shuffle(cell, cell, lanes), target)
+
+        for width in SPREAD:
+            if vectors.lanes % width == 0:
+                with builder.if_then(builder.icmp_signed("==", filters, constant(width))):
+                    spread(width)
         return context.get_dummy_value()
 
-    spread_groups.__name__ = f"spread_groups_{filters}"
-    return intrinsic(spread_groups)
-
-
-#: By the filters of a group: those that divide every vector of this CPU.
-spread_groups_2, spread_groups_4, spread_groups_8 = (_spread(filters) for filters in (2, 4, 8))
+    return signature, generate
 
 
 @intrinsic

@@ -11,7 +11,7 @@ from ..runtime import kernel
 from . import geometry as at
 from .numbers import lanes_of, larger, smaller
 from .packing import NO_PLANE, copy_planes, copy_run, depth_start, source_index, zero_run
-from .simd_channels import copy_cells, gather_channels, spread_groups_2, spread_groups_4, spread_groups_8
+from .simd_channels import copy_cells, gather_channels, spread_groups
 from .tasks import PARTS, shared_start
 
 
@@ -277,12 +277,7 @@ def pack_panel_strip(x, rows, geometry, scratch, strip, number, panel):
             pack_lanes(x, rows, geometry, scratch, y, plane, h, column, lines, filters, jump, phase, valid)
     if geometry[at.SPREAD] != 0:
         cells = geometry[at.KERNEL_D] * geometry[at.STRIP_DEPTH] // lanes
-        if geometry[at.LANE_FILTERS] == 2:
-            spread_groups_2(scratch, strip, cells, geometry[at.STRIP_CHANNEL])
-        elif geometry[at.LANE_FILTERS] == 4:
-            spread_groups_4(scratch, strip, cells, geometry[at.STRIP_CHANNEL])
-        else:
-            spread_groups_8(scratch, strip, cells, geometry[at.STRIP_CHANNEL])
+        spread_groups(scratch, strip, cells, geometry[at.LANE_FILTERS], geometry[at.STRIP_CHANNEL])
 
 
 @kernel
