@@ -20,7 +20,7 @@ import numpy as np
 
 import numbaconv as nc
 from numbaconv import execute
-from numbaconv.algorithms import winograd_tiling
+from numbaconv.algorithms import winograd, winograd_tiling
 
 CHANNELS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512)
 DTYPES = ("float32", "float64")
@@ -32,18 +32,21 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @contextlib.contextmanager
-def only(tile: tuple[int, ...]) -> Iterator[None]:
-    """Let Winograd's algorithm have this tile alone."""
-    with mock.patch.object(winograd_tiling, "TILES", (tile,)):
+def only(tile: tuple[int, ...], columns: bool) -> Iterator[None]:
+    """Let Winograd's algorithm have this tile alone: along every axis, or as columns."""
+    with (
+        mock.patch.object(winograd_tiling, "TILES", (tile,)),
+        mock.patch.object(winograd, "fits", lambda _geometry, number: number == columns),
+    ):
         execute._calls.clear()
         yield
     execute._calls.clear()
 
 
-def errors(m: int, r: int, both: bool, dtype: str, channels: int) -> tuple[float, float]:
+def errors(m: int, r: int, kind: str, dtype: str, channels: int) -> tuple[float, float]:
     """(RMS error beside a plain loop's in ``dtype``, the largest error by eps * max|tile| * sum|w|)."""
     random = np.random.default_rng(channels)
-    kernel = (r, r) if both else (1, r)
+    kernel = (1, r) if kind == "row" else (r, r)
     size = [OUTPUTS + k - 1 for k in kernel]
     x = random.normal(size=(channels, *size)).astype(dtype)
     w = random.normal(size=(FILTERS, channels, *kernel)).astype(dtype)
@@ -55,9 +58,9 @@ def errors(m: int, r: int, both: bool, dtype: str, channels: int) -> tuple[float
         loop += seen * tap
     error = np.abs(nc.conv2d(x, w, algorithm="winograd", precision="fast") - exact).astype(float)
     plain = np.abs(loop - exact).astype(float)
-    inputs = [m + r - 1 if k > 1 else 1 for k in kernel]
+    steps = {"row": [1, m], "columns": [m, 1], "both": [m, m]}[kind]
+    inputs = [step + k - 1 for step, k in zip(steps, kernel, strict=True)]
     largest = np.lib.stride_tricks.sliding_window_view(np.abs(x).max(0), inputs)
-    steps = [m if k > 1 else 1 for k in kernel]
     largest = largest[:: steps[0], :: steps[1]].max((-2, -1))
     largest = largest.repeat(steps[0], 0).repeat(steps[1], 1)[:OUTPUTS, :OUTPUTS]
     part = error[:, : largest.shape[0], : largest.shape[1]] / (largest * np.abs(w).sum((1, 2, 3))[:, None, None])
@@ -70,13 +73,13 @@ def table() -> list[str]:
         "| tile | dtype | " + " | ".join(f"{channels}" for channels in CHANNELS) + " | largest |",
         "|---|---|" + "---|" * (len(CHANNELS) + 1),
     ]
-    for both in (False, True):
+    for kind in ("row", "columns", "both"):
         for tile in winograd_tiling.TILES:
             m, r = tile[:2]
             for dtype in DTYPES:
-                with only(tile):
-                    found = [errors(m, r, both, dtype, channels) for channels in CHANNELS]
-                name = f"F({m}x{m}, {r}x{r})" if both else f"F({m}, {r})"
+                with only(tile, kind == "columns"):
+                    found = [errors(m, r, kind, dtype, channels) for channels in CHANNELS]
+                name = {"row": f"F({m}, {r})", "columns": f"F({m}x1, {r}x1)", "both": f"F({m}x{m}, {r}x{r})"}[kind]
                 ratios = " | ".join(f"{ratio:.2f}" for ratio, _ in found)
                 lines.append(f"| {name} | {dtype} | {ratios} | {max(c for _, c in found):.1f} |")
                 print(lines[-1], flush=True)

@@ -15,8 +15,9 @@ from strategies import ALGORITHMS, DTYPES
 
 import numbaconv as nc
 from numbaconv import execute, input_adjoint, interleaving
-from numbaconv.algorithms import direct_channels, winograd_tiling
+from numbaconv.algorithms import direct_channels, winograd, winograd_tiling
 from numbaconv.kernels import arrange
+from numbaconv.kernels import geometry as at
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0  # Python's mmap has no name for it
@@ -132,14 +133,18 @@ def tiles():
     """Each of Winograd's tiles by itself: on images, rows, columns and volumes, dilated, of sizes around the tiles'."""
     guarded = [Guarded(pages=1024) for _ in range(3)]
     random = np.random.default_rng(2)
+    fits = winograd.fits
     for tile, number, dtype in itertools.product(winograd_tiling.TILES, range(TILE_CALLS), DTYPES):
         m, r = tile[:2]
+        columns = number % 5 == 4
         winograd_tiling.TILES = (tile,)
+        winograd.fits = lambda geometry, chosen, only=int(columns): chosen == only and fits(geometry, chosen)
         execute.forget_plans()
-        kernel = ((r, r), (1, r), (r, 1), (2, r, r))[number % 4]
+        kernel = (r, r) if columns else ((r, r), (1, r), (r, 1), (2, r, r))[number % 4]
         size = [int(random.integers(r, r + 4 * m)), int(random.integers(r, 40 * m))]
         size = [int(random.integers(1, 3)), *size] if len(kernel) == 3 else size
         channels, filters, dilation = (int(random.integers(1, most)) for most in (6, 18, 3))
+        dilation = (dilation, 1) if columns else dilation
         x = random.normal(size=(1, channels, *size)).astype(dtype)
         w = random.normal(size=(filters, channels, *kernel)).astype(dtype)
         x.flat[0] = (0, np.nan)[number % 8 == 0]
@@ -147,6 +152,7 @@ def tiles():
         arguments = {"padding": r, "dilation": dilation, "algorithm": "winograd", "precision": "fast"}
         print(tile, dtype.__name__, x.shape, w.shape, arguments, flush=True)
         expected = call(x, w, **arguments)
+        assert nc.explain(x, w, **arguments).geometry[at.COLUMNS] == columns
         for at_end in (False, True):
             *inputs, out = (
                 memory.place(array, at_end) for memory, array in zip(guarded, [x, w, expected], strict=True)

@@ -236,8 +236,10 @@ def test_winograd_by_default():
     random = np.random.default_rng(0)
     x, w = numbers(random, (1, 64, 40, 40), "f4"), numbers(random, (64, 64, 3, 3), "f4")
     assert nc.explain(x.shape, w.shape).algorithm == "winograd"
+    assert nc.explain((1, 3, 40, 40), (64, 3, 3, 3)).geometry[at.COLUMNS]
     for function in (
         lambda x, w: nc.conv2d(x, w),
+        lambda x, w: nc.conv2d(x[:, :3], w[:, :3]),
         lambda x, w: nc.conv1d(x[0], w[:, :, 0]),
         lambda x, w: nc.conv_transpose2d(x, w, stride=2, padding=1),
         lambda x, w: nc.grad.conv2d_input((1, 64, 42, 42), w, x),
@@ -389,6 +391,7 @@ def test_taps_that_are_left_out(mode):
 @hypothesis.example((np.zeros((1, 64, 9, 9)), np.zeros((64, 64, 1, 1)), None, 2, 1, 1, 1, "zeros"), "f4", False)
 @hypothesis.example((np.zeros((1, 16, 20, 20)), np.zeros((64, 16, 3, 1)), None, 2, (1, 0), 1, 1, "zeros"), "f8", False)
 @hypothesis.example((np.zeros((1, 3, 7, 7)), np.zeros((20, 3, 1, 1)), None, 3, 1, 1, 1, "zeros"), "f4", True)
+@hypothesis.example((np.zeros((1, 3, 70, 70)), np.zeros((64, 3, 3, 5)), None, 1, 2, 1, 1, "zeros"), "f4", False)
 def test_tables_of_rows(arguments, dtype, last):
     """What is written as loops for compiled code is what the drivers' expressions give."""
     library._share_drivers()
@@ -445,6 +448,7 @@ def test_plans():
     unpacked = 0
     for x, w, options in (
         ((1, 3, 32, 32), (8, 3, 3, 3), {"padding": 1}), ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}),
+        ((1, 3, 99, 99), (64, 3, 3, 3), {}),
         ((1, 512, 14, 14), (512, 512, 3, 3), {"padding": 1}), ((2, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}),
         ((1, 512, 14, 14), (512, 512, 3, 3), {"stride": 2, "padding": 1}),
         ((1, 96, 56, 56), (96, 1, 7, 7), {"padding": 3, "groups": 96}),

@@ -13,7 +13,7 @@ from strategies import DTYPES, conv_problems, lying
 
 import numbaconv as nc
 from numbaconv import execute
-from numbaconv.algorithms import winograd_tiling
+from numbaconv.algorithms import winograd, winograd_tiling
 from numbaconv.kernels import geometry as at
 from numbaconv.kernels.blocking import VECTOR_BYTES
 
@@ -28,16 +28,20 @@ ONE_ROW = (2 * LANES + 1, 2 * LANES + 4, 2 * LANES + 5, 3 * LANES, 3 * LANES + 1
 
 
 @contextlib.contextmanager
-def only(tile):
-    """Let the algorithm have this tile alone, whatever its accuracy."""
-    with mock.patch.object(winograd_tiling, "TILES", (tile,)):
+def only(tile, columns=False):
+    """Let the algorithm have this tile alone, whatever its accuracy: along every axis, or as columns of any depth."""
+    fits = winograd.fits
+    with (
+        mock.patch.multiple(winograd_tiling, TILES=(tile,), COLUMNS_DEPTH=10**6),
+        mock.patch.object(winograd, "fits", lambda geometry, number: number == columns and fits(geometry, number)),
+    ):
         execute._calls.clear()
         yield
     execute._calls.clear()
 
 
 @every_tile
-@pytest.mark.parametrize("shape", ["both", "row", "column"])
+@pytest.mark.parametrize("shape", ["both", "row", "column", "columns"])
 def test_every_tile_at_every_tail(tile, shape):
     """Images whose last tiles, vectors and blocks are cut off; some NaN, whose tiles are summed directly.
 
@@ -45,10 +49,12 @@ def test_every_tile_at_every_tail(tile, shape):
     """
     m, r = tile[:2]
     random = np.random.default_rng(m * r)
-    kernel = {"both": (r, r), "row": (1, r), "column": (r, 1)}[shape]
-    with only(tile):
+    columns = shape == "columns"
+    kernel = {"row": (1, r), "column": (r, 1)}.get(shape, (r, r))
+    with only(tile, columns):
         for number, across in enumerate((*ACROSS, *ONE_ROW)):
-            width = across * (m if kernel[1] > 1 else 1) - int(random.integers(0, 2)) * (number < len(ACROSS))
+            width = across * (m if kernel[1] > 1 and not columns else 1)
+            width -= int(random.integers(0, 2)) * (number < len(ACROSS))
             height = int(random.integers(1, 3 * m)) if number < len(ACROSS) else 1
             padding = [(k // 2, k - 1 - k // 2) for k in kernel]
             images = 1 + number % 2 * (number < len(ACROSS))
@@ -58,6 +64,7 @@ def test_every_tile_at_every_tail(tile, shape):
             arguments |= {"stride": 1, "activation": None}
             layer = nc.Conv2d.from_weight(w, None, algorithm="winograd", precision="fast", **arguments)
             out = nc.conv2d(x, w, algorithm="winograd", precision="fast", **arguments)
+            assert nc.explain(x, w, algorithm="winograd", precision="fast", **arguments).geometry[at.COLUMNS] == columns
             np.testing.assert_array_equal(layer(x), out)
             bound = winograd_bound(x, w, None, np.float32, arguments, "fast")
             assert (np.abs(out - scipy_reference(x, w, padding=padding)) <= bound).all()
@@ -143,23 +150,25 @@ def test_tiles_left_behind_are_multiplied_beside_blocks(shape, dtype):
     random = np.random.default_rng(len(shape))
     w = random.integers(-4, 5, (9, shape[1], 3, 3)).astype(dtype)
     x = random.integers(-4, 5, shape).astype(dtype)
-    layer = nc.Conv2d.from_weight(w, padding=1, algorithm="winograd")
-    plan = nc.planner.choose(nc.problem.conv_problem(2, shape, w.shape, padding=1, dtype=dtype), "winograd")
-    if VECTOR_BYTES == 64:
-        assert 0 < plan.geometry[at.BESIDE] <= plan.geometry[at.BLOCKS]
-        assert plan.geometry[at.BLOCKS] >= 4
-    arguments = {"padding": 1, "stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros", "data_format": "NCHW"}
-    bound = winograd_bound(x, w, None, dtype, arguments, "standard")
-    last, first = (-1, -1, -1, -1), (0, 0, 9, 9)
-    for places in ((), (last,), (first,), (first, last)):
-        spoiled = x.copy()
-        for place in places:
-            spoiled[place] = np.nan
-        expected = nc.conv2d(spoiled, w, padding=1, algorithm="direct_pixels")
-        kept = ~np.isnan(expected)
-        for out in (layer(spoiled), nc.conv2d(spoiled, w, padding=1, algorithm="winograd")):
-            np.testing.assert_array_equal(np.isnan(out), ~kept)
-            assert (np.abs(out - expected)[kept] <= bound[kept]).all()
+    with only((4, 3, 1, 3)):
+        layer = nc.Conv2d.from_weight(w, padding=1, algorithm="winograd")
+        plan = nc.planner.choose(nc.problem.conv_problem(2, shape, w.shape, padding=1, dtype=dtype), "winograd")
+        if VECTOR_BYTES == 64:
+            assert 0 < plan.geometry[at.BESIDE] <= plan.geometry[at.BLOCKS]
+            assert plan.geometry[at.BLOCKS] >= 4
+        arguments = {"padding": 1, "stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
+        arguments |= {"data_format": "NCHW"}
+        bound = winograd_bound(x, w, None, dtype, arguments, "standard")
+        last, first = (-1, -1, -1, -1), (0, 0, 9, 9)
+        for places in ((), (last,), (first,), (first, last)):
+            spoiled = x.copy()
+            for place in places:
+                spoiled[place] = np.nan
+            expected = nc.conv2d(spoiled, w, padding=1, algorithm="direct_pixels")
+            kept = ~np.isnan(expected)
+            for out in (layer(spoiled), nc.conv2d(spoiled, w, padding=1, algorithm="winograd")):
+                np.testing.assert_array_equal(np.isnan(out), ~kept)
+                assert (np.abs(out - expected)[kept] <= bound[kept]).all()
 
 
 def test_tasks_transform_the_weights_of_plain_calls():
@@ -218,17 +227,17 @@ def rms_ratio(kernel, channels, dtype, stride=1, **options):
 
 @every_tile
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("both", [False, True])
-def test_tiles_of_auto_are_accurate(tile, dtype, both):
+@pytest.mark.parametrize("shape", ["both", "row", "columns"])
+def test_tiles_of_auto_are_accurate(tile, dtype, shape):
     """Within 4 times of a plain loop's RMS error, from as many channels on as the table says; kernels of every size."""
     m, r, one_axis, two_axes = tile
-    least = two_axes if both else one_axis
+    least = two_axes if shape == "both" else one_axis
     if least == 0:
-        assert rms_ratio((r, r) if both else (1, r), 8, dtype, algorithm="winograd", precision="fast") < 15
+        assert rms_ratio((1, r) if shape == "row" else (r, r), 8, dtype, algorithm="winograd", precision="fast") < 15
         return
-    with only(tile):
+    with only(tile, shape == "columns"):
         for k in {2: (2,), 3: (2, 3, 4)}.get(r, (r, r + 1)):
-            kernel = (k, k) if both else (1, k)
+            kernel = (1, k) if shape == "row" else (k, k)
             channels = least if k >= r or (m, r) == (2, 3) else 4 * least
             assert rms_ratio(kernel, channels, dtype, algorithm="winograd") <= 4, kernel
 
@@ -244,7 +253,7 @@ def test_strides_are_accurate(kernel, stride, dtype, channels):
     geometry = nc.planner.geometry_list(nc.explain(*shapes, stride=stride).problem)
     geometry[at.LENIENCY] = at.TILES_ACCURATE
     nc.planner.driver("winograd").block(geometry, np.dtype(dtype).itemsize)
-    tile = winograd_tiling.TILES[geometry[at.TRANSFORM] - 1]
+    tile = winograd_tiling.TILES[geometry[at.TRANSFORM] - 1]  # columns have no stride
     with only(tile):
         assert rms_ratio((kernel, kernel), channels, dtype, stride, algorithm="winograd") <= 4, tile
 

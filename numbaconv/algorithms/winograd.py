@@ -133,10 +133,10 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     abreast = SUMS_BYTES // (geometry[at.TOGETHER] * points * step * itemsize)
     blocks_of_task = geometry[at.BLOCKS] if shared else 1
     geometry[at.ABREAST] = max(1, min(blocks_of_task, abreast)) if sums_deeply(geometry, itemsize) else 1
-    sums = geometry[at.TOGETHER] * geometry[at.ABREAST] * points * step
+    sums = geometry[at.TOGETHER] * geometry[at.ABREAST] * points * step * (1 - geometry[at.COLUMNS])
     gathered = max(
         buffered(geometry[at.CHANNELS_LAST]) * geometry[at.GATHERED_STEP],
-        geometry[at.TILE_H] * geometry[at.BUFFER_PITCH],
+        geometry[at.TILE_H] * geometry[at.BUFFER_PITCH] * (TILE_ROWS if geometry[at.COLUMNS] else 1),
     )
     integers = max(3 * (nr + 8), 4 * (nr + 1))
     masks = in_task * TILE_ROWS * blocks_of_task
@@ -196,7 +196,7 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
 def prepare(geometry: MutableSequence[int], itemsize: int) -> tuple[Any, Any, Any]:
     """Begin to compile the transforms."""
     high, wide = ((geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))
-    return transforms(high, wide, geometry[at.RUN_GROUPS], f"float{8 * itemsize}")
+    return transforms(high, wide, geometry[at.RUN_GROUPS], f"float{8 * itemsize}", geometry[at.COLUMNS] != 0)
 
 
 #: Where what sums spoiled tiles lies, by the bytes of an element, as soon as a call has needed it.
@@ -213,18 +213,25 @@ def mending(dtype: str) -> Any:
     return load_module(".kernels.winograd_direct").mending(dtype)
 
 
-def transforms(high: tuple[int, int], wide: tuple[int, int], groups: int, dtype: str) -> tuple[Any, Any, Any]:
+def transforms(
+    high: tuple[int, int], wide: tuple[int, int], groups: int, dtype: str, columns: bool = False
+) -> tuple[Any, Any, Any]:
     """Begin to compile the functions that transform inputs, in ``groups`` runs of tiles, weights and outputs.
 
-    F(m, r) along the height and along the width are pairs (m, r).
+    F(m, r) along the height and along the width are pairs (m, r). Of ``columns``, the third one sums products, too.
     """
     simd = load_module(".kernels.winograd_simd")
     tiles = simd.Tile(*high), simd.Tile(*wide)
     return (
         simd.input_transform(*tiles, groups, dtype),
         simd.weight_transform(*tiles, dtype),
-        simd.output_transform(*tiles, dtype),
+        columns_simd().column_sums(tiles[0], dtype) if columns else simd.output_transform(*tiles, dtype),
     )
+
+
+def columns_simd() -> Any:
+    """What emits sums of columns."""
+    return load_module(".kernels.winograd_columns_simd")
 
 
 def name(geometry: MutableSequence[int]) -> str:
@@ -241,6 +248,8 @@ def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     usual = geometry[at.X_W] == 1 and geometry[at.DILATION_W] == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS
     if usual and 1 < geometry[at.STRIDE_W] <= 4 and geometry[at.PHASES_W] == geometry[at.STRIDE_W]:
         tasks = winograd.winograd_strided_tasks, winograd.winograd_strided_unpacked_tasks
+    elif usual and geometry[at.COLUMNS] != 0:
+        tasks = winograd.winograd_columns_tasks, winograd.winograd_columns_unpacked_tasks
     elif usual and geometry[at.STRIDE_W] == 1:
         tasks = winograd.winograd_padded_tasks, winograd.winograd_padded_unpacked_tasks
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableSequence
 
 from ..kernels import geometry as at
-from ..kernels.blocking import LINE, TILE_ROWS, VECTOR_BYTES
+from ..kernels.blocking import LINE, TILE_ROWS, VECTOR_BYTES, column_filters
 from . import prices as price
 from .prices import Prices
 from .sharing import ceil_div, reading, reading_apart, reading_block, reading_weights, storing_run
@@ -32,6 +32,11 @@ OUTPUT_POINT = 8.5
 #: Rapids).
 OUTPUT_CALL = 60.0
 COPY_VECTOR = 7.7
+#: Of tiles that are columns: for each place of a vector of them and each filter, to transform and store the outputs;
+#: and to start a block. Of 100 layers of 1 to 12 channels on one and two threads, what is chosen takes 1.05 times as
+#: long as the best, by the mean; without such tiles 1.23 (Zen 4).
+COLUMN_POINT = 2.0
+COLUMN_BLOCK = 375.0
 #: To copy one element of a row that dilation takes apart, or puts together; and for each element, within a cache line,
 #: that the next one lies away: 12 to 21 in all with dilation 16 and 512, 3 to 10 with 2 (sequences, Emerald Rapids).
 COPY_ELEMENT = 2.0
@@ -76,6 +81,14 @@ def multiplied_vectors(geometry: MutableSequence[int], itemsize: int) -> tuple[i
     return wide, narrow, half
 
 
+def column_products(geometry: MutableSequence[int], itemsize: int) -> float:
+    """Multiply-adds of vectors of columns: filters are summed a few at a time."""
+    points = tile_points(geometry)
+    some = column_filters(points)
+    filters = ceil_div(geometry[at.FILTERS], some) * some
+    return float(all_tiles(geometry) * itemsize // VECTOR_BYTES * points * sum_depth(geometry) * filters)
+
+
 def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
     """:func:`cost` with the tile that has been set."""
     lanes = VECTOR_BYTES // itemsize
@@ -89,6 +102,8 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     products = depth * TILE_ROWS * (products + half * prices[price.WINOGRAD_HALF])
     products += blocks * prices[price.WINOGRAD_PRODUCT]
     products *= points * panels
+    if geometry[at.COLUMNS] != 0:
+        products = column_products(geometry, itemsize) * prices[price.WINOGRAD] + blocks * COLUMN_BLOCK
     runs = ceil_div(tiles, geometry[at.ACROSS])
     group = lanes // geometry[at.RUN_GROUPS]
     vectors = runs * ceil_div(geometry[at.ACROSS], group) / geometry[at.RUN_GROUPS]
@@ -113,6 +128,8 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
         each = stride_phases(geometry) * lines * row * reading_apart(geometry, itemsize, prices)
     gathered = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * runs * each
     outputs = width * points * (OUTPUT_POINT + shuffles) + blocks * OUTPUT_CALL + runs * geometry[at.TILE_H] * 4
+    if geometry[at.COLUMNS] != 0:
+        outputs = ceil_div(tiles, lanes) * points * COLUMN_POINT
     if not beside:
         outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W] * apart
     stored = blocks * runs_of_block(geometry, itemsize) * geometry[at.TILE_H] * storing_run(geometry, itemsize, prices)

@@ -25,6 +25,10 @@ TILES: Final = (
 )
 #: Longer kernels would be cut into many pieces, whose transformed weights take 4 times their memory.
 LONGEST: Final = 12
+#: Products up to which tiles may be columns, and vectors of them in a block, at most 64 tiles. 3x3 over 8 channels of
+#: 112x112 took 0.8 of the time that tiles along both axes do (24 products), over 16 channels 1.15 (48; Zen 4).
+COLUMNS_DEPTH: Final = 48
+COLUMN_VECTORS: Final = 4
 #: Panels that are multiplied by a place's tiles at a time, and bytes of sums up to which several blocks of tiles are
 #: multiplied by them, from LEAST_DEPTH products on and of more than one block. With 1 panel and 1 block, 256 channels
 #: at 56x56 and 28x28 took 1.05 to 1.1 times as long, 512 at 28x28 1.02; 64 at 56x56 takes 1.05 times as long with
@@ -62,14 +66,28 @@ def taps_of_phase(geometry: MutableSequence[int], axis: int) -> int:
 
 
 def number_of_tiles() -> int:
-    """How many tiles there are to choose from."""
-    return len(TILES)
+    """How many tiles there are to choose from: those of TILES and, behind them, the same along the columns alone."""
+    return 2 * len(TILES)
+
+
+def fits_columns(geometry: MutableSequence[int], r: int) -> bool:
+    """Whether tiles may be columns of a kernel that has several: see :mod:`numbaconv.kernels.winograd_columns`."""
+    if geometry[at.KERNEL_H] == 1 or geometry[at.KERNEL_W] == 1 or geometry[at.CHANNELS_LAST] != 0:
+        return False
+    if geometry[at.STRIDE_H] > 1 or geometry[at.STRIDE_W] > 1 or geometry[at.DILATION_W] > 1:
+        return False
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_W]
+    return depth * ceil_div(geometry[at.KERNEL_H], r) <= COLUMNS_DEPTH
 
 
 def fits(geometry: MutableSequence[int], number: int) -> bool:
     """Whether a tile may be used: it must be accurate enough, and not be for longer kernels."""
-    _, r, one_axis, two_axes = TILES[number]
+    _, r, one_axis, two_axes = TILES[number % len(TILES)]
     high, wide = taps_of_phase(geometry, 0), taps_of_phase(geometry, 1)
+    if number >= len(TILES):
+        if not fits_columns(geometry, r):
+            return False
+        wide = 1
     least = two_axes if high > 1 and wide > 1 else one_axis
     if r > max(high, wide, 3) or (r == 2 and max(high, wide) > 2):  # the latter would take twice the products
         return False
@@ -91,10 +109,12 @@ def fits(geometry: MutableSequence[int], number: int) -> bool:
 
 
 def set_tile(geometry: MutableSequence[int], itemsize: int, number: int) -> None:
-    """Fill the slots that follow from the tile, which serves every axis with more than one tap."""
+    """Fill the slots that follow from the tile, which serves every axis with more than one tap, or the height alone."""
+    geometry[at.COLUMNS] = int(number >= len(TILES))
+    tile = number % len(TILES)
     for axis in range(2):
         most = taps_of_phase(geometry, axis)
-        m, r = (TILES[number][0], TILES[number][1]) if most > 1 else (1, 1)
+        m, r = (TILES[tile][0], TILES[tile][1]) if most > 1 and geometry[at.COLUMNS] * axis == 0 else (1, 1)
         phase = ceil_div(geometry[at.OUT_H + axis], geometry[at.DILATION_H + axis])
         geometry[at.TILE_H + axis] = m
         geometry[at.TAPS_H + axis] = r
@@ -102,6 +122,8 @@ def set_tile(geometry: MutableSequence[int], itemsize: int, number: int) -> None
         geometry[at.PHASES_H + axis] = min(geometry[at.STRIDE_H + axis], geometry[at.KERNEL_H + axis])
         geometry[at.DOWN + axis] = ceil_div(phase, m)
     lanes = VECTOR_BYTES // itemsize
+    if geometry[at.COLUMNS] != 0:  # a vector of columns belongs to one row of tiles
+        geometry[at.ACROSS] = ceil_div(geometry[at.ACROSS], lanes) * lanes
     # Neighbouring tiles fill a vector, or half of one, or a quarter.
     across = geometry[at.ACROSS]
     groups = 1
@@ -131,6 +153,8 @@ def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
     """
     lanes = VECTOR_BYTES // itemsize
     tiles = all_tiles(geometry)
+    if geometry[at.COLUMNS] != 0:
+        return min(COLUMN_VECTORS * lanes, tiles)
     if tiles <= lanes:
         return lanes
     whole, left = divmod(tiles, 3 * lanes)
@@ -181,12 +205,18 @@ def panel_shares(geometry: MutableSequence[int], itemsize: int) -> int:
 
 def sums_deeply(geometry: MutableSequence[int], itemsize: int) -> bool:
     """Whether several panels may be multiplied by a place's tiles at a time."""
-    return sum_depth(geometry) >= LEAST_DEPTH and all_tiles(geometry) > block_columns(geometry, itemsize)
+    return (
+        geometry[at.COLUMNS] == 0
+        and sum_depth(geometry) >= LEAST_DEPTH
+        and all_tiles(geometry) > block_columns(geometry, itemsize)
+    )
 
 
 def panels_at_a_time(geometry: MutableSequence[int], itemsize: int) -> int:
     """Panels that are multiplied by a place's tiles at a time."""
     of_task = ceil_div(ceil_div(geometry[at.FILTERS], TILE_ROWS), panel_shares(geometry, itemsize))
+    if geometry[at.COLUMNS] != 0:  # their sums take no memory
+        return of_task
     return min(TOGETHER, of_task) if sums_deeply(geometry, itemsize) else 1
 
 

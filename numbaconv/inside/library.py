@@ -154,13 +154,14 @@ def _winograd(dtype: str, dimensions: str, tiles: str) -> None:
     begun, one = [], (1, 1)
     for number, (m, r, one_axis, two_axes) in enumerate(winograd_tiling.TILES):
         tile = (m, r)
-        for axes, (high, wide) in enumerate(((tile, one), (one, tile), (tile, tile))):
+        for axes, (high, wide) in enumerate(((tile, one), (one, tile), (tile, tile), (tile, one))):
             accurate = (two_axes if axes == 2 else one_axis) > 0
             if (dimensions == "1" and axes != 1) or (tiles == "standard" and not accurate):
                 continue
-            for groups in (1, 2, 4):
+            columns = axes == 3
+            for groups in (1,) if columns else (1, 2, 4):
                 place = transforms_at(number, axes, groups)
-                begun.append((place, winograd.transforms(high, wide, groups, dtype)))
+                begun.append((place, winograd.transforms(high, wide, groups, dtype, columns)))
     for place, functions_of_tile in begun:
         table[place : place + 3] = [function.address for function in functions_of_tile]
     table[slots.MEND] = mending.address

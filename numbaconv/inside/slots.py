@@ -90,10 +90,10 @@ FUNCTIONS: Final = 6
 FUNCTIONS_OF_CANDIDATE: Final = 6
 #: The cost models' prices.
 PRICES: Final = FUNCTIONS + FUNCTIONS_OF_CANDIDATE * len(CANDIDATES)
-#: For each of Winograd's tiles, along the height, the width and both, and for 1, 2 and 4 runs of tiles in a vector, the
-#: functions that transform inputs, weights and outputs.
+#: For each of Winograd's tiles, along the height, the width and both, and as columns, and for 1, 2 and 4 runs of tiles
+#: in a vector, the functions that transform inputs, weights and outputs; of columns the last one sums, too.
 TRANSFORMS: Final = PRICES + len(USUAL)
-TRANSFORMS_OF_TILE: Final = 27
+TRANSFORMS_OF_TILE: Final = 36
 #: What sums Winograd's spoiled tiles.
 MEND: Final = TRANSFORMS + TRANSFORMS_OF_TILE * len(TILES)
 KERNELS_LENGTH: Final = MEND + 1

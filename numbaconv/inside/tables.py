@@ -10,6 +10,7 @@ from numba.extending import register_jitable
 
 from ..algorithms import direct_pixels
 from ..algorithms.sharing import taps
+from ..algorithms.winograd_tiling import TILES
 from ..kernels import geometry as at
 from ..kernels.blocking import CHANNEL_TILE_PIXELS, RUNS, VECTOR_BYTES
 from . import slots
@@ -36,7 +37,7 @@ def im2col_rows(geometry):
 
 @register_jitable
 def transforms_at(number, axes, groups):
-    """Where in a table of kernels the transforms of a tile lie; ``axes``: 0 height, 1 width, 2 both."""
+    """Where in a table of kernels the transforms of a tile lie; ``axes``: 0 height, 1 width, 2 both, 3 COLUMNS."""
     return slots.TRANSFORMS + slots.TRANSFORMS_OF_TILE * number + 9 * axes + 3 * (groups // 2)
 
 
@@ -62,7 +63,9 @@ def winograd_rows(geometry, kernels):
                     table[i] = (d * channels + c) * plane + phase * phase_step + cell
                     i += 1
     axes = 0 if geometry[at.TAPS_W] == 1 else 1 if geometry[at.TAPS_H] == 1 else 2
-    place = transforms_at(geometry[at.TRANSFORM] - 1, axes, geometry[at.RUN_GROUPS])
+    if geometry[at.COLUMNS] != 0:
+        axes = 3
+    place = transforms_at((geometry[at.TRANSFORM] - 1) % len(TILES), axes, geometry[at.RUN_GROUPS])
     for i in range(3):
         table[functions + i] = load(kernels + 8 * (place + i), np.int64(0))
     table[functions + 3] = load(kernels + 8 * slots.MEND, np.int64(0))

@@ -125,6 +125,12 @@ def buffered(channels_last: int) -> int:
     return BUFFERED_BESIDE if channels_last != 0 else BUFFERED
 
 
+def column_filters(points: int) -> int:
+    """Filters whose sums at ``points`` places of a vector of tiles are kept in registers: a power of two."""
+    registers = 24 if VECTOR_BYTES == 64 else 12
+    return 4 if 4 * points <= registers else 2 if 2 * points <= registers else 1
+
+
 def strip_lead(pad: int, stride: int, phase: int, lanes: int) -> int:
     """Elements before a plane of phase ``phase``, so that what is read of the input's first columns begins a vector."""
     padded = (pad - phase + stride - 1) // stride

@@ -159,7 +159,8 @@ IMAGES: Final = 104  # those that are rows of one, or its pixels: see algorithms
 PHASES_H: Final = 105  # winograd: phases of the input, one for each column of a stride, that a tap reads; then of width
 PHASES_W: Final = 106
 PHASE_STEP: Final = 107  # winograd: elements between the rows gathered for two phases along the width
-LENGTH: Final = 108
+COLUMNS: Final = 108  # winograd: 1 where tiles are columns, whose sums stay in registers: see winograd_columns
+LENGTH: Final = 109
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

@@ -34,6 +34,7 @@ from .simd import (
     zero_lanes,
 )
 from .tasks import PARTS, leave_undone, own_part, own_start, own_task, part_done, shared_start
+from .winograd_columns import sum_columns
 from .winograd_simd import call_function
 from .winograd_tiles import (
     block_tiles,
@@ -176,41 +177,101 @@ def winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, mask
 @kernel
 def winograd_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`compute_tasks` of every input, of weights that ``winograd_weights`` has packed."""
-    compute_tasks(copy_any, pack_none, slot, slots, x, weight, out, rows, geometry, scratch)
+    compute_tasks(copy_any, pack_none, sum_blocks, slot, slots, x, weight, out, rows, geometry, scratch)
 
 
 @kernel
 def winograd_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`winograd_tasks` where UNPACKED is not 0."""
-    compute_tasks(copy_any, pack_own, slot, slots, x, weight, out, rows, geometry, scratch)
+    compute_tasks(copy_any, pack_own, sum_blocks, slot, slots, x, weight, out, rows, geometry, scratch)
 
 
 @kernel
 def winograd_padded_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`winograd_tasks` where ``copy_padded`` serves; what other inputs need takes long to compile."""
-    compute_tasks(copy_padded, pack_none, slot, slots, x, weight, out, rows, geometry, scratch)
+    compute_tasks(copy_padded, pack_none, sum_by_places, slot, slots, x, weight, out, rows, geometry, scratch)
 
 
 @kernel
 def winograd_padded_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`winograd_padded_tasks` where UNPACKED is not 0."""
-    compute_tasks(copy_padded, pack_own, slot, slots, x, weight, out, rows, geometry, scratch)
+    compute_tasks(copy_padded, pack_own, sum_by_places, slot, slots, x, weight, out, rows, geometry, scratch)
 
 
 @kernel
 def winograd_strided_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`winograd_tasks` where ``copy_strided`` serves: the stride along the width is not 1."""
-    compute_tasks(copy_strided, pack_none, slot, slots, x, weight, out, rows, geometry, scratch)
+    compute_tasks(copy_strided, pack_none, sum_by_places, slot, slots, x, weight, out, rows, geometry, scratch)
 
 
 @kernel
 def winograd_strided_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`winograd_strided_tasks` where UNPACKED is not 0."""
-    compute_tasks(copy_strided, pack_own, slot, slots, x, weight, out, rows, geometry, scratch)
+    compute_tasks(copy_strided, pack_own, sum_by_places, slot, slots, x, weight, out, rows, geometry, scratch)
 
 
 @kernel
-def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scratch):
+def winograd_columns_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`winograd_padded_tasks` where COLUMNS is not 0."""
+    compute_tasks(copy_padded, pack_none, sum_by_columns, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def winograd_columns_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`winograd_columns_tasks` where UNPACKED is not 0."""
+    compute_tasks(copy_padded, pack_own, sum_by_columns, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def sum_blocks(
+    weight, matrices, some, out, rows, geometry, scratch, block, own, masks, mask_step, group, panel, number, until,
+):  # fmt: skip
+    """:func:`sum_by_places` or, where COLUMNS is not 0, :func:`sum_by_columns`."""
+    if geometry[at.COLUMNS] != 0:
+        return sum_by_columns(
+            weight, matrices, some, out, rows, geometry, scratch, block, own, masks, mask_step, group, panel, number,
+            until,
+        )  # fmt: skip
+    return sum_by_places(
+        weight, matrices, some, out, rows, geometry, scratch, block, own, masks, mask_step, group, panel, number, until
+    )
+
+
+@kernel
+def sum_by_places(
+    weight, matrices, some, out, rows, geometry, scratch, block, own, masks, mask_step, group, panel, number, until,
+):  # fmt: skip
+    """Compute the outputs of the blocks from ``number`` to ``until`` and of ``some`` panels of filters.
+
+    Bit q of the value returned is set where tiles of block ``number`` + q are spoiled. The arguments are those of
+    :func:`winograd_multiply` and :func:`winograd_outputs`; from block to block, masks are ``mask_step`` integers apart.
+    """
+    winograd_multiply(weight, matrices, some, scratch, block, number, until, own, rows, geometry, out)
+    sums = own
+    spoiled = 0
+    for q in range(number, until):
+        for p in range(panel, panel + some):
+            mask = masks + 8 * ((q - number) * mask_step + (p - panel) * TILE_ROWS)
+            bias = bias_start(geometry, scratch, group, p)
+            if winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, mask, group, p, q):
+                spoiled |= 1 << (q - number)
+            sums += geometry[at.POINTS] * geometry[at.SUMS_STEP]
+    return spoiled
+
+
+@kernel
+def sum_by_columns(
+    weight, matrices, some, out, rows, geometry, scratch, block, own, masks, mask_step, group, panel, number, until,
+):  # fmt: skip
+    """As :func:`sum_by_places` where COLUMNS is not 0, and ABREAST 1."""
+    found = sum_columns(
+        weight, matrices, out, rows, geometry, scratch, block, own, masks, group, panel, some, number
+    )  # fmt: skip
+    return 1 if found else 0
+
+
+@kernel
+def compute_tasks(copy, pack, sum_some, slot, slots, x, weight, out, rows, geometry, scratch):
     """Compute tasks as long as there are any, on thread ``slot``.
 
     A task is one block of tiles and all filters or, where the blocks are transformed for all tasks together, some
@@ -277,18 +338,12 @@ def compute_tasks(copy, pack, slot, slots, x, weight, out, rows, geometry, scrat
                 if shared:
                     block = shared_start(scratch) + (group * blocks + number) * size
                 until = smaller(end, number + geometry[at.ABREAST])
-                winograd_multiply(panels_of, matrices, some, scratch, block, number, until, own, rows, geometry, out)
-                sums = own
-                for q in range(number, until):
-                    for p in range(panel, panel + some):
-                        mask = masks + 8 * ((q - first) * mask_step + (p - begin) * TILE_ROWS)
-                        found = winograd_outputs(
-                            panels_of, bias_start(geometry, scratch, group, p), out, rows, geometry, scratch, sums, own,
-                            mask, group, p, q,
-                        )  # fmt: skip
-                        sums += geometry[at.POINTS] * geometry[at.SUMS_STEP]
-                        if found:
-                            spoiled |= 1 << (q - first)
+                mask = masks + 8 * ((number - first) * mask_step + (panel - begin) * TILE_ROWS)
+                found = sum_some(
+                    panels_of, matrices, some, out, rows, geometry, scratch, block, own, mask, mask_step, group, panel,
+                    number, until,
+                )  # fmt: skip
+                spoiled |= found << (number - first)
         if spoiled != 0:
             mend = rows[geometry[at.FUNCTIONS] + MEND]
             if mend == 0:

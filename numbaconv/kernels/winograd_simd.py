@@ -281,11 +281,11 @@ def _output_body(sums, rows, bias, mask, sizes):
 
 
 def transform(*arguments: Any) -> int:
-    """Stand in the bodies above for the transform that :func:`_compiled` puts in its place."""
+    """Stand in the bodies above for the transform that :func:`compile_with` puts in its place."""
     raise NotImplementedError
 
 
-def _compiled(body: Callable[..., Any], name: str, transform: Any, pointers: tuple[str, ...]) -> Native:
+def compile_with(body: Callable[..., Any], name: str, transform: Any, pointers: tuple[str, ...]) -> Native:
     """Begin to compile ``body`` with a transform of its own under a name of its own."""
     code = body.__code__.replace(co_name=name)
     function = FunctionType(code, {**body.__globals__, "transform": transform}, name)
@@ -297,21 +297,21 @@ def _compiled(body: Callable[..., Any], name: str, transform: Any, pointers: tup
 def input_transform(high: Tile, wide: Tile, groups: int, dtype: str) -> Native:
     """Begin to compile a function that transforms the tiles of some channels; see :func:`_input_body`."""
     name = f"winograd_input_{high.m}x{high.r}_{wide.m}x{wide.r}_{groups}"
-    return _compiled(_input_body, name, _input_transform(high, wide, groups), (dtype, "int64", "int64"))
+    return compile_with(_input_body, name, _input_transform(high, wide, groups), (dtype, "int64", "int64"))
 
 
 @functools.cache
 def weight_transform(high: Tile, wide: Tile, dtype: str) -> Native:
     """Begin to compile a function that transforms the weights of a panel; see :func:`_weight_body`."""
     name = f"winograd_weight_{high.m}x{high.r}_{wide.m}x{wide.r}"
-    return _compiled(_weight_body, name, _weight_transform(high, wide), (dtype, dtype))
+    return compile_with(_weight_body, name, _weight_transform(high, wide), (dtype, dtype))
 
 
 @functools.cache
 def output_transform(high: Tile, wide: Tile, dtype: str) -> Native:
     """Begin to compile a function that transforms the sums of one filter; see :func:`_output_body`."""
     name = f"winograd_output_{high.m}x{high.r}_{wide.m}x{wide.r}"
-    return _compiled(_output_body, name, _output_transform(high, wide), (dtype, dtype, dtype, "int64", "int64"))
+    return compile_with(_output_body, name, _output_transform(high, wide), (dtype, dtype, dtype, "int64", "int64"))
 
 
 @intrinsic
