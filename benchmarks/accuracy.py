@@ -38,9 +38,9 @@ def only(tile: tuple[int, ...], columns: bool) -> Iterator[None]:
         mock.patch.object(winograd_tiling, "TILES", (tile,)),
         mock.patch.object(winograd, "fits", lambda _geometry, number: number == columns),
     ):
-        execute._calls.clear()
+        execute.forget_plans()
         yield
-    execute._calls.clear()
+    execute.forget_plans()
 
 
 def errors(m: int, r: int, kind: str, dtype: str, channels: int) -> tuple[float, float]:

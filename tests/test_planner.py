@@ -154,6 +154,7 @@ def test_auto_keeps_its_accuracy(channels, kernel):
         one_axis = geometry[at.COLUMNS] or min(kernel) == 1
         axis = 1 - geometry[at.COLUMNS]
         tile = [geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]]
+        most *= kernel[1] if geometry[at.COLUMNS] else 1  # what is summed
         assert tile in [[m, r] for m, r, one, both in TILES if most >= (one if one_axis else both) > 0]
 
     problem = nc.explain((8, channels, 64, 64), (64, channels, *kernel)).problem

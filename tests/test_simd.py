@@ -171,8 +171,8 @@ WIDTHS = {
 #: Cases that use each function that the algorithms may call. Hypothesis draws some that do not, always where CI is set.
 EVERY_DRIVER = [
     Case(
-        input_shape=(1, 16, 9, 9),
-        weight_shape=(filters, 16 // groups, 3, 3),
+        input_shape=(1, channels, 9, 9),
+        weight_shape=(filters, channels // groups, 3, 3),
         bias=True,
         dtype=np.float32,
         arguments={
@@ -186,7 +186,7 @@ EVERY_DRIVER = [
         },
         seed=1,
     )
-    for filters, groups in ((20, 1), (16, 16))
+    for channels, filters, groups in ((24, 20, 1), (3, 20, 1), (16, 16, 16), (384, 16, 16))
 ]
 
 
@@ -253,6 +253,7 @@ def check_width(width):
     drivers = {
         "direct_channels_tasks", "direct_planes_tasks", "direct_lanes_tasks", "direct_pixels_tasks",
         "direct_depthwise_tasks", "im2col_tasks", "winograd_tasks", "winograd_padded_tasks",
+        "winograd_columns_unpacked_tasks",
     }  # fmt: skip
     others = {
         "copy_lanes", "copy_every_other", "finish_lanes", "pack_weights", "pack_dense_weights", "pack_ordered_weights",
@@ -264,7 +265,9 @@ def check_width(width):
         wrong = re.search(rf"{forbidden}|\bfmaf?\b", assembly)
         assert wrong is None, f"{name} has {wrong}"
         # Copies do not multiply, nor do Winograd's transforms between the points 0, 1 and -1, nor what calls kernels.
-        exempt = name in others or re.match("winograd_(input|weight|output)_|call_again$|run_slots$", name)
+        exempt = name in others or re.match(
+            "winograd_(input|weight|output)_|call_again$|run_slots$|winograd_columns_.*tasks$", name
+        )
         assert exempt or re.search(needed, assembly), f"{name} has no {needed}"
 
 
