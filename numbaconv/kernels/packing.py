@@ -87,8 +87,9 @@ def copy_planes(x, start, planes, geometry, rows, columns, y, target, ahead):
     jump = stride * step
     inside = right - left
     inner = start + first * step + left * jump
-    along = mode == at.PAD_ZEROS and lines > 1 and inside * jump * y.itemsize >= LONG_ROW and start != NO_PLANE
-    along = along and not (x_channel == 1 and jump > 2 and channels >= LEAST_BESIDE)
+    across = x_channel == 1 and jump > 2 and channels >= LEAST_BESIDE  # see copy_rows
+    long = lines > 1 and inside * jump * y.itemsize >= LONG_ROW
+    along = mode == at.PAD_ZEROS and start != NO_PLANE and long and not across
     top = bottom = 0
     if along:
         top = smaller(lines, larger(0, -(first_row // row_step)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Final
 
 from llvmlite import ir
@@ -19,6 +20,46 @@ from .vectors import INDEX, INTO_L1, Vectors, changed_if, constant, element, pre
 LINES_STORED: Final = 2
 
 
+def lines_of(
+    vectors: Vectors, address: ir.Value, step: ir.Value, valid: ir.Value, mask: ir.Value
+) -> list[ir.Value]:  # fmt: skip
+    """As many vectors as there are lanes, ``step`` elements apart; behind the first ``valid`` >= 1 the last of these.
+
+    Lanes that are not in ``mask`` are 0, and their memory is not touched.
+    """
+    builder = vectors.builder
+    lines = []
+    for line in range(vectors.lanes):
+        lines.append(vectors.load_masked(address, mask))
+        within = builder.icmp_signed("<", constant(line + 1), valid)
+        address = builder.gep(address, [builder.select(within, step, constant(0))])
+    return lines
+
+
+def each_cell(
+    vectors: Vectors, source: ir.Value, stride: ir.Value, target: ir.Value, out_stride: ir.Value, count: ir.Value,
+    valid: ir.Value, change: Callable[[ir.Value], ir.Value],
+) -> None:  # fmt: skip
+    """Store what ``change`` makes of ``count`` vectors, of each the first ``valid`` lanes; no others are read."""
+    builder = vectors.builder
+    mask = vectors.first_lanes(valid)
+
+    def store_all(whole: bool) -> None:
+        with cgutils.for_range(builder, count) as loop:
+            cell = builder.gep(source, [builder.mul(stride, loop.index)])
+            goal = builder.gep(target, [builder.mul(out_stride, loop.index)])
+            if whole:
+                vectors.store(change(vectors.load(cell)), goal)
+            else:
+                vectors.store_masked(change(vectors.load_masked(cell, mask)), goal, mask)
+
+    with builder.if_else(builder.icmp_signed(">=", valid, constant(vectors.lanes))) as (every, some):
+        with every:
+            store_all(True)
+        with some:
+            store_all(False)
+
+
 @intrinsic
 def transpose_lines(typing_context, x, start, step, valid, count, y, y_start):
     """y[y_start + j * lanes + n] = x[start + n * step + j] for j < count <= lanes, n < lanes.
@@ -32,12 +73,8 @@ def transpose_lines(typing_context, x, start, step, valid, count, y, y_start):
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         x, start, step, valid, count, y, y_start = arguments
         vectors = Vectors(context, builder, signature.args[0].dtype)
-        mask = vectors.first_lanes(count)
-        lines = []
-        for lane in range(vectors.lanes):
-            lines.append(vectors.load_masked(element(context, builder, signature.args[0], x, start), mask))
-            within = builder.icmp_signed("<", constant(lane + 1), valid)
-            start = builder.add(start, builder.select(within, step, constant(0)))
+        first = element(context, builder, signature.args[0], x, start)
+        lines = lines_of(vectors, first, step, valid, vectors.first_lanes(count))
         target = element(context, builder, signature.args[5], y, y_start)
         for j, column in enumerate(transposed(vectors, lines)):
             vectors.store(column, builder.gep(target, [constant(j * vectors.lanes)]))
@@ -243,7 +280,7 @@ def store_cells(
 ):  # fmt: skip
     """out[out_start + j * out_stride + n] = sums[start + j * stride + n] + bias[bias_start + n], then ReLU where asked.
 
-    For j < count and n < min(valid, lanes). Whole vectors of sums are read, nothing else is written.
+    For j < count and n < min(valid, lanes); whole vectors of biases are read.
     """
     index = types.intp
     signature = types.void(sums, index, index, index, bias, index, index, out, index, index, index)
@@ -254,23 +291,10 @@ def store_cells(
         first = element(context, builder, signature.args[0], sums, start)
         target = element(context, builder, signature.args[7], out, out_start)
         biases = vectors.load(element(context, builder, signature.args[4], bias, bias_start))
-        mask = vectors.first_lanes(valid)
-
-        def store_all(whole: bool) -> None:
-            with cgutils.for_range(builder, count) as loop:
-                line = vectors.load(builder.gep(first, [builder.mul(stride, loop.index)]))
-                [line] = biased(vectors, [line], biases, relu)
-                goal = builder.gep(target, [builder.mul(out_stride, loop.index)])
-                if whole:
-                    vectors.store(line, goal)
-                else:
-                    vectors.store_masked(line, goal, mask)
-
-        with builder.if_else(builder.icmp_signed(">=", valid, constant(vectors.lanes))) as (every, some):
-            with every:
-                store_all(True)
-            with some:
-                store_all(False)
+        each_cell(
+            vectors, first, stride, target, out_stride, count, valid,
+            lambda line: biased(vectors, [line], biases, relu)[0],
+        )  # fmt: skip
         return context.get_dummy_value()
 
     return signature, generate
@@ -290,12 +314,8 @@ def transpose_cells(typing_context, x, start, stride, count, valid, y, y_start, 
         vectors = Vectors(context, builder, signature.args[0].dtype)
         cell = element(context, builder, signature.args[0], x, start)
         place = element(context, builder, signature.args[5], y, y_start)
-        channels, pixels = vectors.first_lanes(valid), vectors.first_lanes(count)
-        cells = []
-        for j in range(vectors.lanes):  # those behind the last one are it again
-            cells.append(vectors.load_masked(cell, channels))
-            within = builder.icmp_signed("<", constant(j + 1), count)
-            cell = builder.gep(cell, [builder.select(within, stride, constant(0))])
+        pixels = vectors.first_lanes(count)
+        cells = lines_of(vectors, cell, stride, count, vectors.first_lanes(valid))
         for n, plane in enumerate(transposed(vectors, cells)):
             with builder.if_then(builder.icmp_signed("<", constant(n), valid)):
                 vectors.store_masked(plane, builder.gep(place, [builder.mul(y_stride, constant(n))]), pixels)
@@ -315,22 +335,7 @@ def copy_cells(typing_context, x, start, stride, count, y, y_start, y_stride, va
         vectors = Vectors(context, builder, signature.args[0].dtype)
         first = element(context, builder, signature.args[0], x, start)
         target = element(context, builder, signature.args[4], y, y_start)
-        mask = vectors.first_lanes(valid)
-
-        def copy_all(whole: bool) -> None:
-            with cgutils.for_range(builder, count) as loop:
-                source = builder.gep(first, [builder.mul(stride, loop.index)])
-                goal = builder.gep(target, [builder.mul(y_stride, loop.index)])
-                if whole:
-                    vectors.store(vectors.load(source), goal)
-                else:
-                    vectors.store_masked(vectors.load_masked(source, mask), goal, mask)
-
-        with builder.if_else(builder.icmp_signed(">=", valid, constant(vectors.lanes))) as (every, some):
-            with every:
-                copy_all(True)
-            with some:
-                copy_all(False)
+        each_cell(vectors, first, stride, target, y_stride, count, valid, lambda cell: cell)
         return context.get_dummy_value()
 
     return signature, generate

@@ -92,15 +92,15 @@ def pack_cells(x, geometry, scratch, strip, start, h, column, lines, channels, l
                 zero_run(scratch, y + q * lanes, channels)
             continue
         source = start + xh * geometry[at.X_H]
-        for part in range(2):
-            for q in range(0 if part == 0 else right, left if part == 0 else pitch):
-                xw = source_index(first + q * skip, width, geometry[at.PAD_MODE])
-                if xw < 0:
-                    zero_run(scratch, y + q * lanes, channels)
-                else:
-                    copy_pixels(
-                        x, source + xw * geometry[at.X_W], 0, geometry, scratch, y + q * lanes, lanes, channels, 1
-                    )
+        for outside in range(left + pitch - right):  # the cells before ``left``, and those from ``right`` on
+            q = outside if outside < left else outside - left + right
+            xw = source_index(first + q * skip, width, geometry[at.PAD_MODE])
+            if xw < 0:
+                zero_run(scratch, y + q * lanes, channels)
+            else:
+                copy_pixels(
+                    x, source + xw * geometry[at.X_W], 0, geometry, scratch, y + q * lanes, lanes, channels, 1
+                )  # fmt: skip
         source += (first + left * skip) * geometry[at.X_W]
         copy_pixels(
             x, source, skip * geometry[at.X_W], geometry, scratch, y + left * lanes, lanes, channels, right - left
