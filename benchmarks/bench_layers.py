@@ -34,19 +34,19 @@ CHANNELS_LAST = [
 ]  # fmt: skip
 
 
-class Layers(Compared, Roofed):
-    """``time_call`` and the roofline are of the layer object, whose weights are laid out before."""
+class _Layers(Compared, Roofed):
+    """A layer as ``ready`` and ``plain`` compute it, beside torch's contestant ``beside``."""
 
     param_names = ("layer",)
-    params = (list(LAYERS),)
+    ready, plain, beside = OURS_LAYER, OURS_PLAIN, "torch"
 
     def prepare(self, problem: str) -> Work:
         layer = LAYERS[problem]
         arrays = make_arrays(layer, "float32")
-        ready, plain = contestant(OURS_LAYER, layer, arrays), contestant(OURS_PLAIN, layer, arrays)
+        ready, plain = (contestant(name, layer, arrays) for name in (self.ready, self.plain))
         expected = reference(layer, arrays)
         for ours in (ready, plain):
-            check(ours.call(), expected, TOLERANCES["float32"][ours.algorithm == "winograd"])
+            check(ours.nchw(ours.call()), expected, TOLERANCES["float32"][ours.algorithm == "winograd"])
         windows = (layer.stride, layer.padding, layer.dilation, layer.groups)
         return Work(
             ready.call,
@@ -54,33 +54,23 @@ class Layers(Compared, Roofed):
             moved(layer),
             peers={
                 "scipy": lambda: (plain.call, unfolded_sums(arrays.x, arrays.weight, *windows)),
-                "torch": lambda: (plain.call, contestant("torch", layer, arrays).call),
+                "torch": lambda: (plain.call, contestant(self.beside, layer, arrays).call),
                 "onnxruntime": lambda: (ready.call, contestant("ONNX Runtime", layer, arrays).call),
             },
         )
+
+
+class Layers(_Layers):
+    """``time_call`` and the roofline are of the layer object, whose weights are laid out before."""
+
+    params = (list(LAYERS),)
 
     def track_time_over_onnxruntime(self, _problem: str) -> float:
         return self.over("onnxruntime")
 
 
-class ChannelsLast(Compared, Roofed):
+class ChannelsLast(_Layers):
     """``nc.conv2d`` of arrays whose channels come last, beside torch's, which has a layout for them."""
 
-    param_names = ("layer",)
     params = (CHANNELS_LAST,)
-
-    def prepare(self, problem: str) -> Work:
-        layer = LAYERS[problem]
-        arrays = make_arrays(layer, "float32")
-        ours = contestant(OURS_NHWC, layer, arrays)
-        check(ours.nchw(ours.call()), reference(layer, arrays), TOLERANCES["float32"][ours.algorithm == "winograd"])
-        windows = (layer.stride, layer.padding, layer.dilation, layer.groups)
-        return Work(
-            ours.call,
-            layer.flops,
-            moved(layer),
-            peers={
-                "scipy": lambda: (ours.call, unfolded_sums(arrays.x, arrays.weight, *windows)),
-                "torch": lambda: (ours.call, contestant("torch channels_last", layer, arrays).call),
-            },
-        )
+    ready, plain, beside = OURS_NHWC, OURS_NHWC, "torch channels_last"
