@@ -222,16 +222,12 @@ def transforms(
     """
     simd = load_module(".kernels.winograd_simd")
     tiles = simd.Tile(*high), simd.Tile(*wide)
+    sums = load_module(".kernels.winograd_columns_simd").column_sums
     return (
         simd.input_transform(*tiles, groups, dtype),
         simd.weight_transform(*tiles, dtype),
-        columns_simd().column_sums(tiles[0], dtype) if columns else simd.output_transform(*tiles, dtype),
+        sums(tiles[0], dtype) if columns else simd.output_transform(*tiles, dtype),
     )
-
-
-def columns_simd() -> Any:
-    """What emits sums of columns."""
-    return load_module(".kernels.winograd_columns_simd")
 
 
 def name(geometry: MutableSequence[int]) -> str:

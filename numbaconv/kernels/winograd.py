@@ -9,7 +9,8 @@ product for each of the (m + r - 1)(m' + r' - 1) places in a transformed tile.
 - Dilation d makes d separate images of every d-th row: phases. The same goes for columns.
 - Stride s makes s phases of the input, every s-th row, each with the taps that read it: they are further channels, too.
   The same goes for columns.
-- F(1, 1) along an axis leaves it alone: that is how kernels of one row or of one column are served.
+- F(1, 1) along an axis leaves it alone: that is how kernels of one row or of one column are served. With few channels,
+  kernels of several columns are, too: see :mod:`.winograd_columns`.
 
 A block of NR tiles goes through all three steps in a thread's scratch: nothing the size of the image is ever stored.
 A transform spreads NaN and infinity over its tile, and overflows before direct summation does: where a sum of a
@@ -281,8 +282,8 @@ def compute_tasks(copy, pack, sum_some, slot, slots, x, weight, out, rows, geome
     ``rows`` holds k * NR for every k; where the taps of direct summation lie among untransformed tiles; the addresses
     of the transforms and, once it has been compiled, of ``winograd_direct.mend_block``: until then, tasks that need it
     are left undone. A thread's scratch holds the transformed block, unless that is shared, points x INPUT_STEP; then
-    the sums of TOGETHER panels by ABREAST blocks, points x SUMS_STEP each, and what the starts in ``geometry``
-    name.
+    the sums of TOGETHER panels by ABREAST blocks, points x SUMS_STEP each, unless COLUMNS is not 0, and what the starts
+    in ``geometry`` name.
     """
     panels = geometry[at.PANELS]
     split = geometry[at.PANEL_SPLIT]
