@@ -11,6 +11,7 @@ from ..runtime import Native, begin, kernel
 from . import geometry as at
 from .blocking import TILE_ROWS
 from .numbers import integer_at, lanes_of, smaller
+from .packing import copy_run
 from .simd import address_of, gemm_microkernel, gemm_microkernel_narrow, pointer_to
 from .winograd_tiles import copy_any, tabulate_runs, winograd_gather
 from .winograd_weights import bias_start, pack_own
@@ -70,7 +71,8 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
         for j in range(0, columns, most):
             count = smaller(most, columns - j)
             first, last = tile + j // wide, tile + (j + count - 1) // wide
-            if (spoiled >> first) & ((2 << (last - first)) - 1) == 0:
+            every = (2 << (last - first)) - 1
+            if (spoiled >> first) & every == 0:
                 continue
             for i in range(integer_at(table, 4 * run + 1)):
                 b = plain + i * geometry[at.PLAIN_PITCH] + j
@@ -85,9 +87,13 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
                 y = channel + integer_at(table, 4 * run) + i * step_h + j * step
                 for m in range(filters):
                     mask = integer_at(masks, m)
-                    for q in range(count):
-                        if (mask >> (tile + (j + q) // wide)) & 1:
-                            out[y + q * step] = scratch[spare + m * nr + q]
+                    source = spare + m * nr
+                    if step == 1 and (mask >> first) & every == every:
+                        copy_run(scratch, source, out, y, count)
+                    else:
+                        for q in range(count):
+                            if (mask >> (tile + (j + q) // wide)) & 1:
+                                out[y + q * step] = scratch[source + q]
                     y += geometry[at.OUT_CHANNEL]
         plain += plain_lines(geometry) * geometry[at.PLAIN_PITCH]
         tile += integer_at(table, 4 * run + 3) // wide
