@@ -131,25 +131,26 @@ def main():
 
 def tiles():
     """Each of Winograd's tiles by itself: on images, rows, columns and volumes, dilated, of sizes around the tiles'."""
-    guarded = [Guarded(pages=1024) for _ in range(3)]
+    guarded = [Guarded(pages=4096) for _ in range(3)]
     random = np.random.default_rng(2)
-    fits = winograd.fits
+    fits, winograd_tiling.COLUMNS_DEPTH = winograd.fits, 10**6
     for tile, number, dtype in itertools.product(winograd_tiling.TILES, range(TILE_CALLS), DTYPES):
         m, r = tile[:2]
-        columns = number % 5 == 4
+        columns, backwards = number % 3 == 2, number % 4 == 1
         winograd_tiling.TILES = (tile,)
         winograd.fits = lambda geometry, chosen, only=int(columns): chosen == only and fits(geometry, chosen)
         execute.forget_plans()
-        kernel = (r, r) if columns else ((r, r), (1, r), (r, 1), (2, r, r))[number % 4]
+        kernel = ((r, r), (2, r, r))[number % 2] if columns else ((r, r), (1, r), (r, 1), (2, r, r))[number % 4]
         size = [int(random.integers(r, r + 4 * m)), int(random.integers(r, 40 * m))]
         size = [int(random.integers(1, 3)), *size] if len(kernel) == 3 else size
         channels, filters, dilation = (int(random.integers(1, most)) for most in (6, 18, 3))
-        dilation = (dilation, 1) if columns else dilation
-        x = random.normal(size=(1, channels, *size)).astype(dtype)
-        w = random.normal(size=(filters, channels, *kernel)).astype(dtype)
-        x.flat[0] = (0, np.nan)[number % 8 == 0]
+        groups = 1 + number % 2
+        x = random.normal(size=(1, groups * channels, *size)).astype(dtype)
+        w = random.normal(size=(groups * filters, channels, *kernel)).astype(dtype)
+        x.flat[0] = (0, np.nan)[number % 8 in (0, 3)]
         call = nc.conv3d if len(kernel) == 3 else nc.conv2d
-        arguments = {"padding": r, "dilation": dilation, "algorithm": "winograd", "precision": "fast"}
+        arguments = {"padding": r, "groups": groups, "algorithm": "winograd", "precision": "fast"}
+        arguments["dilation"] = (*[dilation] * (len(kernel) - 1), 1) if columns else dilation
         print(tile, dtype.__name__, x.shape, w.shape, arguments, flush=True)
         expected = call(x, w, **arguments)
         assert nc.explain(x, w, **arguments).geometry[at.COLUMNS] == columns
@@ -157,6 +158,7 @@ def tiles():
             *inputs, out = (
                 memory.place(array, at_end) for memory, array in zip(guarded, [x, w, expected], strict=True)
             )
+            out = out[..., ::-1] if backwards else out
             out[...] = 77
             call(*inputs, **arguments, out=out)
             np.testing.assert_array_equal(out, expected)

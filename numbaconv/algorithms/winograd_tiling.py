@@ -148,6 +148,8 @@ def all_tiles(geometry: MutableSequence[int]) -> int:
 def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
     """NR, the tiles of a block: two vectors, one where there are no more; three where few are left, or blocks many.
 
+    Of columns COLUMN_VECTORS, or as many as there are.
+
     An image of 28x28 has 49 tiles, one of 56x56 four times as many: three vectors and one BESIDE for each block. Larger
     blocks read the weights less often, and four of them leave no thread waiting, as six and a small one do: 64 to 256
     channels at 56x56 took 0.87 of the time on two threads and 0.93 on one, at 224x224 0.93 (Emerald Rapids).
@@ -216,9 +218,7 @@ def sums_deeply(geometry: MutableSequence[int], itemsize: int) -> bool:
 def panels_at_a_time(geometry: MutableSequence[int], itemsize: int) -> int:
     """Panels that are multiplied by a place's tiles at a time."""
     of_task = ceil_div(ceil_div(geometry[at.FILTERS], TILE_ROWS), panel_shares(geometry, itemsize))
-    if geometry[at.COLUMNS] != 0:  # their sums take no memory
-        return of_task
-    return min(TOGETHER, of_task) if sums_deeply(geometry, itemsize) else 1
+    return min(TOGETHER, of_task) if geometry[at.COLUMNS] != 0 or sums_deeply(geometry, itemsize) else 1
 
 
 def runs_of_block(geometry: MutableSequence[int], itemsize: int) -> int:

@@ -74,7 +74,7 @@ def sum_columns(weight, matrices, out, rows, geometry, scratch, block, own, mask
     """Compute the outputs of block ``number`` and of ``some`` panels of filters; return whether any are spoiled.
 
     The panels' matrices U start at ``weight[matrices]``, the block's V at ``scratch[block]``. Bit t of integer m at
-    ``masks`` becomes 1 where an output of tile t of filter m, counted from the first panel's, is not finite.
+    ``masks`` becomes 1 where a sum of tile t of filter m, counted from the first panel's, is not finite without bias.
     """
     lanes = lanes_of(out)
     table = address_of(scratch, own + geometry[at.TABLE_START])

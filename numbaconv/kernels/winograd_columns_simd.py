@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 from ..runtime import Native
 from .blocking import TILE_ROWS, column_filters
+from .numbers import smaller
 from .simd_channels import biased
 from .vectors import INDEX, Vectors, constant
 from .winograd_simd import Tile, columns_in_pairs, compile_with, tile_matrices
@@ -106,7 +107,7 @@ def _columns_body(weight, tiles, out, bias, masks, sizes):
                 weight, f, w_step, tiles, v * lanes, t_step, pitch, depth, out, f * out_channel + sizes[entry],
                 out_channel, out_row, bias, f, relu, sizes[entry + 1], sizes[entry + 2], filters - f,
             )  # fmt: skip
-            for i in range(min(together, filters - f)):
+            for i in range(smaller(together, filters - f)):
                 masks[f + i] |= spoiled[i] << (v * lanes)
 
 
