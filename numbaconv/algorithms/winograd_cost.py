@@ -36,7 +36,7 @@ COPY_VECTOR = 7.7
 #: and to start a block. Of 100 layers of 1 to 12 channels on one and two threads, what is chosen takes 1.05 times as
 #: long as the best, by the mean; without such tiles 1.23 (Zen 4).
 COLUMN_POINT = 2.0
-COLUMN_BLOCK = 375.0
+COLUMN_BLOCK = 640.0
 #: To copy one element of a row that dilation takes apart, or puts together; and for each element, within a cache line,
 #: that the next one lies away: 12 to 21 in all with dilation 16 and 512, 3 to 10 with 2 (sequences, Emerald Rapids).
 COPY_ELEMENT = 2.0
@@ -103,7 +103,8 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     products += blocks * prices[price.WINOGRAD_PRODUCT]
     products *= points * panels
     if geometry[at.COLUMNS] != 0:
-        products = column_products(geometry, itemsize) * prices[price.WINOGRAD] + blocks * COLUMN_BLOCK
+        products = column_products(geometry, itemsize) * prices[price.WINOGRAD]
+        products += blocks * COLUMN_BLOCK * prices[price.TRANSFORMED]
     runs = ceil_div(tiles, geometry[at.ACROSS])
     group = lanes // geometry[at.RUN_GROUPS]
     vectors = runs * ceil_div(geometry[at.ACROSS], group) / geometry[at.RUN_GROUPS]

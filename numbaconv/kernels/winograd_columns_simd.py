@@ -19,7 +19,7 @@ from ..runtime import Native
 from .blocking import TILE_ROWS, column_filters
 from .numbers import smaller
 from .simd_channels import biased
-from .vectors import INDEX, Vectors, constant
+from .vectors import INDEX, INTO_L1, Vectors, constant, prefetch
 from .winograd_simd import Tile, columns_in_pairs, compile_with, tile_matrices
 
 
@@ -49,6 +49,13 @@ def _column_sums(high: Tile) -> Any:
         ) = arguments  # fmt: skip
         vectors = Vectors(context, builder, signature.args[0].dtype)
         weight, tiles = builder.gep(weight, [w_start]), builder.gep(tiles, [t_start])
+        # The lines that will be stored, of many planes in turn, which no prefetcher follows: 8 images of 3x112x112 to
+        # 64 took 1.35 times as long without, one of 224x224 1.0 to 1.5 (Zen 4, 2 threads).
+        for f in range(filters):
+            for i in range(high.m):
+                place = builder.add(builder.mul(out_channel, constant(f)), builder.mul(out_row, constant(i)))
+                last = builder.add(builder.add(out_start, place), constant(vectors.lanes - 1))
+                prefetch(vectors, builder.gep(out, [last]), INTO_L1, write=True)
         sums = [[cgutils.alloca_once_value(builder, vectors.zero) for _ in range(filters)] for _ in range(high.n)]
         with cgutils.for_range(builder, depth) as loop:
             a, b = builder.mul(loop.index, constant(TILE_ROWS)), builder.mul(loop.index, pitch)
