@@ -43,10 +43,11 @@ class _Layers(Compared, Roofed):
     def prepare(self, problem: str) -> Work:
         layer = LAYERS[problem]
         arrays = make_arrays(layer, "float32")
-        ready, plain = (contestant(name, layer, arrays) for name in (self.ready, self.plain))
+        ours = {name: contestant(name, layer, arrays) for name in (self.ready, self.plain)}
+        ready, plain = ours[self.ready], ours[self.plain]
         expected = reference(layer, arrays)
-        for ours in (ready, plain):
-            check(ours.nchw(ours.call()), expected, TOLERANCES["float32"][ours.algorithm == "winograd"])
+        for each in ours.values():
+            check(each.nchw(each.call()), expected, TOLERANCES["float32"][each.algorithm == "winograd"])
         windows = (layer.stride, layer.padding, layer.dilation, layer.groups)
         return Work(
             ready.call,

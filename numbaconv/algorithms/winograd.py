@@ -222,12 +222,10 @@ def transforms(
     """
     simd = load_module(".kernels.winograd_simd")
     tiles = simd.Tile(*high), simd.Tile(*wide)
-    sums = load_module(".kernels.winograd_columns_simd").column_sums
-    return (
-        simd.input_transform(*tiles, groups, dtype),
-        simd.weight_transform(*tiles, dtype),
-        sums(tiles[0], dtype) if columns else simd.output_transform(*tiles, dtype),
-    )
+    inputs, weights = simd.input_transform(*tiles, groups, dtype), simd.weight_transform(*tiles, dtype)
+    if columns:
+        return inputs, weights, load_module(".kernels.winograd_columns_simd").column_sums(tiles[0], dtype)
+    return inputs, weights, simd.output_transform(*tiles, dtype)
 
 
 def name(geometry: MutableSequence[int]) -> str:

@@ -84,7 +84,8 @@ def fits(geometry: MutableSequence[int], number: int) -> bool:
     """Whether a tile may be used: it must be accurate enough, and not be for longer kernels."""
     _, r, one_axis, two_axes = TILES[number % len(TILES)]
     high, wide = taps_of_phase(geometry, 0), taps_of_phase(geometry, 1)
-    if number >= len(TILES):
+    columns = number >= len(TILES)
+    if columns:
         if not fits_columns(geometry, r):
             return False
         wide = 1
@@ -96,7 +97,7 @@ def fits(geometry: MutableSequence[int], number: int) -> bool:
     # The fewer taps a kernel has, the smaller the error of a plain loop: F(4x4, 3x3) reached 4.5 times it with 3
     # channels and kernels of 2x2.
     shortest = min(high if high > 1 else wide, wide if wide > 1 else high)
-    channels = geometry[at.CHANNELS] * (geometry[at.KERNEL_W] if number >= len(TILES) else 1)  # what is summed
+    channels = geometry[at.CHANNELS] * (geometry[at.KERNEL_W] if columns else 1)  # what is summed
     channels = channels if shortest >= r else channels // 4
     # So it is where most phases of a stride have one tap along an axis: F(4x4, 3x3) and F(5x5, 2x2) reached 4.6 and 4.4
     # times it with 12 channels, kernels of 4x4 and stride 3, and 2.4 with 48.

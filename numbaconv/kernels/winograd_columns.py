@@ -11,20 +11,20 @@ from . import geometry as at
 from .blocking import TILE_ROWS, column_filters
 from .numbers import integer_at, lanes_of, put_integer, smaller
 from .simd import address_of
+from .winograd_columns_simd import VECTORS
 from .winograd_simd import call_function
 from .winograd_tiles import block_tiles, tile_run
 from .winograd_weights import bias_start
 
 #: ``blocking.column_filters`` for kernels.
 filters_together = kernel(column_filters)
-#: Where the address of the sums lies among those in the table of rows, and integers before those of the vectors.
+#: Where the address of the sums lies among those in the table of rows.
 SUMS = 2
-VECTORS = 11
 
 
 @kernel
 def tabulate_columns(geometry, table, lanes, number, in_rows):
-    """Note what all panels of filters are told of block ``number``; return its vectors.
+    """Note what all panels of filters are told of block ``number``.
 
     Where outputs do not lie side by side in rows, ``in_rows`` is false and they go to a buffer first. Behind the
     vectors lie the places of their first outputs in the output's channel 0.
@@ -51,11 +51,10 @@ def tabulate_columns(geometry, table, lanes, number, in_rows):
         put_integer(table, VECTORS + 3 * v + 1, smaller(lanes, geometry[at.OUT_W] - w))
         put_integer(table, VECTORS + 3 * v + 2, lines)
         put_integer(table, VECTORS + 3 * vectors + v, start)
-    return vectors
 
 
 @kernel
-def scatter_columns(out, geometry, scratch, buffer, channel, table, lanes, filters):
+def scatter_columns(out, geometry, scratch, buffer, channel, table, filters):
     """Copy the outputs of ``filters`` filters of a block from ``scratch[buffer]`` to ``out[channel]`` and on."""
     vectors = integer_at(table, 0)
     for f in range(filters):
@@ -95,7 +94,7 @@ def sum_columns(weight, matrices, out, rows, geometry, scratch, block, own, mask
             ),
         )  # fmt: skip
         if not in_rows:
-            scatter_columns(out, geometry, scratch, buffer, channel, table, lanes, filters)
+            scatter_columns(out, geometry, scratch, buffer, channel, table, filters)
         for m in range(filters):
             spoiled |= integer_at(masks, m)
         masks += 8 * TILE_ROWS

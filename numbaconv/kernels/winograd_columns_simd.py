@@ -22,6 +22,9 @@ from .simd_channels import biased
 from .vectors import INDEX, INTO_L1, Vectors, constant, prefetch
 from .winograd_simd import Tile, columns_in_pairs, compile_with, tile_matrices
 
+#: Integers that :func:`_columns_body` is told of all vectors, before those of each.
+VECTORS = 11
+
 
 def _column_sums(high: Tile) -> Any:
     """Make the function that sums a vector of columns of ``filters`` filters, of F(m, r) along the height."""
@@ -109,7 +112,7 @@ def _columns_body(weight, tiles, out, bias, masks, sizes):
         masks[f] = 0
     for f in range(0, filters, together):
         for v in range(vectors):
-            entry = 11 + 3 * v
+            entry = VECTORS + 3 * v
             spoiled = transform(
                 weight, f, w_step, tiles, v * lanes, t_step, pitch, depth, out, f * out_channel + sizes[entry],
                 out_channel, out_row, bias, f, relu, sizes[entry + 1], sizes[entry + 2], filters - f,
