@@ -96,16 +96,20 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     tiles, points, depth = all_tiles(geometry), tile_points(geometry), sum_depth(geometry)
     blocks, beside = ceil_div(tiles, nr), tiles_beside(geometry, itemsize)
     panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
-    wide, narrow, half = multiplied_vectors(geometry, itemsize)
-    width = wide + narrow + (half + beside) / 2
-    products = (wide + beside / TILE_ROWS) * prices[price.WINOGRAD] + narrow * prices[price.WINOGRAD_NARROW]
-    products = depth * TILE_ROWS * (products + half * prices[price.WINOGRAD_HALF])
-    products += blocks * prices[price.WINOGRAD_PRODUCT]
-    products *= points * panels
+    runs = ceil_div(tiles, geometry[at.ACROSS])
+    shuffles = shuffles_of(geometry[at.TILE_W])
     if geometry[at.COLUMNS] != 0:
         products = column_products(geometry, itemsize) * prices[price.WINOGRAD]
         products += blocks * COLUMN_BLOCK * prices[price.TRANSFORMED]
-    runs = ceil_div(tiles, geometry[at.ACROSS])
+        outputs = ceil_div(tiles, lanes) * points * COLUMN_POINT
+    else:
+        wide, narrow, half = multiplied_vectors(geometry, itemsize)
+        products = (wide + beside / TILE_ROWS) * prices[price.WINOGRAD] + narrow * prices[price.WINOGRAD_NARROW]
+        products = depth * TILE_ROWS * (products + half * prices[price.WINOGRAD_HALF])
+        products += blocks * prices[price.WINOGRAD_PRODUCT]
+        products *= points * panels
+        width = wide + narrow + (half + beside) / 2
+        outputs = width * points * (OUTPUT_POINT + shuffles) + blocks * OUTPUT_CALL + runs * geometry[at.TILE_H] * 4
     group = lanes // geometry[at.RUN_GROUPS]
     vectors = runs * ceil_div(geometry[at.ACROSS], group) / geometry[at.RUN_GROUPS]
     lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
@@ -121,16 +125,12 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     elif stride > 1:
         copies += lines * ceil_div(row, lanes) * INPUT_SHUFFLE * shuffles_of(stride)
     copies *= stride_phases(geometry)
-    shuffles = shuffles_of(geometry[at.TILE_W])
     transforms = depth * points * vectors * (INPUT_POINT + INPUT_SHUFFLE * shuffles)
     straddled = depth * points * vectors * int(geometry[at.ACROSS] % group != 0)
     each = copies * prices[price.GATHERED]
     if geometry[at.CHANNELS_LAST] != 0:
         each = stride_phases(geometry) * lines * row * reading_apart(geometry, itemsize, prices)
     gathered = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * runs * each
-    outputs = width * points * (OUTPUT_POINT + shuffles) + blocks * OUTPUT_CALL + runs * geometry[at.TILE_H] * 4
-    if geometry[at.COLUMNS] != 0:
-        outputs = ceil_div(tiles, lanes) * points * COLUMN_POINT
     if not beside:
         outputs += tiles * geometry[at.TILE_H] * geometry[at.TILE_W] * apart
     stored = blocks * runs_of_block(geometry, itemsize) * geometry[at.TILE_H] * storing_run(geometry, itemsize, prices)

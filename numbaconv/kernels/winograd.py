@@ -214,22 +214,22 @@ def winograd_strided_unpacked_tasks(slot, slots, x, weight, out, rows, geometry,
 @kernel
 def winograd_columns_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`winograd_padded_tasks` where COLUMNS is not 0."""
-    compute_tasks(copy_padded, pack_none, sum_by_columns, slot, slots, x, weight, out, rows, geometry, scratch)
+    compute_tasks(copy_padded, pack_none, sum_columns, slot, slots, x, weight, out, rows, geometry, scratch)
 
 
 @kernel
 def winograd_columns_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
     """:func:`winograd_columns_tasks` where UNPACKED is not 0."""
-    compute_tasks(copy_padded, pack_own, sum_by_columns, slot, slots, x, weight, out, rows, geometry, scratch)
+    compute_tasks(copy_padded, pack_own, sum_columns, slot, slots, x, weight, out, rows, geometry, scratch)
 
 
 @kernel
 def sum_blocks(
     weight, matrices, some, out, rows, geometry, scratch, block, own, masks, mask_step, group, panel, number, until,
 ):  # fmt: skip
-    """:func:`sum_by_places` or, where COLUMNS is not 0, :func:`sum_by_columns`."""
+    """:func:`sum_by_places` or, where COLUMNS is not 0, :func:`sum_columns`."""
     if geometry[at.COLUMNS] != 0:
-        return sum_by_columns(
+        return sum_columns(
             weight, matrices, some, out, rows, geometry, scratch, block, own, masks, mask_step, group, panel, number,
             until,
         )  # fmt: skip
@@ -258,17 +258,6 @@ def sum_by_places(
                 spoiled |= 1 << (q - number)
             sums += geometry[at.POINTS] * geometry[at.SUMS_STEP]
     return spoiled
-
-
-@kernel
-def sum_by_columns(
-    weight, matrices, some, out, rows, geometry, scratch, block, own, masks, mask_step, group, panel, number, until,
-):  # fmt: skip
-    """As :func:`sum_by_places` where COLUMNS is not 0, and ABREAST 1."""
-    found = sum_columns(
-        weight, matrices, out, rows, geometry, scratch, block, own, masks, group, panel, some, number
-    )  # fmt: skip
-    return 1 if found else 0
 
 
 @kernel

@@ -69,8 +69,10 @@ def scatter_columns(out, geometry, scratch, buffer, channel, table, filters):
 
 
 @separate_kernel
-def sum_columns(weight, matrices, out, rows, geometry, scratch, block, own, masks, group, panel, some, number):
-    """Compute the outputs of block ``number`` and of ``some`` panels of filters; return whether any are spoiled.
+def sum_columns(
+    weight, matrices, some, out, rows, geometry, scratch, block, own, masks, mask_step, group, panel, number, until,
+):  # fmt: skip
+    """As ``winograd.sum_by_places`` where COLUMNS is not 0, and ABREAST 1: of the one block ``number``.
 
     The panels' matrices U start at ``weight[matrices]``, the block's V at ``scratch[block]``. Bit t of integer m at
     ``masks`` becomes 1 where a sum of tile t of filter m, counted from the first panel's, is not finite without bias.
@@ -99,4 +101,4 @@ def sum_columns(weight, matrices, out, rows, geometry, scratch, block, own, mask
             spoiled |= integer_at(masks, m)
         masks += 8 * TILE_ROWS
         matrices += geometry[at.POINTS] * geometry[at.WEIGHT_STEP]
-    return spoiled != 0
+    return 1 if spoiled != 0 else 0
