@@ -15,6 +15,7 @@ from . import prices as price
 from .prices import Prices
 from .sharing import ceil_div, lay_out, taps, use_tile
 from .winograd_cost import tile_cost, tile_pack_cost
+from .winograd_pieces import order_pieces, piece_start, pieces_of_loops
 from .winograd_tiling import (
     LONGEST,
     SUMS_BYTES,
@@ -29,7 +30,6 @@ from .winograd_tiling import (
     set_tile,
     share_tiles,
     stride_phases,
-    sum_depth,
     sums_deeply,
     tile_blocks,
     tile_points,
@@ -93,7 +93,8 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     nr = block_columns(geometry, itemsize)
     lanes = VECTOR_BYTES // itemsize
     use_tile(geometry, TILE_ROWS, nr)
-    points, depth = tile_points(geometry), sum_depth(geometry)
+    order_pieces(geometry)
+    points, depth = tile_points(geometry), geometry[at.PRODUCTS]
     shared = share_tiles(geometry, itemsize)
     runs = runs_of_block(geometry, itemsize)
     beside = tiles_beside(geometry, itemsize)
@@ -118,7 +119,6 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.WEIGHT_STEP] = depth * TILE_ROWS + LINE
     geometry[at.INPUT_STEP] = depth * nr + (ceil_div(depth, LINE) * LINE if beside else 0) + LINE
     geometry[at.POINTS] = points
-    geometry[at.PRODUCTS] = depth
     geometry[at.TILES] = all_tiles(geometry)
     geometry[at.BLOCKS] = tile_blocks(geometry, itemsize)
     geometry[at.RAW_SIZE] = TILE_ROWS * geometry[at.CHANNELS] * taps(geometry)
@@ -161,7 +161,8 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     # Behind the bias lie the weights as they were, for what is summed directly.
     geometry[at.RAW_START] = geometry[at.PACKED]
     geometry[at.PACKED] += panels * geometry[at.RAW_SIZE]
-    geometry[at.FUNCTIONS] = depth + geometry[at.CHANNELS] * taps(geometry)
+    geometry[at.STARTS] = depth + geometry[at.CHANNELS] * taps(geometry)
+    geometry[at.FUNCTIONS] = geometry[at.STARTS] + pieces_of_loops(geometry)
 
 
 def pack_in_tasks(geometry: MutableSequence[int], itemsize: int) -> None:
@@ -179,7 +180,7 @@ def pack_in_tasks(geometry: MutableSequence[int], itemsize: int) -> None:
 
 
 def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Row k of a transformed block, k * NR; the places of untransformed cells by (c, kd, kh, kw); addresses."""
+    """Row k of a transformed block, k * NR; places of untransformed cells by (c, kd, kh, kw); pieces; addresses."""
     nr = geometry[at.NR]
     sizes = (geometry[at.CHANNELS], *geometry[at.KERNEL_D : at.KERNEL_W + 1])
     c, d, h, w = np.ix_(*(np.arange(size, dtype=np.int64) for size in sizes))
@@ -190,7 +191,8 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     plain = plain + (ph * geometry[at.PHASES_W] + pw) * phase_step
     functions = [function.address for function in prepare(geometry, itemsize)]
     places = np.arange(geometry[at.PRODUCTS], dtype=np.int64) * nr
-    return np.concatenate([places, plain.reshape(-1), [*functions, _completed.get(itemsize, 0)]])
+    starts = [piece_start(geometry, number) for number in range(pieces_of_loops(geometry))]
+    return np.concatenate([places, plain.reshape(-1), [*starts, *functions, _completed.get(itemsize, 0)]])
 
 
 def prepare(geometry: MutableSequence[int], itemsize: int) -> tuple[Any, Any, Any]:

@@ -9,6 +9,7 @@ from ..kernels.blocking import LINE, TILE_ROWS, VECTOR_BYTES, column_filters
 from . import prices as price
 from .prices import Prices
 from .sharing import ceil_div, reading, reading_apart, reading_block, reading_weights, storing_run
+from .winograd_pieces import sum_depth, tile_products
 from .winograd_tiling import (
     all_tiles,
     block_columns,
@@ -16,7 +17,6 @@ from .winograd_tiling import (
     runs_of_block,
     share_tiles,
     stride_phases,
-    sum_depth,
     tile_points,
     tiles_beside,
 )
@@ -83,10 +83,9 @@ def multiplied_vectors(geometry: MutableSequence[int], itemsize: int) -> tuple[i
 
 def column_products(geometry: MutableSequence[int], itemsize: int) -> float:
     """Multiply-adds of vectors of columns: filters are summed a few at a time."""
-    points = tile_points(geometry)
-    some = column_filters(points)
+    some = column_filters(tile_points(geometry))
     filters = ceil_div(geometry[at.FILTERS], some) * some
-    return float(all_tiles(geometry) * itemsize // VECTOR_BYTES * points * sum_depth(geometry) * filters)
+    return float(all_tiles(geometry) * itemsize // VECTOR_BYTES * tile_products(geometry) * filters)
 
 
 def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float:
@@ -105,9 +104,9 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     else:
         wide, narrow, half = multiplied_vectors(geometry, itemsize)
         products = (wide + beside / TILE_ROWS) * prices[price.WINOGRAD] + narrow * prices[price.WINOGRAD_NARROW]
-        products = depth * TILE_ROWS * (products + half * prices[price.WINOGRAD_HALF])
-        products += blocks * prices[price.WINOGRAD_PRODUCT]
-        products *= points * panels
+        products = tile_products(geometry) * TILE_ROWS * (products + half * prices[price.WINOGRAD_HALF])
+        products += points * blocks * prices[price.WINOGRAD_PRODUCT]
+        products *= panels
         width = wide + narrow + (half + beside) / 2
         outputs = width * points * (OUTPUT_POINT + shuffles) + blocks * OUTPUT_CALL + runs * geometry[at.TILE_H] * 4
     group = lanes // geometry[at.RUN_GROUPS]

@@ -8,6 +8,7 @@ from typing import Final
 from ..kernels import geometry as at
 from ..kernels.blocking import TILE_ROWS, VECTOR_BYTES
 from .sharing import FEWEST_TASKS, ceil_div, split_evenly
+from .winograd_pieces import sum_depth
 
 #: (m, r, channels, channels): F(m, r), and from how many channels of a group it keeps "auto"'s promise of 4 times plain
 #: float32's RMS error on normal data: along one axis, and along both. 0: never. The first tile keeps it always.
@@ -16,6 +17,7 @@ TILES: Final = (
     (2, 3, 1, 1),
     (4, 3, 1, 3),
     (3, 2, 1, 1),
+    (4, 2, 1, 4),
     (5, 2, 2, 12),
     (3, 4, 1, 2),
     (2, 5, 1, 2),
@@ -184,11 +186,6 @@ def tile_blocks(geometry: MutableSequence[int], itemsize: int) -> int:
     """Blocks of tiles of a group."""
     nr = block_columns(geometry, itemsize)
     return all_tiles(geometry) // nr if tiles_beside(geometry, itemsize) else ceil_div(all_tiles(geometry), nr)
-
-
-def sum_depth(geometry: MutableSequence[int]) -> int:
-    """Products that are summed at each place: one for each channel, phase of the input and piece of the kernel."""
-    return geometry[at.CHANNELS] * geometry[at.KERNEL_D] * stride_phases(geometry) * kernel_pieces(geometry)
 
 
 def stride_phases(geometry: MutableSequence[int]) -> int:

@@ -22,6 +22,7 @@ from ..algorithms import (
     tiles,
     winograd,
     winograd_cost,
+    winograd_pieces,
     winograd_tiling,
 )
 from ..executable import functions
@@ -77,7 +78,7 @@ def kernels_symbol(dtype: str) -> str:
 @functools.cache
 def _share_drivers() -> None:
     """Let Numba compile the drivers' functions where they are called."""
-    winograds = winograd, winograd_cost, winograd_tiling
+    winograds = winograd, winograd_cost, winograd_pieces, winograd_tiling
     for module in (sharing, direct_channels, direct_pixels, im2col, *winograds, image, tiles, fft, blocking):
         for name, function in vars(module).items():
             if (

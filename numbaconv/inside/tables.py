@@ -10,6 +10,7 @@ from numba.extending import register_jitable
 
 from ..algorithms import direct_pixels
 from ..algorithms.sharing import taps
+from ..algorithms.winograd_pieces import piece_start
 from ..algorithms.winograd_tiling import TILES
 from ..kernels import geometry as at
 from ..kernels.blocking import CHANNEL_TILE_PIXELS, RUNS, VECTOR_BYTES
@@ -51,7 +52,7 @@ def winograd_rows(geometry, kernels):
     phase_step = plane // (geometry[at.PHASES_H] * phases_w)
     functions = geometry[at.FUNCTIONS]
     table = np.empty(functions + 4, np.int64)
-    i = functions - channels * depth * height * width
+    i = geometry[at.PRODUCTS]
     for k in range(i):
         table[k] = k * nr
     for c in range(channels):
@@ -62,6 +63,8 @@ def winograd_rows(geometry, kernels):
                     cell = h // stride_h * line + w // stride_w
                     table[i] = (d * channels + c) * plane + phase * phase_step + cell
                     i += 1
+    for number in range(functions - geometry[at.STARTS]):
+        table[i + number] = piece_start(geometry, number)
     axes = 0 if geometry[at.TAPS_W] == 1 else 1 if geometry[at.TAPS_H] == 1 else 2
     if geometry[at.COLUMNS] != 0:
         axes = 3

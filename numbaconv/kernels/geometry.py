@@ -160,7 +160,11 @@ PHASES_H: Final = 105  # winograd: phases of the input, one for each column of a
 PHASES_W: Final = 106
 PHASE_STEP: Final = 107  # winograd: elements between the rows gathered for two phases along the width
 COLUMNS: Final = 108  # winograd: 1 where tiles are columns, whose sums stay in registers: see winograd_columns
-LENGTH: Final = 109
+WHOLE_START: Final = 109  # winograd: the first product of pieces that are nowhere short: see winograd_pieces
+WHOLE_END: Final = 110  # winograd: the first one behind them, of pieces that are short along the height
+WIDE_END: Final = 111  # winograd: the first one behind those that are not short along the width
+STARTS: Final = 112  # winograd: where the table of rows says where the products of each piece start
+LENGTH: Final = 113
 
 # What is read outside the input.
 PAD_ZEROS: Final = 0

@@ -83,12 +83,26 @@ def multiply_place(weight, a, scratch, b, c, tiles, rows, depth, pitch, out, mor
             zero_lanes(scratch, c + m * pitch + lanes // 2, lanes // 2)
 
 
+@kernel
+def place_products(geometry, u):
+    """Return the products that place u sums, (first, behind the last): at infinity, not those of short pieces.
+
+    They are in the order that :mod:`numbaconv.algorithms.winograd_pieces` says.
+    """
+    wide = geometry[at.TILE_W] + geometry[at.TAPS_W] - 1
+    lowest, column = u >= geometry[at.POINTS] - wide, u % wide
+    if column < wide - 1:
+        return 0, geometry[at.WHOLE_END] if lowest else geometry[at.PRODUCTS]
+    return geometry[at.WHOLE_START], geometry[at.WHOLE_END] if lowest else geometry[at.WIDE_END]
+
+
 @separate_kernel
 def winograd_multiply(weight, matrices, panels, scratch, block, number, until, sums, rows, geometry, out):
     """Multiply some panels by the blocks of tiles from ``number`` to ``until`` at each place u.
 
     scratch[sums + ((q * panels + p) * points + u) * SUMS_STEP + m * SUMS_PITCH + t]
         = sum over k of U[p, u, m, k] * V[q, u, k, t]
+    for those k that :func:`place_products` says.
     The matrices U start at ``weight[matrices]``, the first block's V at ``scratch[block]``. One place after the other:
     so each matrix comes from memory, or from a distant cache, once for all that it is multiplied with. More sums than
     wanted are written.
@@ -97,20 +111,21 @@ def winograd_multiply(weight, matrices, panels, scratch, block, number, until, s
     depth = geometry[at.PRODUCTS]
     places = geometry[at.POINTS]
     for u in range(places):
+        begin, end = place_products(geometry, u)
         for q in range(until - number):
             tile, last, beside = block_tiles(number + q, geometry)
             b = block + (q * places + u) * geometry[at.INPUT_STEP]
             # Whatever TOGETHER is: an image's sums do not depend on how many others its batch has.
-            for k in range(0, depth, WINOGRAD_DEPTH):
-                some = smaller(WINOGRAD_DEPTH, depth - k)
+            for k in range(begin, end, WINOGRAD_DEPTH):
+                some, more = smaller(WINOGRAD_DEPTH, end - k), k - begin
                 for p in range(panels):
                     a = matrices + (p * places + u) * geometry[at.WEIGHT_STEP] + k * TILE_ROWS
                     c = sums + ((q * panels + p) * places + u) * geometry[at.SUMS_STEP]
                     if beside < 0:
-                        multiply_place(weight, a, scratch, b + k * nr, c, last - tile, rows, some, pitch, out, k)
+                        multiply_place(weight, a, scratch, b + k * nr, c, last - tile, rows, some, pitch, out, more)
                     else:
                         gemm_microkernel_beside(
-                            weight, a, scratch, b + k * nr, rows, some, out, c, pitch, 1, k, 0, at.FINISH_NOTHING,
+                            weight, a, scratch, b + k * nr, rows, some, out, c, pitch, 1, more, 0, at.FINISH_NOTHING,
                             b + depth * nr + k, c + nr,
                         )  # fmt: skip
 

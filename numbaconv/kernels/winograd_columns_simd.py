@@ -23,7 +23,7 @@ from .vectors import INDEX, INTO_L1, Vectors, constant, prefetch
 from .winograd_simd import Tile, columns_in_pairs, compile_with, tile_matrices
 
 #: Integers that :func:`_columns_body` is told of all vectors, before those of each.
-VECTORS = 11
+VECTORS = 12
 
 
 def _column_sums(high: Tile) -> Any:
@@ -31,24 +31,24 @@ def _column_sums(high: Tile) -> Any:
     filters = column_filters(high.n)
 
     def transform(
-        typing_context, weight, w_start, w_step, tiles, t_start, t_step, pitch, depth, out, out_start, out_channel,
+        typing_context, weight, w_start, w_step, tiles, t_start, t_step, pitch, whole, depth, out, out_start, out_channel,
         out_row, bias, bias_start, relu, columns, lines, valid,
     ):  # fmt: skip
         """out[out_start + f * out_channel + i * out_row + t] = bias[bias_start + f] + sum over u of A[u, i] * M_ut.
 
-        M_ut is the sum over k < depth of weight[w_start + u * w_step + k * MR + f] * tiles[t_start + u * t_step + k *
-        pitch + t]; then the ReLU, where ``relu`` is not 0. For f < valid, i < lines and t < columns, at most FILTERS, m
+        M_ut is the sum over k < depth, for the last u over k < whole, of weight[w_start + u * w_step + k * MR + f] *
+        tiles[t_start + u * t_step + k * pitch + t]; then the ReLU, where ``relu`` is not 0. For f < valid, i < lines and t < columns, at most FILTERS, m
         and lanes of them. Whole vectors of tiles are read, and FILTERS weights and biases. Bit t of value f of those
         returned is set where a sum over u is NaN or infinite in column t.
         """
         index = types.intp
-        steps = weight, index, index, tiles, index, index, index, index, out, index, index, index, bias
+        steps = weight, index, index, tiles, index, index, index, index, index, out, index, index, index, bias
         return types.UniTuple(index, filters)(*steps, index, index, index, index, index), generate
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         (
-            weight, w_start, w_step, tiles, t_start, t_step, pitch, depth, out, out_start, out_channel, out_row, bias,
-            bias_start, relu, columns, lines, valid,
+            weight, w_start, w_step, tiles, t_start, t_step, pitch, whole, depth, out, out_start, out_channel, out_row,
+            bias, bias_start, relu, columns, lines, valid,
         ) = arguments  # fmt: skip
         vectors = Vectors(context, builder, signature.args[0].dtype)
         weight, tiles = builder.gep(weight, [w_start]), builder.gep(tiles, [t_start])
@@ -60,14 +60,15 @@ def _column_sums(high: Tile) -> Any:
                 last = builder.add(builder.add(out_start, place), constant(vectors.lanes - 1))
                 prefetch(vectors, builder.gep(out, [last]), INTO_L1, write=True)
         sums = [[cgutils.alloca_once_value(builder, vectors.zero) for _ in range(filters)] for _ in range(high.n)]
-        with cgutils.for_range(builder, depth) as loop:
-            a, b = builder.mul(loop.index, constant(TILE_ROWS)), builder.mul(loop.index, pitch)
-            for u, place in enumerate(sums):
-                factors = builder.gep(weight, [builder.add(a, builder.mul(w_step, constant(u)))])
-                value = vectors.load(builder.gep(tiles, [builder.add(b, builder.mul(t_step, constant(u)))]))
-                for f, total in enumerate(place):
-                    factor = vectors.splat(builder.load(builder.gep(factors, [constant(f)])))
-                    builder.store(vectors.multiply_add(factor, value, builder.load(total)), total)
+        for first, last, places in ((constant(0), whole, sums), (whole, depth, sums[:-1])):
+            with cgutils.for_range_slice(builder, first, last, constant(1)) as (k, _):
+                a, b = builder.mul(k, constant(TILE_ROWS)), builder.mul(k, pitch)
+                for u, place in enumerate(places):
+                    factors = builder.gep(weight, [builder.add(a, builder.mul(w_step, constant(u)))])
+                    value = vectors.load(builder.gep(tiles, [builder.add(b, builder.mul(t_step, constant(u)))]))
+                    for f, total in enumerate(place):
+                        factor = vectors.splat(builder.load(builder.gep(factors, [constant(f)])))
+                        builder.store(vectors.multiply_add(factor, value, builder.load(total)), total)
         mask = vectors.first_lanes(columns)
         whole = builder.and_(
             builder.icmp_signed(">=", columns, constant(vectors.lanes)),
@@ -107,14 +108,14 @@ def _columns_body(weight, tiles, out, bias, masks, sizes):
     """
     vectors, lanes, filters, together = sizes[0], sizes[1], sizes[2], sizes[3]
     w_step, t_step, pitch, depth = sizes[4], sizes[5], sizes[6], sizes[7]
-    out_channel, out_row, relu = sizes[8], sizes[9], sizes[10]
+    out_channel, out_row, relu, whole = sizes[8], sizes[9], sizes[10], sizes[11]
     for f in range(filters):
         masks[f] = 0
     for f in range(0, filters, together):
         for v in range(vectors):
             entry = VECTORS + 3 * v
             spoiled = transform(
-                weight, f, w_step, tiles, v * lanes, t_step, pitch, depth, out, f * out_channel + sizes[entry],
+                weight, f, w_step, tiles, v * lanes, t_step, pitch, whole, depth, out, f * out_channel + sizes[entry],
                 out_channel, out_row, bias, f, relu, sizes[entry + 1], sizes[entry + 2], filters - f,
             )  # fmt: skip
             for i in range(smaller(together, filters - f)):

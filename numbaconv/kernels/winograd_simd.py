@@ -39,9 +39,9 @@ class Tile(NamedTuple):
 
 @functools.cache
 def tile_matrices(tile: Tile) -> tuple[Matrix, Matrix, Matrix]:
-    """A^T, G and B^T of F(m, r) by the points of its size: 0, a, -a, b, -b, ... and infinity."""
-    points = [0.0, *(sign * point for point in WINOGRAD_POINTS[tile.n] for sign in (1, -1))] if tile.n > 1 else []
-    return matrices(tile.m, tile.r, points)
+    """A^T, G and B^T of F(m, r) by the points of its size: 0 where that is even, a, -a, b, -b, ... and infinity."""
+    pairs = [sign * point for point in WINOGRAD_POINTS[tile.n] for sign in (1, -1)]
+    return matrices(tile.m, tile.r, pairs if tile.n % 2 else [0.0, *pairs])
 
 
 # ------------------------------------------------------------------------------------ products with a matrix

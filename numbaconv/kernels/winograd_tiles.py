@@ -205,8 +205,7 @@ def clear_beyond(geometry, scratch, block, tiles, begin, end):
     if tiles % lanes == 0:
         return
     channels = geometry[at.CHANNELS]
-    pieces = geometry[at.KERNEL_D] * geometry[at.PHASES_H] * geometry[at.PHASES_W]
-    pieces *= geometry[at.PIECES_H] * geometry[at.PIECES_W]
+    pieces = geometry[at.PRODUCTS] // channels
     first = block + tiles // lanes * lanes
     for u in range(geometry[at.POINTS]):
         for piece in range(pieces):
@@ -230,6 +229,7 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
     phase_step = geometry[at.PHASE_STEP]
     steps = (geometry[at.GATHERED_STEP], geometry[at.RUN_STEP], pitch, phase_step)
     pieces_h, pieces_w = geometry[at.PIECES_H], geometry[at.PIECES_W]
+    pieces = geometry[at.PHASES_W] * pieces_h * pieces_w
     sizes = address_of(scratch, own + geometry[at.SIZES_START])
     table = address_of(scratch, own + geometry[at.TABLE_START])
     tile, last, beside = block_tiles(number, geometry)
@@ -247,11 +247,14 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
     most = buffered_of(geometry[at.CHANNELS_LAST])
     for c in range(begin, end, most):
         some = smaller(most, end - c)
-        k = c
         for plane in range(geometry[at.KERNEL_D] * geometry[at.PHASES_H]):
             kd, ph = divided(plane, geometry[at.PHASES_H])
+            start = geometry[at.STARTS] + plane * pieces
             winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, c, some, kd, ph)
-            for piece in range(geometry[at.PHASES_W] * pieces_h * pieces_w):
+            for piece in range(pieces):
+                k = rows[start + piece] + c
+                if k < c:  # a phase that has no taps in this piece
+                    continue
                 rest, w = divided(piece, pieces_w)
                 pw, h = divided(rest, pieces_h)
                 source = buffer + pw * phase_step + h * geometry[at.TAPS_H] * pitch + w * geometry[at.TAPS_W]
@@ -263,7 +266,6 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
                             block + k * nr if part == 0 else cells + k, some,
                         ),
                     )  # fmt: skip
-                k += channels
 
 
 @kernel

@@ -23,6 +23,7 @@ def transform_panel(packed, rows, geometry, raw, target):
     taps = geometry[at.KERNEL_D] * kernel_h * kernel_w
     stride_h, stride_w = geometry[at.STRIDE_H], geometry[at.STRIDE_W]
     phases_w = geometry[at.PHASES_W]
+    piece = geometry[at.STARTS]
     for plane in range(geometry[at.KERNEL_D] * geometry[at.PHASES_H] * phases_w):
         rest, pw = divided(plane, phases_w)
         kd, ph = divided(rest, geometry[at.PHASES_H])
@@ -30,17 +31,18 @@ def transform_panel(packed, rows, geometry, raw, target):
         lines, columns = (kernel_h - ph + stride_h - 1) // stride_h, (kernel_w - pw + stride_w - 1) // stride_w
         for h in range(0, geometry[at.PIECES_H] * geometry[at.TAPS_H], geometry[at.TAPS_H]):
             for w in range(0, geometry[at.PIECES_W] * geometry[at.TAPS_W], geometry[at.TAPS_W]):
-                # The last phases of a stride may have no taps in a piece.
-                beside = h * stride_h * kernel_w + w * stride_w if h < lines and w < columns else 0
-                source = raw + (first + beside) * TILE_ROWS
+                k = rows[piece]
+                piece += 1
+                if k < 0:  # a phase that has no taps in this piece
+                    continue
+                source = raw + (first + h * stride_h * kernel_w + w * stride_w) * TILE_ROWS
                 call_function(
                     rows[geometry[at.FUNCTIONS] + WEIGHT],
                     (
-                        address_of(packed, source), address_of(packed, target), channels, taps * TILE_ROWS, TILE_ROWS,
+                        address_of(packed, source), address_of(packed, target + k * TILE_ROWS), channels, taps * TILE_ROWS, TILE_ROWS,
                         lines - h, columns - w, stride_h * kernel_w, stride_w, geometry[at.WEIGHT_STEP],
                     ),
                 )  # fmt: skip
-                target += channels * TILE_ROWS
 
 
 @kernel
@@ -48,7 +50,7 @@ def winograd_weights(slot, slots, weight, bias, packed, rows, geometry, scratch)
     """Transform the kernels g of thread ``slot`` to U = G g G^T, laid out as matrices for the microkernel.
 
     packed[((g * PANELS + p) * points + u) * WEIGHT_STEP + k * MR + m] = U_u of filter p * MR + m of group g and k over
-    (tap of depth, phase, piece, channel), zeros beyond the last filter; then the bias (see ``pack_bias``); then, from
+    (piece, channel), zeros beyond the last filter; then the bias (see ``pack_bias``); then, from
     RAW_START on, the weights, packed as by ``pack_weights``.
     """
     panels = geometry[at.PANELS]
