@@ -12,7 +12,7 @@ from . import geometry as at
 from .blocking import buffered
 from .numbers import divided, integer_at, lanes_of, larger, put_integer, smaller
 from .packing import NO_PLANE, copy_2, copy_3, copy_4, copy_block, depth_start, zero_run
-from .simd import address_of, copy_between, zero_lanes
+from .simd import address_of, ask_for, copy_between, zero_lanes
 from .tasks import PARTS, shared_start
 from .winograd_simd import call_function
 
@@ -98,6 +98,7 @@ def copy_strided(x, start, channels, geometry, rows, columns, y, target, ahead):
     first_row, row_step, lines = rows
     w, count, stride = columns
     buffer, pitch, channel_step, phase_step = target
+    lanes = lanes_of(y)
     low = larger(0, -w)
     cells = smaller(count * stride, geometry[at.IN_W] - w) - low
     starts = (
@@ -113,6 +114,8 @@ def copy_strided(x, start, channels, geometry, rows, columns, y, target, ahead):
             if not inside or cells < count * stride:
                 for phase in range(stride):
                     zero_run(y, place + phase * phase_step, count)
+            for j in range(0, cells if inside else 0, lanes):
+                ask_for(x, source + ahead + j)
             if inside and stride == 2:
                 copy_2(x, source, cells, y, place, starts)
             elif inside and stride == 3:
