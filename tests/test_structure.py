@@ -33,6 +33,7 @@ ARROWS = {
         "algorithms.sharing",
         "algorithms.windows",
         "algorithms.winograd_cost",
+        "algorithms.winograd_pieces",
         "algorithms.winograd_tiling",
         "forks",
         "kernels",

@@ -263,10 +263,10 @@ def test_sums_of_many_channels_do_not_depend_on_the_batch():
     """One sequence's panels are multiplied one by one, several sequences' together; both add products in one order."""
     random = np.random.default_rng(3)
     x, w = (random.standard_normal(shape).astype(np.float32) for shape in ((3, 257, 514), (9, 257, 2)))
-    together = {
-        nc.explain(shape, w.shape, algorithm="winograd").geometry[at.TOGETHER] for shape in (x[:1].shape, x.shape)
-    }
-    assert together == {1, 2}
-    whole = nc.conv1d(x, w, algorithm="winograd")
-    for image, expected in zip(x, whole, strict=True):
-        np.testing.assert_array_equal(nc.conv1d(image, w, algorithm="winograd"), expected)
+    with only((5, 2, 2, 12)):
+        shapes = x[:1].shape, x.shape
+        together = {nc.explain(shape, w.shape, algorithm="winograd").geometry[at.TOGETHER] for shape in shapes}
+        assert together == {1, 2}
+        whole = nc.conv1d(x, w, algorithm="winograd")
+        for image, expected in zip(x, whole, strict=True):
+            np.testing.assert_array_equal(nc.conv1d(image, w, algorithm="winograd"), expected)

@@ -1,9 +1,10 @@
 """The pieces that Winograd cuts a kernel into, and in which order their products are summed; see :mod:`.winograd`.
 
-A piece has r taps along an axis, or it is short: of 7 taps in pieces of 4, the second one has 3. G then multiplies 0 at
-infinity, the last place of a tile, so that place's sums leave short pieces out. F(5, 4) takes 15 multiplications so, not
-16. Pieces are ordered so that what each place sums lies together: those that are short along the width alone, those
-that are nowhere short, those that are short along the height alone, and those that are along both.
+A piece has r taps along an axis, or it is short: of 7 taps in pieces of 4, the second one has 3. G makes 0 of these at
+infinity, the last place of a tile, so the sums of that place leave short pieces out: F(5, 4) takes 15 multiplications
+for 7 taps then, not 16, and stride 2 makes of F(4x4, 3x3), whose phases have 2 taps and 1, 81 with F(4, 2), not 100.
+Pieces are ordered so that what a place sums lies together: those that are short along the width alone, those that are
+nowhere short, those that are short along the height alone, and those that are along both.
 """
 
 from __future__ import annotations

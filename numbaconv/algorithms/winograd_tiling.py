@@ -6,7 +6,7 @@ from collections.abc import MutableSequence
 from typing import Final
 
 from ..kernels import geometry as at
-from ..kernels.blocking import TILE_ROWS, VECTOR_BYTES
+from ..kernels.blocking import CPU, TILE_ROWS, VECTOR_BYTES
 from .sharing import FEWEST_TASKS, ceil_div, split_evenly
 from .winograd_pieces import sum_depth
 
@@ -17,7 +17,7 @@ TILES: Final = (
     (2, 3, 1, 1),
     (4, 3, 1, 3),
     (3, 2, 1, 1),
-    (4, 2, 1, 4),
+    (4, 2, 1, 2),
     (5, 2, 2, 12),
     (3, 4, 1, 2),
     (2, 5, 1, 2),
@@ -45,11 +45,12 @@ SUMS_BYTES = 2**19
 #: of a block's products, a vector of them a third: with 16 of them, 128 channels at 112x112 took 1.06 times as long
 #: (Emerald Rapids).
 MOST_BESIDE: Final = 7
-#: Blocks of three vectors that an image is cut into at least, and those that have a tile beside them: with more threads
-#: than that, some find nothing to do. 64 channels at 72x72 and 76x76 took 0.8 to 0.93 of what blocks of two vectors do
-#: on two threads, with 5 blocks 192 channels at 64x64 1.1 times as long (Emerald Rapids).
-FEWEST_THREE: Final = 6
-FEWEST_WIDE: Final = 4
+#: Blocks of three vectors that all tiles are cut into at least: with more threads than that, some find nothing to do.
+FEWEST_THREE: Final = 4
+#: What a tile of a block of three vectors takes of one of two: 64 channels at 224x224 0.96 (Zen 4). Of 72x72 and 76x76
+#: they took 0.8 to 0.93 of the time on two threads, though the busiest one multiplies 1.1 times as many, 192 channels
+#: of 64x64 1.1, where that is 1.13 times (Emerald Rapids).
+THREE_SHARE: Final = 0.96 if CPU == "znver4" else 0.88
 #: Bytes of the transformed tiles of three vectors up to which a block has so many, where there are several: an L2
 #: cache. 256 channels at 56x56 (1.8 MB) took 0.87 of the time so, 512 were not measured (Emerald Rapids).
 LARGEST_BLOCK: Final = 2**21
@@ -148,6 +149,22 @@ def all_tiles(geometry: MutableSequence[int]) -> int:
     return geometry[at.BATCH] * phases * geometry[at.DOWN] * geometry[at.ACROSS]
 
 
+def longest(geometry: MutableSequence[int], nr: int) -> int:
+    """Tiles of the busiest thread where blocks have ``nr``: of two threads and, twice, of four, added.
+
+    A smaller block that is left is the last task. 32 images of 14x14 have 512 tiles: of 11 blocks of 48, one thread
+    takes 272, of 16 blocks of 32, 256: 256 channels took 0.93 of the time (Zen 4, 2 threads).
+    """
+    groups = geometry[at.GROUPS]
+    whole, left = divmod(all_tiles(geometry), nr)
+    total = 0
+    for threads in (2, 4):
+        rounds, over = divmod(whole * groups, threads)
+        last = nr if over > 0 else left * ceil_div(groups, threads)
+        total += threads // 2 * (rounds * nr + last)
+    return total
+
+
 def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
     """NR, the tiles of a block: two vectors, one where there are no more; three where few are left, or blocks many.
 
@@ -155,7 +172,8 @@ def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
 
     An image of 28x28 has 49 tiles, one of 56x56 four times as many: three vectors and one BESIDE for each block. Larger
     blocks read the weights less often, and four of them leave no thread waiting, as six and a small one do: 64 to 256
-    channels at 56x56 took 0.87 of the time on two threads and 0.93 on one, at 224x224 0.93 (Emerald Rapids).
+    channels at 56x56 took 0.87 of the time on two threads and 0.93 on one, at 224x224 0.93 (Emerald Rapids). Where they
+    leave one waiting longer, blocks are smaller: see :func:`longest`.
     """
     lanes = VECTOR_BYTES // itemsize
     tiles = all_tiles(geometry)
@@ -170,8 +188,8 @@ def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
         three = left <= lanes // 2
     else:
         size = tile_points(geometry) * sum_depth(geometry) * 3 * lanes * itemsize
-        three = whole >= FEWEST_THREE or (whole >= FEWEST_WIDE and left <= min(whole, MOST_BESIDE))
-        three = three and size <= LARGEST_BLOCK
+        three = whole >= FEWEST_THREE and size <= LARGEST_BLOCK
+        three = three and THREE_SHARE * longest(geometry, 3 * lanes) < longest(geometry, 2 * lanes)
     return 3 * lanes if three and VECTOR_BYTES == 64 else 2 * lanes
 
 

@@ -92,8 +92,8 @@ PIECE_BYTES: Final = 2048
 BLOCK_BYTES: Final = 256 * 1024
 #: Arrays whose rows lie whole pages apart share a few sets of the L1 cache.
 PAGE_BYTES: Final = 4096
-#: Winograd's positive interpolation points for tiles of n inputs; the others are their negatives, 0 where n is even, and
-#: infinity. Of some 60 pairs, and 100 triples, those of the least RMS error: docs/accuracy.md says how large it is.
+#: Winograd's positive interpolation points for tiles of n inputs; the others are their negatives, infinity and, where n
+#: is even, 0. Of some 60 pairs, and 100 triples, those of the least RMS error: docs/accuracy.md says how large it is.
 WINOGRAD_POINTS: Final = {1: (), 4: (1.0,), 5: (0.375, 1.25), 6: (0.625, 1.5), 8: (0.5, 1.0, 2.0)}
 #: Channels side by side from which squares of pixels and channels are transposed as they are copied.
 LEAST_BESIDE: Final = 4

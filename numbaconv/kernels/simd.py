@@ -369,19 +369,6 @@ def copy_between(typing_context, x, x_start, y, y_start, low, high, ahead):
 
 
 @intrinsic
-def ask_for(typing_context, x, start):
-    """Ask for the cache line of x[start], which may lie outside the array."""
-    signature = types.void(x, types.intp)
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        vectors = Vectors(context, builder, signature.args[0].dtype)
-        prefetch(vectors, element(context, builder, signature.args[0], *arguments))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
 def zero_lanes(typing_context, y, y_start, count):
     """y[y_start + j] = 0 for j < min(count, lanes)."""
     signature = types.void(y, types.intp, types.intp)

@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .vectors import INDEX, Vectors, constant, element
+from .vectors import INDEX, Vectors, constant, element, prefetch
 
 
 def _picked(vectors: Vectors, given: list[ir.Value], wanted: list[tuple[int, int]]) -> ir.Value:
@@ -97,3 +97,16 @@ def _copy_row(phases: int) -> Any:
 
 
 copy_row_1, copy_row_2, copy_row_3, copy_row_4 = (_copy_row(phases) for phases in range(1, 5))
+
+
+@intrinsic
+def ask_for(typing_context, x, start):
+    """Ask for the cache line of x[start], of a row that is copied later. It may lie outside the array."""
+    signature = types.void(x, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        vectors = Vectors(context, builder, signature.args[0].dtype)
+        prefetch(vectors, element(context, builder, signature.args[0], *arguments))
+        return context.get_dummy_value()
+
+    return signature, generate

@@ -31,15 +31,15 @@ def _column_sums(high: Tile) -> Any:
     filters = column_filters(high.n)
 
     def transform(
-        typing_context, weight, w_start, w_step, tiles, t_start, t_step, pitch, whole, depth, out, out_start, out_channel,
-        out_row, bias, bias_start, relu, columns, lines, valid,
+        typing_context, weight, w_start, w_step, tiles, t_start, t_step, pitch, whole, depth, out, out_start,
+        out_channel, out_row, bias, bias_start, relu, columns, lines, valid,
     ):  # fmt: skip
         """out[out_start + f * out_channel + i * out_row + t] = bias[bias_start + f] + sum over u of A[u, i] * M_ut.
 
         M_ut is the sum over k < depth, for the last u over k < whole, of weight[w_start + u * w_step + k * MR + f] *
-        tiles[t_start + u * t_step + k * pitch + t]; then the ReLU, where ``relu`` is not 0. For f < valid, i < lines and t < columns, at most FILTERS, m
-        and lanes of them. Whole vectors of tiles are read, and FILTERS weights and biases. Bit t of value f of those
-        returned is set where a sum over u is NaN or infinite in column t.
+        tiles[t_start + u * t_step + k * pitch + t]; then the ReLU, where ``relu`` is not 0. For f < valid, i < lines
+        and t < columns, at most FILTERS, m and lanes of them. Whole vectors of tiles are read, and FILTERS weights and
+        biases. Bit t of value f of those returned is set where a sum over u is NaN or infinite in column t.
         """
         index = types.intp
         steps = weight, index, index, tiles, index, index, index, index, index, out, index, index, index, bias

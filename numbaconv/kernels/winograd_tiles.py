@@ -12,7 +12,8 @@ from . import geometry as at
 from .blocking import buffered
 from .numbers import divided, integer_at, lanes_of, larger, put_integer, smaller
 from .packing import NO_PLANE, copy_2, copy_3, copy_4, copy_block, depth_start, zero_run
-from .simd import address_of, ask_for, copy_between, zero_lanes
+from .simd import address_of, copy_between, zero_lanes
+from .simd_apart import ask_for
 from .tasks import PARTS, shared_start
 from .winograd_simd import call_function
 
@@ -226,7 +227,6 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
     """
     nr = geometry[at.NR]
     lanes = lanes_of(scratch)
-    channels = geometry[at.CHANNELS]
     pitch = geometry[at.PITCH]
     buffer = own + geometry[at.GATHERED_START]
     phase_step = geometry[at.PHASE_STEP]

@@ -39,8 +39,9 @@ def transform_panel(packed, rows, geometry, raw, target):
                 call_function(
                     rows[geometry[at.FUNCTIONS] + WEIGHT],
                     (
-                        address_of(packed, source), address_of(packed, target + k * TILE_ROWS), channels, taps * TILE_ROWS, TILE_ROWS,
-                        lines - h, columns - w, stride_h * kernel_w, stride_w, geometry[at.WEIGHT_STEP],
+                        address_of(packed, source), address_of(packed, target + k * TILE_ROWS), channels,
+                        taps * TILE_ROWS, TILE_ROWS, lines - h, columns - w, stride_h * kernel_w, stride_w,
+                        geometry[at.WEIGHT_STEP],
                     ),
                 )  # fmt: skip
 
