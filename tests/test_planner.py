@@ -23,7 +23,8 @@ PLANS = [
     ((8, 128, 28, 28), (128, 128, 3, 3), {"padding": 1}, {"winograd"}),
     ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 1, "precision": "exact"}, SUMS),
     ((1, 512, 14, 14), (512, 512, 3, 3), {"padding": 1}, {"winograd"}),
-    ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 1, "stride": 2}, SUMS),
+    ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 1, "stride": 2}, SUMS | {"winograd"}),
+    ((1, 64, 112, 112), (128, 64, 3, 3), {"padding": 1, "stride": 2}, {"winograd", "direct"}),
     ((1, 256, 28, 28), (256, 256, 3, 3), {"padding": 2, "dilation": 2}, {"winograd"}),
     ((1, 64, 56, 56), (64, 64, 5, 5), {"padding": 2}, {"winograd"}),
     ((1, 64, 56, 56), (64, 64, 7, 7), {"padding": 3}, {"winograd"}),
@@ -49,14 +50,14 @@ def test_auto(input, weight, arguments, expected):
 
 #: Shapes of an input with its channels last and of a weight, other arguments, and the candidates that may serve it.
 CHANNELS_LAST = [
-    ((1, 56, 56, 64), (64, 64, 1, 1), {}, {"direct_channels"}),
-    ((1, 56, 56, 256), (128, 256, 1, 1), {}, {"direct_channels"}),
-    ((1, 28, 28, 512), (256, 512, 1, 1), {"stride": 2}, {"direct_channels"}),
-    ((1, 56, 56, 128), (128, 128, 3, 3), {"padding": 1, "stride": 2}, {"direct_channels"}),
-    ((1, 224, 224, 3), (64, 3, 3, 3), {"padding": 1}, {"direct_channels"}),
-    ((1, 224, 224, 3), (32, 3, 3, 3), {"padding": 1, "stride": 2}, {"direct_channels"}),
-    ((1, 56, 56, 144), (144, 1, 3, 3), {"padding": 1, "groups": 144}, {"direct_channels"}),
-    ((1, 56, 56, 64), (64, 64, 3, 3), {"padding": 1}, {"winograd"}),
+    ((1, 56, 56, 64), (64, 64, 1, 1), {}, ("direct_channels",)),
+    ((1, 56, 56, 256), (128, 256, 1, 1), {}, ("direct_channels",)),
+    ((1, 28, 28, 512), (256, 512, 1, 1), {"stride": 2}, ("direct_channels",)),
+    ((1, 56, 56, 128), (128, 128, 3, 3), {"padding": 1, "stride": 2}, ("direct_channels", "winograd")),
+    ((1, 224, 224, 3), (64, 3, 3, 3), {"padding": 1}, ("direct_channels",)),
+    ((1, 224, 224, 3), (32, 3, 3, 3), {"padding": 1, "stride": 2}, ("direct_channels",)),
+    ((1, 56, 56, 144), (144, 1, 3, 3), {"padding": 1, "groups": 144}, ("direct_channels",)),
+    ((1, 56, 56, 64), (64, 64, 3, 3), {"padding": 1}, ("winograd",)),
 ]
 
 

@@ -142,7 +142,7 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     total += gathered + geometry[at.FILTERS] * outputs * prices[price.TRANSFORMED_BACK]
     total += products + runs * prices[price.WINOGRAD_RUN]
     total = geometry[at.GROUPS] * (total * SLOWDOWN + geometry[at.FILTERS] * stored)
-    weights = float(panels * TILE_ROWS * depth * points * itemsize)
+    weights = float(panels * TILE_ROWS * tile_products(geometry) * itemsize)
     block = float(points * depth * nr * itemsize)
     times = ceil_div(panels, panels_at_a_time(geometry, itemsize))
     total += geometry[at.GROUPS] * blocks * reading_block(block, times + 1.0, prices)

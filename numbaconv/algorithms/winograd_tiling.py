@@ -16,6 +16,7 @@ from .winograd_pieces import sum_depth
 TILES: Final = (
     (2, 3, 1, 1),
     (4, 3, 1, 3),
+    (2, 2, 1, 1),
     (3, 2, 1, 1),
     (4, 2, 1, 2),
     (5, 2, 2, 12),

@@ -94,7 +94,7 @@ BLOCK_BYTES: Final = 256 * 1024
 PAGE_BYTES: Final = 4096
 #: Winograd's positive interpolation points for tiles of n inputs; the others are their negatives, infinity and, where n
 #: is even, 0. Of some 60 pairs, and 100 triples, those of the least RMS error: docs/accuracy.md says how large it is.
-WINOGRAD_POINTS: Final = {1: (), 4: (1.0,), 5: (0.375, 1.25), 6: (0.625, 1.5), 8: (0.5, 1.0, 2.0)}
+WINOGRAD_POINTS: Final = {1: (), 3: (1.0,), 4: (1.0,), 5: (0.375, 1.25), 6: (0.625, 1.5), 8: (0.5, 1.0, 2.0)}
 #: Channels side by side from which squares of pixels and channels are transposed as they are copied.
 LEAST_BESIDE: Final = 4
 #: Winograd: channels whose rows are gathered at a time. What does not depend on the channel is worked out once for all.
