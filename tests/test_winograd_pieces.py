@@ -8,10 +8,10 @@ from accuracy import winograd_bound
 from hypothesis import given
 from hypothesis import strategies as st
 from naive import scipy_reference
-from test_winograd import every_tile, only
+from test_winograd import only
 
 import numbaconv as nc
-from numbaconv.algorithms import winograd_pieces
+from numbaconv.algorithms import winograd_pieces, winograd_tiling
 from numbaconv.algorithms.sharing import ceil_div
 from numbaconv.kernels import geometry as at
 from numbaconv.kernels.winograd import place_products
@@ -51,7 +51,7 @@ def test_places_sum_the_pieces_that_they_see(height, width, depth, channels, m):
                 for axis, count in enumerate(seen[k]):
                     if count == (height, width)[axis][2]:
                         whole[axis].add(k)
-    assert set(seen) == set(range(geometry[at.PRODUCTS])) == set(range(winograd_pieces.sum_depth(geometry)))
+    assert set(seen) == set(range(geometry[at.PRODUCTS]))
     whole = [some or set(seen) for some in whole]  # where no piece is whole, all are summed everywhere
     wide = geometry[at.TILE_W] + geometry[at.TAPS_W] - 1
     total = 0
@@ -65,29 +65,36 @@ def test_places_sum_the_pieces_that_they_see(height, width, depth, channels, m):
     assert total == winograd_pieces.tile_products(geometry)
 
 
-@every_tile
-@pytest.mark.parametrize("columns", [False, True])
+#: Tiles, and whether they are columns: these have no stride, without which tiles of two taps serve no kernel of more.
+PIECES = [(tile, columns) for tile in winograd_tiling.TILES for columns in (False, True) if tile[1] > 2 or not columns]
+
+
+@pytest.mark.parametrize(("tile", "columns"), PIECES, ids=str)
 @pytest.mark.parametrize("channels", [3, 130])
 def test_every_tile_of_short_pieces(tile, columns, channels):
     """Kernels of two pieces, of which the second one is short by any number of taps, along either axis and both."""
     m, r = tile[:2]
+    stride = 2 if r == 2 else 1  # which leaves the phases two taps, or one
     random = np.random.default_rng(channels)
     with only(tile, columns):
         for short_h, short_w in itertools.product(sorted({0, 1, r - 1}), repeat=2):
             kernel = min(12, 2 * r - short_h), min(12, 2 * r - short_w)
-            x = random.normal(size=(1, channels, 2 * m + 2 * r, 2 * m + 2 * r + 1)).astype(np.float32)
+            size = stride * (2 * m + 2 * r), stride * (2 * m + 2 * r) + 1
+            x = random.normal(size=(1, channels, *size)).astype(np.float32)
             w = random.normal(size=(9, channels, *kernel)).astype(np.float32)
             arguments = {"padding": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros", "data_format": "NCHW"}
-            arguments |= {"stride": 1, "activation": None}
-            out = nc.conv2d(x, w, algorithm="winograd", precision="fast", **arguments)
-            layer = nc.Conv2d.from_weight(w, None, algorithm="winograd", precision="fast", **arguments)
-            np.testing.assert_array_equal(layer(x), out)
+            arguments |= {"stride": stride, "activation": None}
+            asked = {**arguments, "algorithm": "winograd", "precision": "fast"}
+            geometry = nc.explain(x, w, **asked).geometry
+            assert (geometry[at.TRANSFORM], geometry[at.COLUMNS]) == (1 + columns, columns)
+            out = nc.conv2d(x, w, **asked)
+            np.testing.assert_array_equal(nc.Conv2d.from_weight(w, None, **asked)(x), out)
             bound = winograd_bound(x, w, None, np.float32, arguments, "fast")
-            expected = scipy_reference(x, w, padding=1)
+            expected = scipy_reference(x, w, stride=stride, padding=1)
             assert (np.abs(out - expected) <= bound).all()
             # What a short piece of a tile does not read may be anything.
             x[..., -1] = np.nan
             x[..., -1, :] = np.inf
-            spoiled, seen = (nc.conv2d(x, w, algorithm=name, **arguments) for name in ("winograd", "direct_pixels"))
+            spoiled, seen = nc.conv2d(x, w, **asked), nc.conv2d(x, w, algorithm="direct_pixels", **arguments)
             np.testing.assert_array_equal(np.isfinite(spoiled), np.isfinite(seen))
             assert (np.abs(spoiled - out) <= 2 * bound)[np.isfinite(seen)].all()

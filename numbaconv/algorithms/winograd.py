@@ -15,7 +15,7 @@ from . import prices as price
 from .prices import Prices
 from .sharing import ceil_div, lay_out, taps, use_tile
 from .winograd_cost import tile_cost, tile_pack_cost
-from .winograd_pieces import order_pieces, piece_start, pieces_of_loops
+from .winograd_pieces import piece_start, pieces_of_loops
 from .winograd_tiling import (
     LONGEST,
     SUMS_BYTES,
@@ -93,7 +93,6 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     nr = block_columns(geometry, itemsize)
     lanes = VECTOR_BYTES // itemsize
     use_tile(geometry, TILE_ROWS, nr)
-    order_pieces(geometry)
     points, depth = tile_points(geometry), geometry[at.PRODUCTS]
     shared = share_tiles(geometry, itemsize)
     runs = runs_of_block(geometry, itemsize)

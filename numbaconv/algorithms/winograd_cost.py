@@ -9,7 +9,7 @@ from ..kernels.blocking import CPU, LINE, TILE_ROWS, VECTOR_BYTES, column_filter
 from . import prices as price
 from .prices import Prices
 from .sharing import ceil_div, reading, reading_apart, reading_block, reading_weights, storing_run
-from .winograd_pieces import sum_depth, tile_products
+from .winograd_pieces import tile_products
 from .winograd_tiling import (
     all_tiles,
     block_columns,
@@ -50,7 +50,7 @@ FRESH = 0.45
 #: Where threads share transformed tiles: for each vector of them, which another core has read in the last call, and to
 #: wait for each other. 326 layers took 8 and 6.8e4 more on two threads, none on one; by half of that, what is chosen of
 #: 315 layers takes 1.015 times as long as the best on two threads, 1.023 times without, 1.01 on one (Zen 4). On Emerald
-#: Rapids it is among what is paid for reading a block.
+#: Rapids it is among what is paid for reading a block. Not prices, since these are fitted on one thread.
 SHARED_VECTOR, SHARED_START = (4.0, 3e4) if CPU == "znver4" else (0.0, 0.0)
 #: How much longer all of it takes than the parts do by themselves.
 SLOWDOWN = 1.07
@@ -97,7 +97,7 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     """:func:`cost` with the tile that has been set."""
     lanes = VECTOR_BYTES // itemsize
     nr = block_columns(geometry, itemsize)
-    tiles, points, depth = all_tiles(geometry), tile_points(geometry), sum_depth(geometry)
+    tiles, points, depth = all_tiles(geometry), tile_points(geometry), geometry[at.PRODUCTS]
     blocks, beside = ceil_div(tiles, nr), tiles_beside(geometry, itemsize)
     panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
     runs = ceil_div(tiles, geometry[at.ACROSS])
@@ -156,6 +156,6 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
 
 def tile_pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
     """:func:`pack_cost` with the tile that has been set."""
-    places = float(geometry[at.GROUPS] * geometry[at.FILTERS] * sum_depth(geometry) * tile_points(geometry))
+    places = float(geometry[at.GROUPS] * geometry[at.FILTERS] * geometry[at.PRODUCTS] * tile_points(geometry))
     fresh = places * itemsize > FRESH_BYTES and not share_tiles(geometry, itemsize)
     return places * (WEIGHT_POINT + (itemsize * FRESH if fresh else 0.0))

@@ -2,9 +2,9 @@
 
 A piece has r taps along an axis, or it is short: of 7 taps in pieces of 4, the second one has 3. G makes 0 of these at
 infinity, the last place of a tile, so the sums of that place leave short pieces out: F(5, 4) takes 15 multiplications
-for 7 taps then, not 16, and stride 2 makes of F(4x4, 3x3), whose phases have 2 taps and 1, 81 with F(4, 2), not 100.
-Pieces are ordered so that what a place sums lies together: those that are short along the width alone, those that are
-nowhere short, those that are short along the height alone, and those that are along both.
+for 7 taps then, not 16, and 4x4 outputs of a 3x3 kernel with stride 2, whose phases have 2 taps and 1, take 81 with
+F(4, 2), not 100. Pieces are ordered so that what a place sums lies together: those that are short along the width
+alone, those that are nowhere short, those that are short along the height alone, and those that are along both.
 """
 
 from __future__ import annotations
@@ -38,13 +38,6 @@ def piece_along(geometry: MutableSequence[int], axis: int, phase: int, piece: in
     if pieces_along(geometry, axis)[1] == 0:
         return whole + short + piece, 0
     return (short, 1) if (piece + 1) * r > taps else (whole + piece, 0)
-
-
-def sum_depth(geometry: MutableSequence[int]) -> int:
-    """Products that are summed at a place, at most: one for each channel and piece of the kernel."""
-    whole_h, short_h = pieces_along(geometry, 0)
-    whole_w, short_w = pieces_along(geometry, 1)
-    return geometry[at.CHANNELS] * geometry[at.KERNEL_D] * (whole_h + short_h) * (whole_w + short_w)
 
 
 def tile_products(geometry: MutableSequence[int]) -> int:
@@ -82,7 +75,7 @@ def piece_start(geometry: MutableSequence[int], number: int) -> int:
 
 
 def order_pieces(geometry: MutableSequence[int]) -> None:
-    """Fill the slots that say between which products the four kinds of pieces lie."""
+    """Fill the slots that say how many products there are, and between which of them the four kinds of pieces lie."""
     planes = geometry[at.CHANNELS] * geometry[at.KERNEL_D]
     whole_h, short_h = pieces_along(geometry, 0)
     whole_w, short_w = pieces_along(geometry, 1)

@@ -8,7 +8,7 @@ from typing import Final
 from ..kernels import geometry as at
 from ..kernels.blocking import CPU, TILE_ROWS, VECTOR_BYTES
 from .sharing import FEWEST_TASKS, ceil_div, split_evenly
-from .winograd_pieces import sum_depth
+from .winograd_pieces import order_pieces
 
 #: (m, r, channels, channels): F(m, r), and from how many channels of a group it keeps "auto"'s promise of 4 times plain
 #: float32's RMS error on normal data: along one axis, and along both. 0: never. The first tile keeps it always.
@@ -127,6 +127,7 @@ def set_tile(geometry: MutableSequence[int], itemsize: int, number: int) -> None
         geometry[at.PIECES_H + axis] = ceil_div(most, r)
         geometry[at.PHASES_H + axis] = min(geometry[at.STRIDE_H + axis], geometry[at.KERNEL_H + axis])
         geometry[at.DOWN + axis] = ceil_div(phase, m)
+    order_pieces(geometry)
     lanes = VECTOR_BYTES // itemsize
     if geometry[at.COLUMNS] != 0:  # a vector of columns belongs to one row of tiles
         geometry[at.ACROSS] = ceil_div(geometry[at.ACROSS], lanes) * lanes
@@ -151,10 +152,10 @@ def all_tiles(geometry: MutableSequence[int]) -> int:
 
 
 def longest(geometry: MutableSequence[int], nr: int) -> int:
-    """Tiles of the busiest thread where blocks have ``nr``: of two threads and, twice, of four, added.
+    """Tiles of the busiest thread where blocks have ``nr``, about: of two threads and, twice, of four, added.
 
-    A smaller block that is left is the last task. 32 images of 14x14 have 512 tiles: of 11 blocks of 48, one thread
-    takes 272, of 16 blocks of 32, 256: 256 channels took 0.93 of the time (Zen 4, 2 threads).
+    The smaller block that a group may leave is counted as its last task. 32 images of 14x14 have 512 tiles: of 11
+    blocks of 48, one thread takes 272, of 16 of 32, 256: 256 channels took 0.93 of the time (Zen 4, 2 threads).
     """
     groups = geometry[at.GROUPS]
     whole, left = divmod(all_tiles(geometry), nr)
@@ -188,8 +189,8 @@ def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
     elif whole == 1:
         three = left <= lanes // 2
     else:
-        size = tile_points(geometry) * sum_depth(geometry) * 3 * lanes * itemsize
-        three = whole >= FEWEST_THREE and size <= LARGEST_BLOCK
+        size = tile_points(geometry) * geometry[at.PRODUCTS] * 3 * lanes * itemsize
+        three = whole >= FEWEST_THREE and size <= LARGEST_BLOCK and VECTOR_BYTES == 64
         three = three and THREE_SHARE * longest(geometry, 3 * lanes) < longest(geometry, 2 * lanes)
     return 3 * lanes if three and VECTOR_BYTES == 64 else 2 * lanes
 
@@ -227,7 +228,7 @@ def sums_deeply(geometry: MutableSequence[int], itemsize: int) -> bool:
     """Whether several panels may be multiplied by a place's tiles at a time."""
     return (
         geometry[at.COLUMNS] == 0
-        and sum_depth(geometry) >= LEAST_DEPTH
+        and geometry[at.PRODUCTS] >= LEAST_DEPTH
         and all_tiles(geometry) > block_columns(geometry, itemsize)
     )
 
@@ -247,7 +248,7 @@ def runs_of_block(geometry: MutableSequence[int], itemsize: int) -> int:
 def share_tiles(geometry: MutableSequence[int], itemsize: int) -> bool:
     """Whether all tasks share the transformed tiles: where there are few blocks for the threads."""
     blocks = geometry[at.GROUPS] * tile_blocks(geometry, itemsize)
-    elements = blocks * tile_points(geometry) * sum_depth(geometry) * block_columns(geometry, itemsize)
+    elements = blocks * tile_points(geometry) * geometry[at.PRODUCTS] * block_columns(geometry, itemsize)
     if blocks >= FEWEST_TASKS or elements > SHARED_ELEMENTS:
         return False
     return blocks < FEWEST_BLOCKS or elements * itemsize <= SHARED_BYTES

@@ -64,7 +64,7 @@ def winograd_rows(geometry, kernels):
                     table[i] = (d * channels + c) * plane + phase * phase_step + cell
                     i += 1
     for number in range(functions - geometry[at.STARTS]):
-        table[i + number] = piece_start(geometry, number)
+        table[geometry[at.STARTS] + number] = piece_start(geometry, number)
     axes = 0 if geometry[at.TAPS_W] == 1 else 1 if geometry[at.TAPS_H] == 1 else 2
     if geometry[at.COLUMNS] != 0:
         axes = 3

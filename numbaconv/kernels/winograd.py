@@ -5,7 +5,8 @@ Y = A^T [ sum over c of (G g G^T) * (B^T d B) ] A for each tile of m x m' output
 product for each of the (m + r - 1)(m' + r' - 1) places in a transformed tile.
 
 - A larger kernel is cut into pieces of r x r' taps, which are further channels: their tiles begin r, 2 r, ... cells on.
-  So are the taps of a kernel's depth: they read other slices of the volume.
+  What a piece of fewer taps has at infinity is 0 and left out: see :mod:`numbaconv.algorithms.winograd_pieces`. The
+  taps of a kernel's depth are further channels, too: they read other slices of the volume.
 - Dilation d makes d separate images of every d-th row: phases. The same goes for columns.
 - Stride s makes s phases of the input, every s-th row, each with the taps that read it: they are further channels, too.
   The same goes for columns.

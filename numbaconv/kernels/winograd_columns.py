@@ -41,8 +41,8 @@ def tabulate_columns(geometry, table, lanes, number, in_rows):
     put_integer(table, 8, geometry[at.OUT_CHANNEL] if in_rows else geometry[at.TILE_H] * geometry[at.BUFFER_PITCH])
     row = geometry[at.DILATION_H] * geometry[at.OUT_STRIDE_H] if in_rows else geometry[at.BUFFER_PITCH]
     put_integer(table, 9, row)
-    put_integer(table, 11, geometry[at.WHOLE_END])
     put_integer(table, 10, 1 if geometry[at.FINISH] == at.FINISH_BIAS_RELU else 0)
+    put_integer(table, 11, geometry[at.WHOLE_END])
     for v in range(vectors):
         image, d, h, w, _ = tile_run(tile + v * lanes, last, geometry)
         start = geometry[at.OUT_START] + image * geometry[at.OUT_BATCH] + d * geometry[at.OUT_STRIDE_D]

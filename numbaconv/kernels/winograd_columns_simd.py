@@ -70,11 +70,11 @@ def _column_sums(high: Tile) -> Any:
                         factor = vectors.splat(builder.load(builder.gep(factors, [constant(f)])))
                         builder.store(vectors.multiply_add(factor, value, builder.load(total)), total)
         mask = vectors.first_lanes(columns)
-        whole = builder.and_(
+        every = builder.and_(
             builder.icmp_signed(">=", columns, constant(vectors.lanes)),
             builder.icmp_signed(">=", lines, constant(high.m)),
         )
-        part = builder.not_(whole)
+        part = builder.not_(every)
         target, biases = builder.gep(out, [out_start]), builder.gep(bias, [bias_start])
         spoiled = []
         for f in range(filters):
@@ -85,7 +85,7 @@ def _column_sums(high: Tile) -> Any:
                 not_finite = vectors.multiply_add(y, vectors.zero, not_finite)
             outputs = biased(vectors, outputs, factor, relu)
             rows = [builder.gep(target, [builder.mul(out_row, constant(i))]) for i in range(high.m)]
-            with builder.if_then(builder.and_(whole, builder.icmp_signed("<", constant(f), valid))):
+            with builder.if_then(builder.and_(every, builder.icmp_signed("<", constant(f), valid))):
                 for y, row in zip(outputs, rows, strict=True):
                     vectors.store(y, row)
             with builder.if_then(builder.and_(part, builder.icmp_signed("<", constant(f), valid))):

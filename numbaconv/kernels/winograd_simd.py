@@ -172,7 +172,6 @@ def _weight_transform(high: Tile, wide: Tile) -> Any:
         """y[y_start + (n * u + v) * step + m] = sum over i, j of G[u, i] * G[v, j] * g[m, i, j], in float64.
 
         g[m, i, j] is ``x[x_start + (i * pitch + j * beside) * MR + m]`` for i < lines and j < columns, and 0 beyond.
-        Where there are no lines or no columns, ``x[x_start + m]`` is read all the same.
         """
         index = types.intp
         return types.void(x, index, index, index, index, index, y, index, index), generate
