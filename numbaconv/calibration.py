@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from . import runtime, store
-from .algorithms.prices import DEFAULTS, GEMM, USUAL
+from .algorithms.prices import DEFAULTS, GEMM, OF_SEVERAL_THREADS, USUAL
 from .execute import forget_plans
 from .planner import Machine, driver, prepared
 from .problem import ConvProblem, conv_problem
@@ -74,7 +74,10 @@ def calibrate(progress: Callable[[int, int], None] = lambda _done, _all: None) -
         for number in range(LAYERS):
             problem = layer(FIRST + number)
             for name, taken in measure(problem, "standard", True, SECONDS).items():
-                rows.append(counts(problem, name))
+                row = counts(problem, name)
+                for slot in OF_SEVERAL_THREADS:
+                    row[slot] = 0.0
+                rows.append(row)
                 seconds.append(taken)
                 layers.append(number)
             progress(number + 1, LAYERS)

@@ -95,6 +95,10 @@ EMERALD_RAPIDS: Final = {
     "near weights": 1.26,
     "far weights": 6.84,
     "near block": 5.16,
+    # Where threads share Winograd's transformed tiles: for each vector of them, which another core has read last, and
+    # to wait for each other. Next to nothing here, where it is among what is paid for reading a block.
+    "shared vector": 0.1,
+    "shared start": 1000.0,
     "near run": 3.49,
     "far run": 46.4,
     "near burst": 11.6,
@@ -106,21 +110,24 @@ EMERALD_RAPIDS: Final = {
     GEMM_TASK, GEMM_TILE, STORED_VECTOR, CUT_VECTOR, CHANNELS_TASK, CHANNELS_TILE, STORED_SQUARE, PAGED_SQUARE,
     LANES_SQUARE, STORED_LANES, LANES_TILE, SPREAD_VECTOR, PLANE, PLANE_LOAD, PLANE_TILE, PLANE_ROW, PLANE_VECTOR,
     COPIED_APART, COPIED_ACROSS, STORED_APART, GATHERED, TRANSFORMED, STRADDLED, TRANSFORMED_BACK, WINOGRAD_PRODUCT,
-    WINOGRAD_RUN, NEAR_VECTOR, FAR_VECTOR, NEAR_IN_PLACE, FAR_IN_PLACE, NEAR_WEIGHTS, FAR_WEIGHTS, NEAR_BLOCK, NEAR_RUN,
-    FAR_RUN, NEAR_BURST, FAR_BURST,
+    WINOGRAD_RUN, NEAR_VECTOR, FAR_VECTOR, NEAR_IN_PLACE, FAR_IN_PLACE, NEAR_WEIGHTS, FAR_WEIGHTS, NEAR_BLOCK,
+    SHARED_VECTOR, SHARED_START, NEAR_RUN, FAR_RUN, NEAR_BURST, FAR_BURST,
 ) = range(len(EMERALD_RAPIDS))  # fmt: skip
 #: The same on a CPU that multiplies 64 bytes at once in two halves: beside these, all else costs 0.6 of the above.
 #: Fitted by ``calibration.fit`` to 260 of its random layers, 130 others with strides, and compare.py's. Of 130 and 60
 #: more, 96.9 and 95.0% are within 10% of the best, and on average 1.0 and 1.1% of the time is lost; by the prices above
 #: 89.2 and 81.7%, and 2.7 and 4.5% (Zen 4, one core, float32). Of 69 random layers with their channels last, 98.6% are
 #: within 10%, and 0.4% is lost. Of 315 of 2 to 7 taps along an axis, half of them with stride 2, 96.8% are within 10%
-#: and 1.0% is lost; with 1.78 for what a task has written, as first fitted, 94.6% and 1.4%.
+#: and 1.0% is lost; with 1.78 for what a task has written, as first fitted, 94.6% and 1.4%. On two threads, 93.7% and
+#: 1.5%, 91.1% and 2.3% if sharing cost nothing: 326 layers took 8 and 6.8e4 more for it, of which these are half.
 ZEN4: Final = dict(zip(EMERALD_RAPIDS, (
     0.802, 0.845, 0.776, 0.804, 0.472, 0.756, 0.823, 0.621, 4.76, 11.1, 9.39, 2.99, 3.36, 3.97, 3.79, 0.45, 22.8, 120.0,
     5.45, 108.0, 7.63, 1.73, 21.8, 44.2, 5.8, 140.0, 229.0, 96.2, 51.2, 16.0, 6.17, 0.201, 1.33, 11.8, 7.82, 2.21, 1.6,
-    0.5, 2.0, 0.686, 0.588, 1.36, 0.763, 29.6, 672.0, 1.12, 2.17, 0.951, 0.517, 0.784, 3.29, 0.2, 2.24, 23.2, 6.08,
-    36.8,
+    0.5, 2.0, 0.686, 0.588, 1.36, 0.763, 29.6, 672.0, 1.12, 2.17, 0.951, 0.517, 0.784, 3.29, 0.2, 4.0, 3e4, 2.24,
+    23.2, 6.08, 36.8,
 ), strict=True))  # fmt: skip
+#: What one thread does not pay.
+OF_SEVERAL_THREADS: Final = (SHARED_VECTOR, SHARED_START)
 #: The prices of this CPU, as far as it is known, and vector multiply-adds per second.
 DEFAULTS, RATE = (ZEN4, 2.75e9) if (CPU, VECTOR_BYTES) == ("znver4", 64) else (EMERALD_RAPIDS, 4.3e9)
 USUAL: Final[Prices] = tuple(DEFAULTS.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableSequence
 
 from ..kernels import geometry as at
-from ..kernels.blocking import CPU, LINE, TILE_ROWS, VECTOR_BYTES, column_filters
+from ..kernels.blocking import LINE, TILE_ROWS, VECTOR_BYTES, column_filters
 from . import prices as price
 from .prices import Prices
 from .sharing import ceil_div, reading, reading_apart, reading_block, reading_weights, storing_run
@@ -47,11 +47,6 @@ COPY_APART = 0.7
 WEIGHT_POINT = 0.5
 FRESH_BYTES = 2**25
 FRESH = 0.45
-#: Where threads share transformed tiles: for each vector of them, which another core has read in the last call, and to
-#: wait for each other. 326 layers took 8 and 6.8e4 more on two threads, none on one; by half of that, what is chosen of
-#: 315 layers takes 1.015 times as long as the best on two threads, 1.023 times without, 1.01 on one (Zen 4). On Emerald
-#: Rapids it is among what is paid for reading a block. Not prices, since these are fitted on one thread.
-SHARED_VECTOR, SHARED_START = (4.0, 3e4) if CPU == "znver4" else (0.0, 0.0)
 #: How much longer all of it takes than the parts do by themselves.
 SLOWDOWN = 1.07
 
@@ -148,7 +143,8 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     total += geometry[at.GROUPS] * blocks * reading_block(block, times + 1.0, prices)
     shared = share_tiles(geometry, itemsize)
     if shared:
-        total += SHARED_START + SHARED_VECTOR * geometry[at.GROUPS] * blocks * block / VECTOR_BYTES
+        vectors = geometry[at.GROUPS] * blocks * block / VECTOR_BYTES
+        total += prices[price.SHARED_START] + vectors * prices[price.SHARED_VECTOR]
     times = 1 if shared else blocks
     total += geometry[at.GROUPS] * times * reading_weights(weights, prices)
     return total + reading(geometry, itemsize, prices)
