@@ -172,13 +172,16 @@ def test_tiles_left_behind_are_multiplied_beside_blocks(shape, dtype):
 
 
 def test_tasks_transform_the_weights_of_plain_calls():
-    """Where no two of them need the same ones: there are few blocks of tiles."""
-    for shape, packed, expected in (
-        ((1, 512, 14, 14), 0, True),
-        ((1, 512, 14, 14), 1, False),
-        ((9, 16, 99, 99), 0, False),
+    """Where no two of them need the same ones: there are few blocks of tiles; more, where they would be new memory."""
+    for shape, filters, packed, expected in (
+        ((1, 512, 14, 14), 64, 0, True),
+        ((1, 512, 14, 14), 64, 1, False),
+        ((9, 16, 99, 99), 64, 0, False),
+        ((32, 512, 7, 7), 64, 0, False),
+        ((32, 512, 7, 7), 512, 0, True),
+        ((32, 512, 7, 7), 512, 1, False),
     ):
-        problem = nc.problem.conv_problem(2, shape, (64, shape[1], 3, 3), padding=1)
+        problem = nc.problem.conv_problem(2, shape, (filters, shape[1], 3, 3), padding=1)
         plan = nc.planner.choose(problem, "winograd", packed=bool(packed))
         assert (plan.geometry[at.UNPACKED] > 0) == expected
 

@@ -11,6 +11,7 @@ from .prices import Prices
 from .sharing import ceil_div, reading, reading_apart, reading_block, reading_weights, storing_run
 from .winograd_pieces import tile_products
 from .winograd_tiling import (
+    FRESH_BYTES,
     all_tiles,
     block_columns,
     panels_at_a_time,
@@ -19,6 +20,7 @@ from .winograd_tiling import (
     stride_phases,
     tile_points,
     tiles_beside,
+    weight_places,
 )
 
 #: In vector multiply-adds, for one place of a vector of tiles: to transform the input of one channel, and to transform
@@ -45,7 +47,6 @@ COPY_APART = 0.7
 #: new memory in every call, where tasks do not transform what they need: 512 x 512 kernels took 1.7, and two threads
 #: gained less.
 WEIGHT_POINT = 0.5
-FRESH_BYTES = 2**25
 FRESH = 0.45
 #: How much longer all of it takes than the parts do by themselves.
 SLOWDOWN = 1.07
@@ -152,6 +153,6 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
 
 def tile_pack_cost(geometry: MutableSequence[int], itemsize: int) -> float:
     """:func:`pack_cost` with the tile that has been set."""
-    places = float(geometry[at.GROUPS] * geometry[at.FILTERS] * geometry[at.PRODUCTS] * tile_points(geometry))
+    places = float(weight_places(geometry))
     fresh = places * itemsize > FRESH_BYTES and not share_tiles(geometry, itemsize)
     return places * (WEIGHT_POINT + (itemsize * FRESH if fresh else 0.0))
