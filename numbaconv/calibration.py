@@ -74,14 +74,13 @@ def calibrate(progress: Callable[[int, int], None] = lambda _done, _all: None) -
         for number in range(LAYERS):
             problem = layer(FIRST + number)
             for name, taken in measure(problem, "standard", True, SECONDS).items():
-                row = counts(problem, name)
-                for slot in OF_SEVERAL_THREADS:
-                    row[slot] = 0.0
-                rows.append(row)
+                rows.append(counts(problem, name))
                 seconds.append(taken)
                 layers.append(number)
             progress(number + 1, LAYERS)
-    found = fit(np.array(rows), np.array(seconds), np.array(layers))
+    counted = np.array(rows)
+    counted[:, OF_SEVERAL_THREADS] = 0
+    found = fit(counted, np.array(seconds), np.array(layers))
     store.remember_machine(found)
     forget_plans()
     return found

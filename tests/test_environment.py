@@ -10,7 +10,7 @@ import pytest
 import numbaconv as nc
 from numbaconv import bench, calibration, execute, runtime, store
 from numbaconv.__main__ import main
-from numbaconv.algorithms.prices import DEFAULTS, USUAL
+from numbaconv.algorithms.prices import DEFAULTS, OF_SEVERAL_THREADS, USUAL
 from numbaconv.planner import CANDIDATES, Machine, choose, driver, prepared
 
 PROBLEM = nc.explain((1, 16, 20, 20), (16, 16, 3, 3), padding=1).problem
@@ -127,6 +127,20 @@ def test_calibrate(monkeypatch):
     assert 1e7 < machine.rate < 1e11
     assert main(["calibrate", "--forget"]) == 0
     assert store.machine() == Machine()
+
+
+@pytest.mark.usefixtures("measured")
+def test_calibrating_on_one_thread_leaves_alone_what_several_pay(monkeypatch):
+    """Of layers whose tiles threads share: see prices.OF_SEVERAL_THREADS."""
+    problem = nc.problem.conv_problem(2, (1, 128, 14, 14), (128, 128, 3, 3), padding=1)
+    assert all(calibration.counts(problem, "winograd")[slot] > 0 for slot in OF_SEVERAL_THREADS)
+    monkeypatch.setattr(calibration, "LAYERS", 1)
+    monkeypatch.setattr(calibration, "SECONDS", 1e-4)
+    monkeypatch.setattr(calibration, "layer", lambda _number: problem)
+    found = calibration.calibrate()
+    changes = np.array(found.table()) / USUAL  # by as much where nothing was seen: all are in multiply-adds
+    assert np.ptp(np.log(changes[[*OF_SEVERAL_THREADS]])) < 1e-12
+    assert np.ptp(np.log(changes)) > 1e-6
 
 
 def test_a_fit_finds_the_prices():
