@@ -126,5 +126,6 @@ def convolve(kind: str, filters: int, pairs: bool):
             (g[at.HAS_BIAS], g[at.RELU]),
         )  # fmt: skip
 
-    tensor.launch_bounds = dict.fromkeys((8, 9, 10, 12), (THREADS, blocks(kind, filters)))  # type: ignore
+    bounds = dict.fromkeys((8, 9, 10, 12), (THREADS, blocks(kind, filters)))
+    tensor.launch_bounds = bounds  # type: ignore[attr-defined]
     return tensor
