@@ -16,9 +16,8 @@ from numbaconv.algorithms.sharing import ceil_div
 from numbaconv.kernels import geometry as at
 from numbaconv.kernels.winograd import place_products
 
-TAPS = st.tuples(
-    st.integers(1, 12), st.integers(1, 5), st.integers(1, 7)
-)  # of the kernel, its stride, those of a piece
+#: Taps of a kernel, its stride, taps of a piece.
+TAPS = st.tuples(st.integers(1, 12), st.integers(1, 5), st.integers(1, 7))
 
 
 def taps_of(kernel, stride, r, phase, piece):

@@ -15,21 +15,19 @@ from . import prices as price
 from .prices import Prices
 from .sharing import ceil_div, lay_out, taps, use_tile
 from .winograd_cost import tile_cost, tile_pack_cost
-from .winograd_pieces import piece_start, pieces_of_loops
+from .winograd_pieces import kernel_pieces, piece_start, pieces_of_loops, stride_phases
 from .winograd_tiling import (
     LONGEST,
     SUMS_BYTES,
     all_tiles,
     block_columns,
     fits,
-    kernel_pieces,
     number_of_tiles,
     panel_shares,
     panels_at_a_time,
     runs_of_block,
     set_tile,
     share_tiles,
-    stride_phases,
     sums_deeply,
     tile_blocks,
     tile_points,

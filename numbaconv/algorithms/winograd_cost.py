@@ -9,7 +9,7 @@ from ..kernels.blocking import LINE, TILE_ROWS, VECTOR_BYTES, column_filters
 from . import prices as price
 from .prices import Prices
 from .sharing import ceil_div, reading, reading_apart, reading_block, reading_weights, storing_run
-from .winograd_pieces import tile_products
+from .winograd_pieces import stride_phases, tile_products
 from .winograd_tiling import (
     FRESH_BYTES,
     all_tiles,
@@ -17,7 +17,6 @@ from .winograd_tiling import (
     panels_at_a_time,
     runs_of_block,
     share_tiles,
-    stride_phases,
     tile_points,
     tiles_beside,
     weight_places,
@@ -96,6 +95,7 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     tiles, points, depth = all_tiles(geometry), tile_points(geometry), geometry[at.PRODUCTS]
     blocks, beside = ceil_div(tiles, nr), tiles_beside(geometry, itemsize)
     panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
+    of_tile = tile_products(geometry)
     runs = ceil_div(tiles, geometry[at.ACROSS])
     shuffles = shuffles_of(geometry[at.TILE_W])
     if geometry[at.COLUMNS] != 0:
@@ -105,7 +105,7 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     else:
         wide, narrow, half = multiplied_vectors(geometry, itemsize)
         products = (wide + beside / TILE_ROWS) * prices[price.WINOGRAD] + narrow * prices[price.WINOGRAD_NARROW]
-        products = tile_products(geometry) * TILE_ROWS * (products + half * prices[price.WINOGRAD_HALF])
+        products = of_tile * TILE_ROWS * (products + half * prices[price.WINOGRAD_HALF])
         products += points * blocks * prices[price.WINOGRAD_PRODUCT]
         products *= panels
         width = wide + narrow + (half + beside) / 2
@@ -138,14 +138,14 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     total += gathered + geometry[at.FILTERS] * outputs * prices[price.TRANSFORMED_BACK]
     total += products + runs * prices[price.WINOGRAD_RUN]
     total = geometry[at.GROUPS] * (total * SLOWDOWN + geometry[at.FILTERS] * stored)
-    weights = float(panels * TILE_ROWS * tile_products(geometry) * itemsize)
+    weights = float(panels * TILE_ROWS * of_tile * itemsize)
     block = float(points * depth * nr * itemsize)
     times = ceil_div(panels, panels_at_a_time(geometry, itemsize))
     total += geometry[at.GROUPS] * blocks * reading_block(block, times + 1.0, prices)
     shared = share_tiles(geometry, itemsize)
     if shared:
-        vectors = geometry[at.GROUPS] * blocks * block / VECTOR_BYTES
-        total += prices[price.SHARED_START] + vectors * prices[price.SHARED_VECTOR]
+        written = geometry[at.GROUPS] * blocks * block / VECTOR_BYTES
+        total += prices[price.SHARED_START] + written * prices[price.SHARED_VECTOR]
     times = 1 if shared else blocks
     total += geometry[at.GROUPS] * times * reading_weights(weights, prices)
     return total + reading(geometry, itemsize, prices)

@@ -15,26 +15,43 @@ from ..kernels import geometry as at
 from .sharing import ceil_div
 
 
-def pieces_along(geometry: MutableSequence[int], axis: int) -> tuple[int, int]:
-    """(Whole pieces, short ones) of all phases along the height or the width; if all are short, none counts as such."""
+def taps_of_phase(geometry: MutableSequence[int], axis: int, phase: int) -> int:
+    """Taps along the height or the width that read a phase of the input: the first phase's are the most."""
+    return ceil_div(geometry[at.KERNEL_H + axis] - phase, geometry[at.STRIDE_H + axis])
+
+
+def stride_phases(geometry: MutableSequence[int]) -> int:
+    """Phases of the input that a stride makes, of both axes."""
+    return geometry[at.PHASES_H] * geometry[at.PHASES_W]
+
+
+def kernel_pieces(geometry: MutableSequence[int]) -> int:
+    """Pieces that the kernel, or a phase's taps of it, is cut into."""
+    return geometry[at.PIECES_H] * geometry[at.PIECES_W]
+
+
+def count_pieces(geometry: MutableSequence[int], axis: int, phases: int) -> tuple[int, int]:
+    """(Pieces of r taps, those of fewer) of the first phases along the height or the width."""
     whole, short = 0, 0
-    for phase in range(geometry[at.PHASES_H + axis]):
-        taps = ceil_div(geometry[at.KERNEL_H + axis] - phase, geometry[at.STRIDE_H + axis])
+    for phase in range(phases):
+        taps = taps_of_phase(geometry, axis, phase)
         whole += taps // geometry[at.TAPS_H + axis]
         short += min(1, taps % geometry[at.TAPS_H + axis])
+    return whole, short
+
+
+def pieces_along(geometry: MutableSequence[int], axis: int) -> tuple[int, int]:
+    """(Whole pieces, short ones) of all phases along the height or the width; if all are short, none counts as such."""
+    whole, short = count_pieces(geometry, axis, geometry[at.PHASES_H + axis])
     return (whole, short) if whole > 0 else (short, 0)
 
 
 def piece_along(geometry: MutableSequence[int], axis: int, phase: int, piece: int) -> tuple[int, int]:
     """(How many of its kind come before a piece of a phase, whether it is short): before -1 where it has no taps."""
-    r = geometry[at.TAPS_H + axis]
-    whole, short, taps = 0, 0, 0
-    for number in range(phase + 1):
-        whole += taps // r
-        short += min(1, taps % r)
-        taps = ceil_div(geometry[at.KERNEL_H + axis] - number, geometry[at.STRIDE_H + axis])
+    r, taps = geometry[at.TAPS_H + axis], taps_of_phase(geometry, axis, phase)
     if piece * r >= taps:
         return -1, 0
+    whole, short = count_pieces(geometry, axis, phase)
     if pieces_along(geometry, axis)[1] == 0:
         return whole + short + piece, 0
     return (short, 1) if (piece + 1) * r > taps else (whole + piece, 0)
@@ -52,8 +69,7 @@ def tile_products(geometry: MutableSequence[int]) -> int:
 
 def pieces_of_loops(geometry: MutableSequence[int]) -> int:
     """How many :func:`piece_start` knows: for each tap of depth, those of the phase that has most in every phase."""
-    pieces = geometry[at.KERNEL_D] * geometry[at.PHASES_H] * geometry[at.PHASES_W]
-    return pieces * geometry[at.PIECES_H] * geometry[at.PIECES_W]
+    return geometry[at.KERNEL_D] * stride_phases(geometry) * kernel_pieces(geometry)
 
 
 def piece_start(geometry: MutableSequence[int], number: int) -> int:

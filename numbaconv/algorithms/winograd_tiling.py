@@ -8,7 +8,7 @@ from typing import Final
 from ..kernels import geometry as at
 from ..kernels.blocking import CPU, TILE_ROWS, VECTOR_BYTES
 from .sharing import FEWEST_TASKS, ceil_div, split_evenly
-from .winograd_pieces import order_pieces
+from .winograd_pieces import order_pieces, taps_of_phase
 
 #: (m, r, channels, channels): F(m, r), and from how many channels of a group it keeps "auto"'s promise of 4 times plain
 #: float32's RMS error on normal data: along one axis, and along both. 0: never. The first tile keeps it always.
@@ -68,11 +68,6 @@ FEWEST_BLOCKS = 3
 FRESH_BYTES: Final = 2**25
 
 
-def taps_of_phase(geometry: MutableSequence[int], axis: int) -> int:
-    """Taps along the height or the width that read the first phase of the input; the last ones may be read by fewer."""
-    return ceil_div(geometry[at.KERNEL_H + axis], geometry[at.STRIDE_H + axis])
-
-
 def number_of_tiles() -> int:
     """How many tiles there are to choose from: those of TILES and, behind them, the same along the columns alone."""
     return 2 * len(TILES)
@@ -91,7 +86,7 @@ def fits_columns(geometry: MutableSequence[int], r: int) -> bool:
 def fits(geometry: MutableSequence[int], number: int) -> bool:
     """Whether a tile may be used: it must be accurate enough, and not be for longer kernels."""
     _, r, one_axis, two_axes = TILES[number % len(TILES)]
-    high, wide = taps_of_phase(geometry, 0), taps_of_phase(geometry, 1)
+    high, wide = taps_of_phase(geometry, 0, 0), taps_of_phase(geometry, 1, 0)
     columns = number >= len(TILES)
     if columns:
         if not fits_columns(geometry, r):
@@ -112,7 +107,7 @@ def fits(geometry: MutableSequence[int], number: int) -> bool:
     single = False
     for axis in range(2):
         fewest = geometry[at.KERNEL_H + axis] // geometry[at.STRIDE_H + axis]
-        single = single or (fewest == 1 and taps_of_phase(geometry, axis) > 1)
+        single = single or (fewest == 1 and taps_of_phase(geometry, axis, 0) > 1)
     if single:
         channels //= 4
     return least > 0 and (geometry[at.LENIENCY] == at.TILES_STANDARD or channels >= least or number == 0)
@@ -123,7 +118,7 @@ def set_tile(geometry: MutableSequence[int], itemsize: int, number: int) -> None
     geometry[at.COLUMNS] = int(number >= len(TILES))
     tile = number % len(TILES)
     for axis in range(2):
-        most = taps_of_phase(geometry, axis)
+        most = taps_of_phase(geometry, axis, 0)
         m, r = (TILES[tile][0], TILES[tile][1]) if most > 1 and geometry[at.COLUMNS] * axis == 0 else (1, 1)
         phase = ceil_div(geometry[at.OUT_H + axis], geometry[at.DILATION_H + axis])
         geometry[at.TILE_H + axis] = m
@@ -187,6 +182,8 @@ def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
         return min(COLUMN_VECTORS * lanes, tiles)
     if tiles <= lanes:
         return lanes
+    if VECTOR_BYTES < 64:
+        return 2 * lanes
     whole, left = divmod(tiles, 3 * lanes)
     if whole == 0:
         three = 2 * left > 5 * lanes
@@ -194,9 +191,9 @@ def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
         three = left <= lanes // 2
     else:
         size = tile_points(geometry) * geometry[at.PRODUCTS] * 3 * lanes * itemsize
-        three = whole >= FEWEST_THREE and size <= LARGEST_BLOCK and VECTOR_BYTES == 64
+        three = whole >= FEWEST_THREE and size <= LARGEST_BLOCK
         three = three and THREE_SHARE * longest(geometry, 3 * lanes) < longest(geometry, 2 * lanes)
-    return 3 * lanes if three and VECTOR_BYTES == 64 else 2 * lanes
+    return 3 * lanes if three else 2 * lanes
 
 
 def tiles_beside(geometry: MutableSequence[int], itemsize: int) -> int:
@@ -210,16 +207,6 @@ def tile_blocks(geometry: MutableSequence[int], itemsize: int) -> int:
     """Blocks of tiles of a group."""
     nr = block_columns(geometry, itemsize)
     return all_tiles(geometry) // nr if tiles_beside(geometry, itemsize) else ceil_div(all_tiles(geometry), nr)
-
-
-def stride_phases(geometry: MutableSequence[int]) -> int:
-    """Phases of the input that a stride makes, of both axes."""
-    return geometry[at.PHASES_H] * geometry[at.PHASES_W]
-
-
-def kernel_pieces(geometry: MutableSequence[int]) -> int:
-    """Pieces that the kernel, or a phase's taps of it, is cut into."""
-    return geometry[at.PIECES_H] * geometry[at.PIECES_W]
 
 
 def weight_places(geometry: MutableSequence[int]) -> int:

@@ -51,8 +51,8 @@ def winograd_weights(slot, slots, weight, bias, packed, rows, geometry, scratch)
     """Transform the kernels g of thread ``slot`` to U = G g G^T, laid out as matrices for the microkernel.
 
     packed[((g * PANELS + p) * points + u) * WEIGHT_STEP + k * MR + m] = U_u of filter p * MR + m of group g and k over
-    (piece, channel), zeros beyond the last filter; then the bias (see ``pack_bias``); then, from
-    RAW_START on, the weights, packed as by ``pack_weights``.
+    (piece, channel), zeros beyond the last filter; then the bias (see ``pack_bias``); then, from RAW_START on, the
+    weights, packed as by ``pack_weights``.
     """
     panels = geometry[at.PANELS]
     step = geometry[at.WEIGHT_STEP]
