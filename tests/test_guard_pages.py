@@ -130,26 +130,33 @@ def main():
 
 
 def tiles():
-    """Each of Winograd's tiles by itself: on images, rows, columns and volumes, dilated, of sizes around the tiles'."""
+    """Each of Winograd's tiles by itself: on images, rows, columns and volumes, dilated, of sizes around the tiles'.
+
+    Strides are among what :func:`problems` has; here of tiles that are columns, which that seldom has.
+    """
     guarded = [Guarded(pages=4096) for _ in range(3)]
     random = np.random.default_rng(2)
-    fits, winograd_tiling.COLUMNS_DEPTH = winograd.fits, 10**6
+    winograd_tiling.COLUMNS_DEPTH = 10**6
     for tile, number, dtype in itertools.product(winograd_tiling.TILES, range(TILE_CALLS), DTYPES):
         m, r = tile[:2]
         columns, backwards = number % 3 == 2, number % 4 == 1
         winograd_tiling.TILES = (tile,)
-        winograd.fits = lambda geometry, chosen, only=int(columns): chosen == only and fits(geometry, chosen)
+        winograd.fits = lambda _, chosen, only=int(columns): chosen == only
         execute.forget_plans()
-        kernel = ((r, r), (2, r, r))[number % 2] if columns else ((r, r), (1, r), (r, 1), (2, r, r))[number % 4]
+        stride = STRIDES[number // 2 % len(STRIDES)] if columns else (1, 1)
+        taps = [min(12, s * r) for s in stride]
+        kernel = ((*taps,), (2, *taps))[number % 2] if columns else ((r, r), (1, r), (r, 1), (2, r, r))[number % 4]
         size = [int(random.integers(r, r + 4 * m)), int(random.integers(r, 40 * m))]
         size = [int(random.integers(1, 3)), *size] if len(kernel) == 3 else size
         channels, filters, dilation = (int(random.integers(1, most)) for most in (6, 18, 3))
+        dilation = 1 if stride[0] > 1 else dilation
         groups = 1 + number % 2
         x = random.normal(size=(1, groups * channels, *size)).astype(dtype)
         w = random.normal(size=(groups * filters, channels, *kernel)).astype(dtype)
         x.flat[0] = (0, np.nan)[number % 8 in (0, 3)]
         call = nc.conv3d if len(kernel) == 3 else nc.conv2d
-        arguments = {"padding": r, "groups": groups, "algorithm": "winograd", "precision": "fast"}
+        arguments = {"padding": r * max(stride), "groups": groups, "algorithm": "winograd", "precision": "fast"}
+        arguments["stride"] = (*[1] * (len(kernel) - 2), *stride)
         arguments["dilation"] = (*[dilation] * (len(kernel) - 1), 1) if columns else dilation
         print(tile, dtype.__name__, x.shape, w.shape, arguments, flush=True)
         expected = call(x, w, **arguments)

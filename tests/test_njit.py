@@ -236,10 +236,12 @@ def test_winograd_by_default():
     random = np.random.default_rng(0)
     x, w = numbers(random, (1, 64, 40, 40), "f4"), numbers(random, (64, 64, 3, 3), "f4")
     assert nc.explain(x.shape, w.shape).algorithm == "winograd"
-    assert nc.explain((1, 3, 40, 40), (64, 3, 3, 3)).geometry[at.COLUMNS]
+    for options in ({}, {"stride": 2}):
+        assert nc.explain((1, 3, 40, 40), (64, 3, 3, 3), **options).geometry[at.COLUMNS]
     for function in (
         lambda x, w: nc.conv2d(x, w),
         lambda x, w: nc.conv2d(x[:, :3], w[:, :3]),
+        lambda x, w: nc.conv2d(x[:, :3], w[:, :3], stride=2),
         lambda x, w: nc.conv1d(x[0], w[:, :, 0]),
         lambda x, w: nc.conv_transpose2d(x, w, stride=2, padding=1),
         lambda x, w: nc.grad.conv2d_input((1, 64, 42, 42), w, x),

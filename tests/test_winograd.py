@@ -30,10 +30,13 @@ ONE_ROW = (2 * LANES + 1, 2 * LANES + 4, 2 * LANES + 5, 3 * LANES, 3 * LANES + 1
 @contextlib.contextmanager
 def only(tile, columns=False):
     """Let the algorithm have this tile alone, whatever its accuracy: along every axis, or as columns of any depth."""
-    fits = winograd.fits
+
+    def fits(geometry, number):
+        return number == columns and (not columns or winograd_tiling.fits_columns(geometry, tile[1]))
+
     with (
         mock.patch.multiple(winograd_tiling, TILES=(tile,), COLUMNS_DEPTH=10**6),
-        mock.patch.object(winograd, "fits", lambda geometry, number: number == columns and fits(geometry, number)),
+        mock.patch.object(winograd, "fits", fits),
     ):
         execute.forget_plans()
         yield
@@ -91,18 +94,19 @@ def test_layers_lay_weights_out_again_where_there_are_no_phases(kernel, stride, 
 
 @every_tile
 @pytest.mark.parametrize("stride", [(2, 2), (3, 3), (4, 4), (2, 1), (1, 2), (5, 5)])
-def test_every_tile_of_every_phase(tile, stride):
+@pytest.mark.parametrize("columns", [False, True])
+def test_every_tile_of_every_phase(tile, stride, columns):
     """Strides: phases that have all taps of a tile, fewer, or none in a piece; rows cut off at every cell; some NaN."""
     m, r = tile[:2]
     random = np.random.default_rng(m * r)
-    with only(tile):
+    with only(tile, columns):
         for number, across in enumerate((1, LANES // 2 + 1, LANES, 2 * LANES + 3)):
             kernel = tuple(min(12, s * r - int(random.integers(0, s + 1))) for s in stride)
             kernel = tuple(max(k, s + 1) for k, s in zip(kernel, stride, strict=True))
             padding = [(int(random.integers(0, k)), int(random.integers(0, k))) for k in kernel]
             size = [
                 max(k, s * count + int(random.integers(0, s)))
-                for s, k, count in zip(stride, kernel, (2 * m, across * m), strict=True)
+                for s, k, count in zip(stride, kernel, (2 * m, across * (1 if columns else m)), strict=True)
             ]
             x = random.normal(size=(1 + number % 2, 5, *size)).astype(np.float32)
             w = random.normal(size=(9, 5, *kernel)).astype(np.float32)
@@ -110,6 +114,7 @@ def test_every_tile_of_every_phase(tile, stride):
             arguments |= {"stride": stride, "activation": None}
             layer = nc.Conv2d.from_weight(w, None, algorithm="winograd", precision="fast", **arguments)
             out = nc.conv2d(x, w, algorithm="winograd", precision="fast", **arguments)
+            assert nc.explain(x, w, algorithm="winograd", precision="fast", **arguments).geometry[at.COLUMNS] == columns
             np.testing.assert_array_equal(layer(x), out)
             bound = winograd_bound(x, w, None, np.float32, arguments, "fast")
             assert (np.abs(out - scipy_reference(x, w, stride=stride, padding=padding)) <= bound).all()
@@ -257,8 +262,9 @@ def test_strides_are_accurate(kernel, stride, dtype, channels):
     geometry = nc.planner.geometry_list(nc.explain(*shapes, stride=stride).problem)
     geometry[at.LENIENCY] = at.TILES_ACCURATE
     nc.planner.driver("winograd").block(geometry, np.dtype(dtype).itemsize)
-    tile = winograd_tiling.TILES[geometry[at.TRANSFORM] - 1]  # columns have no stride
-    with only(tile):
+    columns, number = divmod(geometry[at.TRANSFORM] - 1, len(winograd_tiling.TILES))
+    tile = winograd_tiling.TILES[number]
+    with only(tile, bool(columns)):
         assert rms_ratio((kernel, kernel), channels, dtype, stride, algorithm="winograd") <= 4, tile
 
 

@@ -239,12 +239,17 @@ def kernels(geometry: Sequence[int]) -> tuple[Any, Any]:
     """The functions that lay out the weights and that do the tasks, to be compiled by ``runtime.begin``."""
     weights, winograd = load_module(".kernels.winograd_weights"), load_module(".kernels.winograd")
     usual = geometry[at.X_W] == 1 and geometry[at.DILATION_W] == 1 and geometry[at.PAD_MODE] == at.PAD_ZEROS
-    if usual and 1 < geometry[at.STRIDE_W] <= 4 and geometry[at.PHASES_W] == geometry[at.STRIDE_W]:
-        tasks = winograd.winograd_strided_tasks, winograd.winograd_strided_unpacked_tasks
-    elif usual and geometry[at.COLUMNS] != 0:
+    padded = usual and geometry[at.STRIDE_W] == 1
+    strided = usual and 1 < geometry[at.STRIDE_W] <= 4 and geometry[at.PHASES_W] == geometry[at.STRIDE_W]
+    columns = geometry[at.COLUMNS] != 0
+    if padded and columns:
         tasks = winograd.winograd_columns_tasks, winograd.winograd_columns_unpacked_tasks
-    elif usual and geometry[at.STRIDE_W] == 1:
+    elif padded:
         tasks = winograd.winograd_padded_tasks, winograd.winograd_padded_unpacked_tasks
+    elif strided and columns:
+        tasks = winograd.winograd_strided_columns_tasks, winograd.winograd_strided_columns_unpacked_tasks
+    elif strided:
+        tasks = winograd.winograd_strided_tasks, winograd.winograd_strided_unpacked_tasks
     else:
         tasks = winograd.winograd_tasks, winograd.winograd_unpacked_tasks
     if geometry[at.UNPACKED] != 0:

@@ -76,12 +76,12 @@ def number_of_tiles() -> int:
 
 def fits_columns(geometry: MutableSequence[int], r: int) -> bool:
     """Whether tiles may be columns of a kernel that has several: see :mod:`numbaconv.kernels.winograd_columns`."""
-    if geometry[at.KERNEL_H] == 1 or geometry[at.KERNEL_W] == 1 or geometry[at.CHANNELS_LAST] != 0:
+    taps = taps_of_phase(geometry, 0, 0)
+    if taps == 1 or geometry[at.KERNEL_W] == 1 or geometry[at.DILATION_W] > 1 or geometry[at.CHANNELS_LAST] != 0:
         return False
-    if geometry[at.STRIDE_H] > 1 or geometry[at.STRIDE_W] > 1 or geometry[at.DILATION_W] > 1:
-        return False
-    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_W]
-    return depth * ceil_div(geometry[at.KERNEL_H], r) <= COLUMNS_DEPTH
+    phases = min(geometry[at.STRIDE_H], geometry[at.KERNEL_H])
+    depth = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.KERNEL_W] * phases
+    return depth * ceil_div(taps, r) <= COLUMNS_DEPTH
 
 
 def fits(geometry: MutableSequence[int], number: int) -> bool:

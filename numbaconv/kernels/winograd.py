@@ -240,6 +240,18 @@ def winograd_columns_unpacked_tasks(slot, slots, x, weight, out, rows, geometry,
 
 
 @kernel
+def winograd_strided_columns_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`winograd_strided_tasks` where COLUMNS is not 0."""
+    compute_tasks(copy_strided, pack_none, sum_columns, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
+def winograd_strided_columns_unpacked_tasks(slot, slots, x, weight, out, rows, geometry, scratch):
+    """:func:`winograd_strided_columns_tasks` where UNPACKED is not 0."""
+    compute_tasks(copy_strided, pack_own, sum_columns, slot, slots, x, weight, out, rows, geometry, scratch)
+
+
+@kernel
 def sum_blocks(
     weight, matrices, some, out, rows, geometry, scratch, block, own, masks, mask_step, group, panel, number, until,
 ):  # fmt: skip
