@@ -253,7 +253,6 @@ def check_width(width):
     drivers = {
         "direct_channels_tasks", "direct_planes_tasks", "direct_lanes_tasks", "direct_pixels_tasks",
         "direct_depthwise_tasks", "im2col_tasks", "winograd_tasks", "winograd_padded_tasks",
-        "winograd_columns_unpacked_tasks",
     }  # fmt: skip
     others = {
         "copy_lanes", "copy_every_other", "finish_lanes", "pack_weights", "pack_dense_weights", "pack_ordered_weights",
@@ -265,10 +264,19 @@ def check_width(width):
         wrong = re.search(rf"{forbidden}|\bfmaf?\b", assembly)
         assert wrong is None, f"{name} has {wrong}"
         # Copies do not multiply, nor do Winograd's transforms between the points 0, 1 and -1, nor what calls kernels.
-        exempt = name in others or re.match(
-            "winograd_(input|weight|output)_|call_again$|run_slots$|winograd_columns_.*tasks$", name
-        )
+        exempt = name in others or re.match("winograd_(input|weight|output)_|call_again$|run_slots$", name)
         assert exempt or re.search(needed, assembly), f"{name} has no {needed}"
+    if width == 32:
+        for name in ("direct_planes_tasks", "direct_channels_tasks"):
+            check_registers(code[name])
+
+
+def check_registers(assembly):
+    """The loop over the products of 6 pixels by 2 vectors keeps all in AVX2's 16 registers; see Vectors.behind."""
+    loops = [block for block in re.split(r"\n(?=\S+:)", assembly) if "#APP" in block and block.count("vfmadd") >= 12]
+    assert loops
+    for loop in loops:
+        assert re.search(r"%ymm\d+, [-\d]*\(%rsp\)", loop) is None, loop
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the widths are those of x86-64")

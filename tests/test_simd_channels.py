@@ -11,6 +11,7 @@ from numbaconv.kernels import simd, simd_channels, tasks
 from numbaconv.kernels import simd_channel_tiles as simd_tiles
 from numbaconv.kernels.blocking import (
     CHANNEL_TILE_PIXELS,
+    LANE_TILE_PIXELS,
     RUNS,
     SPREAD,
     TAPS_TOGETHER,
@@ -148,8 +149,8 @@ def test_channels_microkernel_of_neighbours(vectors, apart, dtype):
 def test_run_microkernel(taps, stride, dtype):
     """Three tiles, the last of which overlaps the second; each sums its own runs, lane by lane."""
     random = np.random.default_rng(0)
-    lanes, pixels = lanes_of(dtype), 3 * CHANNEL_TILE_PIXELS - 2
-    tiles = np.array([0, CHANNEL_TILE_PIXELS, 2 * CHANNEL_TILE_PIXELS - 2])
+    lanes, pixels = lanes_of(dtype), 3 * LANE_TILE_PIXELS - 2
+    tiles = np.array([0, LANE_TILE_PIXELS, 2 * LANE_TILE_PIXELS - 2])
     for depth, accumulate in np.ndindex(4, 2):
         depth += 1
         where = stride * np.arange(pixels) if taps > 1 else random.permutation(3 * pixels)[:pixels]
@@ -160,7 +161,7 @@ def test_run_microkernel(taps, stride, dtype):
         memory = np.concatenate([[np.nan], x.ravel(), [np.nan]]).astype(dtype)
         weight = np.concatenate([[np.nan], w.ravel(), [np.nan]]).astype(dtype)
         before = filled(random, (pixels, lanes), dtype)
-        before[CHANNEL_TILE_PIXELS:] *= 1 - accumulate  # what two tiles add to is not known
+        before[LANE_TILE_PIXELS:] *= 1 - accumulate  # what two tiles add to is not known
         sums = np.full(2 + pixels * lanes, np.nan, dtype)
         if accumulate:
             sums[1:-1] = before.ravel()
@@ -168,7 +169,7 @@ def test_run_microkernel(taps, stride, dtype):
         LANEWISE[taps, stride](memory, 1, rows, 0, depth, depth, depth + pixels, count, weight, 1, sums, 1, accumulate)
         cells = where[:, None, None] + runs[:, None] + np.arange(taps)
         expected = (x[cells] * w).sum((1, 2)) + accumulate * before
-        done = CHANNEL_TILE_PIXELS if accumulate else pixels
+        done = LANE_TILE_PIXELS if accumulate else pixels
         np.testing.assert_array_equal(sums[1:-1].reshape(before.shape)[:done], expected[:done])
         assert np.isnan(sums[[0, -1]]).all()
 

@@ -13,6 +13,7 @@ from ..kernels.blocking import (
     BLOCK_BYTES,
     CHANNEL_DEPTH,
     CHANNEL_TILE_PIXELS,
+    LANE_TILE_PIXELS,
     LINE,
     PACK_SCRATCH,
     PAGE_BYTES,
@@ -109,7 +110,8 @@ def _in_place(geometry: MutableSequence[int], itemsize: int) -> bool:
     Copies took 5 to 20% of the time of a 1x1 layer (Zen 5). Where channels lie whole pages apart, all of a pixel share
     a few lines of the caches, and copies pay; so they do where lines beyond a core's own cache hold a few pixels only:
     side by side, 256 channels of 112x112 take 0.7 to 0.96 of the time to 128 filters, of 56x56 0.8 to 512 and 0.92 to
-    1.05 to 128; of 14x14, in the cache, 1.0 to 1.25 to 512 (stride 2, Emerald Rapids).
+    1.05 to 128; of 14x14, in the cache, 1.0 to 1.25 to 512 (stride 2, Emerald Rapids). Narrower vectors make more
+    panels, each of which reads all pixels: 1024 channels of 14x14 take 0.84 of the time to 2048 (AVX2 on Zen 4).
     """
     if _lanewise(geometry, itemsize):
         return False
@@ -119,7 +121,7 @@ def _in_place(geometry: MutableSequence[int], itemsize: int) -> bool:
             return False
     plane = _plane(geometry, itemsize)
     few = geometry[at.CHANNELS_LAST] == 0 and _column_step(geometry, lanewise=False) < geometry[at.STRIDE_W]
-    if few and geometry[at.CHANNELS] * plane > NEAR_BYTES:
+    if few and geometry[at.CHANNELS] * plane > NEAR_BYTES * VECTOR_BYTES // 64:
         return False
     apart = geometry[at.CHANNELS_LAST] != 0 or geometry[at.CHANNELS] <= FEW_CHANNELS or plane % PAGE_BYTES != 0
     return apart and geometry[at.OUT_D] == 1 and geometry[at.KERNEL_D] == 1
@@ -242,9 +244,9 @@ def cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> float
         if _spread(geometry, itemsize):
             copies /= geometry[at.CHANNELS]
             copies += copied * transposed * lanes * prices[price.SPREAD_VECTOR]
-        tiles = lines * ceil_div(columns, CHANNEL_TILE_PIXELS)
+        tiles = lines * ceil_div(columns, LANE_TILE_PIXELS)
         kinds = _kinds(geometry)
-        each = tiles * (CHANNEL_TILE_PIXELS * depth * prices[price.LANES] + kinds * prices[price.LANES_TILE])
+        each = tiles * (LANE_TILE_PIXELS * depth * prices[price.LANES] + kinds * prices[price.LANES_TILE])
         each += copies + squares * prices[price.STORED_LANES] + runs * lanes + prices[price.CHANNELS_TASK]
         return reading(geometry, itemsize, prices) + blocks * panels * each
     paged = geometry[at.OUT_D] * geometry[at.OUT_H] * geometry[at.OUT_W] * itemsize % PAGE_BYTES == 0
@@ -341,7 +343,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
         # Behind a channel there is a cell for pixels that no output reads.
         geometry[at.STRIP_CHANNEL] = geometry[at.KERNEL_D] * plane * lanes + lanes
         # A tile that is cut off reads what lies behind the last row.
-        beyond = CHANNEL_TILE_PIXELS * geometry[at.STRIDE_W] * lanes
+        beyond = LANE_TILE_PIXELS * geometry[at.STRIDE_W] * lanes
         strip = geometry[at.CHANNELS] * geometry[at.STRIP_CHANNEL] + beyond
     else:
         last = geometry[at.CHANNELS_LAST] != 0
@@ -357,9 +359,9 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     _cut(geometry, lanewise)
     geometry[at.PIXELS_START] = depth
     pixels = depths * lines * columns
-    geometry[at.ORDER_START] = depth + pixels + CHANNEL_TILE_PIXELS
+    geometry[at.ORDER_START] = depth + pixels + LANE_TILE_PIXELS
     geometry[at.TILES_START] = geometry[at.ORDER_START] + depth
-    tiles = lines * ceil_div(columns, CHANNEL_TILE_PIXELS) if lanewise else 0
+    tiles = lines * ceil_div(columns, LANE_TILE_PIXELS) if lanewise else 0
     geometry[at.CELLS_START] = geometry[at.TILES_START] + tiles
     weights = geometry[at.GROUPS] * geometry[at.PANELS] * mr * depth
     lay_out(geometry, blocks, 0, weights, split_evenly(geometry[at.PANELS], blocks))
@@ -369,7 +371,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.SHARED] = blocks * geometry[at.STRIP] if shared and not in_place else 0
     geometry[at.TILE_START] = 0 if shared or in_place else geometry[at.STRIP]
     # Sums are computed in whole tiles and stored in whole vectors of pixels.
-    sums = min(geometry[at.CHUNK], pixels) + max(CHANNEL_TILE_PIXELS, lanes)
+    sums = min(geometry[at.CHUNK], pixels) + max(LANE_TILE_PIXELS, lanes)
     geometry[at.SCRATCH] = geometry[at.TILE_START] + sums * mr
 
 
@@ -461,12 +463,12 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     down = np.arange(geometry[at.BLOCK_ROWS], dtype=np.int64) * (between * line)
     across = np.arange(geometry[at.BLOCK_COLUMNS], dtype=np.int64) * (beside * cell)
     down = (np.arange(geometry[at.BLOCK_DEPTHS], dtype=np.int64)[:, None] * geometry[at.STRIP_DEPTH] + down).reshape(-1)
-    pixels = np.pad((down[:, None] + across).reshape(-1), (0, CHANNEL_TILE_PIXELS), mode="edge")
+    pixels = np.pad((down[:, None] + across).reshape(-1), (0, LANE_TILE_PIXELS), mode="edge")
     if geometry[at.LANE_FILTERS] == 0:
         return np.concatenate([table, pixels, place])
     # The last tile of a row overlaps the one before; where a row is shorter than a tile, the next row overwrites it.
     width = geometry[at.BLOCK_COLUMNS]
-    first = np.minimum(np.arange(0, width, CHANNEL_TILE_PIXELS), max(0, width - CHANNEL_TILE_PIXELS))
+    first = np.minimum(np.arange(0, width, LANE_TILE_PIXELS), max(0, width - LANE_TILE_PIXELS))
     tiles = (np.arange(geometry[at.BLOCK_ROWS], dtype=np.int64)[:, None] * width + first).reshape(-1)
     if geometry[at.WHOLE] != 0:
         i = np.arange(geometry[at.IN_H], dtype=np.int64)[:, None] + geometry[at.PAD_H]

@@ -13,7 +13,7 @@ from ..algorithms.sharing import taps
 from ..algorithms.winograd_pieces import piece_start
 from ..algorithms.winograd_tiling import TILES
 from ..kernels import geometry as at
-from ..kernels.blocking import CHANNEL_TILE_PIXELS, RUNS, VECTOR_BYTES
+from ..kernels.blocking import LANE_TILE_PIXELS, RUNS, VECTOR_BYTES
 from . import slots
 from .linking import load
 
@@ -117,12 +117,12 @@ def channels_rows(geometry, itemsize):
     depths, lines, columns = geometry[at.BLOCK_DEPTHS], geometry[at.BLOCK_ROWS], geometry[at.BLOCK_COLUMNS]
     plane = lines * columns
     count = height * channels * depth * width
-    across = -(-columns // CHANNEL_TILE_PIXELS) if lanewise else 0
+    across = -(-columns // LANE_TILE_PIXELS) if lanewise else 0
     cells = 0
     if lanewise:
         cells = geometry[at.IN_H] * geometry[at.IN_W] if geometry[at.WHOLE] != 0 else geometry[at.PITCH]
     pixels = count
-    order = pixels + depths * plane + CHANNEL_TILE_PIXELS
+    order = pixels + depths * plane + LANE_TILE_PIXELS
     tiles = order + count
     start_of_cells = tiles + lines * across
     table = np.zeros(start_of_cells + cells, np.int64)
@@ -157,7 +157,7 @@ def channels_rows(geometry, itemsize):
         return table
     for h in range(lines):
         for i in range(across):
-            first = min(i * CHANNEL_TILE_PIXELS, max(0, columns - CHANNEL_TILE_PIXELS))
+            first = min(i * LANE_TILE_PIXELS, max(0, columns - LANE_TILE_PIXELS))
             table[tiles + h * across + i] = h * columns + first
     if geometry[at.WHOLE] != 0:
         nowhere = geometry[at.STRIP_ROWS] * geometry[at.PITCH]

@@ -33,10 +33,13 @@ WIDE_VECTORS: Final = 3 if VECTOR_BYTES == 64 else TILES[0][1]
 #: 7x3 and 8x2 116, 12x2 81, 14x2 75 GFLOP/s (more addresses than registers). 7 divides the sizes of most networks'
 #: maps.
 CHANNEL_TILE_PIXELS: Final = 7 if VECTOR_BYTES == 64 else 6
-#: Such tiles that are summed together where the pixels of each are neighbours, and need one address: 14x2. 28 sums, 2
-#: vectors and a broadcast are as many as AVX-512 has registers. They need 18 loads for 28 multiply-adds, 7x2 11 for 14,
-#: and half the reads and writes of sums between passes: 1x1 layers took 0.94 to 0.97 of the time, 3x3 ones with stride
-#: 2, and 7x7 maps, as long (Emerald Rapids).
+#: The same where filters of several groups are in the lanes, by one vector: 7 sums, 7 weights and a cell are 15
+#: registers, of which AVX2 has 16. With 6 there, 480 channels of 14x14 took 1.06 times as long (AVX2 on Zen 4).
+LANE_TILE_PIXELS: Final = 7
+#: Tiles of CHANNEL_TILE_PIXELS that are summed together where the pixels of each are neighbours, and need one address:
+#: 14x2. 28 sums, 2 vectors and a broadcast are as many as AVX-512 has registers. They need 18 loads for 28
+#: multiply-adds, 7x2 11 for 14, and half the reads and writes of sums between passes: 1x1 layers took 0.94 to 0.97 of
+#: the time, 3x3 ones with stride 2, and 7x7 maps, as long (Emerald Rapids).
 TILES_TOGETHER: Final = 2 if VECTOR_BYTES == 64 else 1
 #: Neighbouring taps that tiles of one vector of filters take at once, in kernels with rows of as many: a cell that
 #: several of the pixels read is loaded and broadcast once. 14x1 needs 67 instructions for 42 multiply-adds, 7x1 with
@@ -126,9 +129,8 @@ def buffered(channels_last: int) -> int:
 
 
 def column_filters(points: int) -> int:
-    """Filters whose sums at ``points`` places of a vector of tiles are kept in registers: a power of two."""
-    registers = 24 if VECTOR_BYTES == 64 else 12
-    return 4 if 4 * points <= registers else 2 if 2 * points <= registers else 1
+    """Filters whose sums at ``points`` places of a vector of tiles are kept in AVX-512's registers: a power of two."""
+    return 4 if 4 * points <= 24 else 2
 
 
 def strip_lead(pad: int, stride: int, phase: int, lanes: int) -> int:

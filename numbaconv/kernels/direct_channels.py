@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from ..runtime import kernel
 from . import geometry as at
-from .blocking import CHANNEL_TILE_PIXELS, PAGE_BYTES
+from .blocking import CHANNEL_TILE_PIXELS, LANE_TILE_PIXELS, PAGE_BYTES
 from .channel_tiles import (
     in_rows,
     most_together,
@@ -105,9 +105,12 @@ def store_plane_run(scratch, sums, weight, bias, relu, out, target, geometry, in
         transpose_square(scratch, sums + j * mr, mr, weight, bias, relu)
     for m in range(channels if pages else 0):
         copy_squares(scratch, sums + m * mr, lanes * mr, out, target + m * geometry[at.OUT_CHANNEL], whole)
+    # What a vector is cut off from is stored with pixels before it once more, unless these have been transposed.
+    last = whole if pages else larger(0, inside - lanes)
     for j in range(whole, inside, lanes):
+        first = smaller(j, last)
         store_planes(
-            scratch, sums + j * mr, mr, smaller(lanes, inside - j), weight, bias, relu, out, target + j,
+            scratch, sums + first * mr, mr, smaller(lanes, inside - first), weight, bias, relu, out, target + first,
             geometry[at.OUT_CHANNEL], channels,
         )  # fmt: skip
 
@@ -137,7 +140,7 @@ def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, pan
     lanes = lanes_of(scratch)
     width = geometry[at.BLOCK_COLUMNS]
     some = geometry[at.CHUNK] // width
-    across = (width + CHANNEL_TILE_PIXELS - 1) // CHANNEL_TILE_PIXELS
+    across = (width + LANE_TILE_PIXELS - 1) // LANE_TILE_PIXELS
     finite = weight[geometry[at.FINITE_START] + panel] == 0
     kinds = 0
     for kind in range(4):
@@ -154,7 +157,7 @@ def multiply_lanes(weight, out, rows, geometry, scratch, strip, sums, image, pan
                 end += 1
             # Where tiles overlap, all runs of one are summed before the next one starts.
             tiles = (end - row) * across
-            together = tiles if single or width % CHANNEL_TILE_PIXELS == 0 else 1
+            together = tiles if single or width % LANE_TILE_PIXELS == 0 else 1
             for tile in range(row * across, row * across + tiles, together):
                 sum_lanes(weight, rows, geometry, scratch, strip, tile, together, origin, panel, taps)
             row = end

@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .blocking import CHANNEL_TILE_PIXELS, RUNS, TAPS_TOGETHER, TILES_TOGETHER
+from .blocking import CHANNEL_TILE_PIXELS, LANE_TILE_PIXELS, RUNS, TAPS_TOGETHER, TILES_TOGETHER
 from .vectors import INDEX, INTO_L1, Vectors, changed_if, constant, element, prefetch
 
 #: Elements behind a tile's first pixel that are asked for ahead. Where cells are read in place, each channel's lie in
@@ -106,17 +106,17 @@ def _microkernel(tile_pixels: int, tile_vectors: int, tiles: int = 1, apart: int
                 prefetch(vectors, builder.gep(cell, [later]), INTO_L1)
         added = list(totals)
         for number, cell in enumerate(cells):
-            read = builder.gep(cell, [offset])
             for position in range((tile_pixels - 1) * apart + taps):
                 readers = [(m, position - m * apart) for m in range(tile_pixels if apart else 1)]
                 readers = [(number * (tile_pixels if apart else 1) + m, t) for m, t in readers if 0 <= t < taps]
                 if not readers:
                     continue
-                value = vectors.splat(builder.load(builder.gep(read, [constant(position)])))
+                value = vectors.splat(builder.load(builder.gep(builder.gep(cell, [offset]), [constant(position)])))
                 for m, t in readers:
                     for v in range(tile_vectors):
                         total = m * tile_vectors + v
                         added[total] = vectors.multiply_add(value, w_vectors[t * tile_vectors + v], added[total])
+                offset = vectors.behind(offset, added[total])
         k_next = builder.add(k, constant(taps))
         k.add_incoming(k_next, loop)
         for total, value, result in zip(totals, begun, added, strict=True):
@@ -239,9 +239,9 @@ def _run_microkernel(tile_pixels: int, taps: int, stride: int) -> Any:
 
 
 run_microkernel_7, run_microkernel_5, run_microkernel_3 = (
-    _run_microkernel(CHANNEL_TILE_PIXELS, taps, stride=1) for taps in RUNS
+    _run_microkernel(LANE_TILE_PIXELS, taps, stride=1) for taps in RUNS
 )
 run_microkernel_7_stride2, run_microkernel_5_stride2, run_microkernel_3_stride2 = (
-    _run_microkernel(CHANNEL_TILE_PIXELS, taps, stride=2) for taps in RUNS
+    _run_microkernel(LANE_TILE_PIXELS, taps, stride=2) for taps in RUNS
 )
-run_microkernel_1 = _run_microkernel(CHANNEL_TILE_PIXELS, 1, stride=1)
+run_microkernel_1 = _run_microkernel(LANE_TILE_PIXELS, 1, stride=1)
