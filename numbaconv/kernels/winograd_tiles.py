@@ -171,8 +171,10 @@ def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, fi
 def tabulate(geometry, table, lanes, number):
     """Cut the tiles of block ``number`` into groups of neighbours for the input transform; how many integers.
 
-    The table holds (where a group's cells lie among those gathered, its first tile, how many) for whole vectors of
-    groups: the last group is repeated. Behind these lies the same for the tile beside the others, as if it were first.
+    The table holds (where a group's cells lie among those gathered, its first tile, how many to store) for whole
+    vectors of groups: the last group is repeated. Behind the tiles of a group that is not full, what the next groups
+    overwrite may be stored, too: whole vectors are stored sooner than parts. Behind these entries lies the same for the
+    tile beside the others, as if it were first.
     """
     width = lanes // geometry[at.RUN_GROUPS]
     tile, last, _ = block_tiles(number, geometry)
@@ -182,7 +184,7 @@ def tabulate(geometry, table, lanes, number):
         for t in range(0, count, width):
             put_integer(table, entry, region + t * geometry[at.TILE_W])
             put_integer(table, entry + 1, tile - first + t)
-            put_integer(table, entry + 2, smaller(width, count - t))
+            put_integer(table, entry + 2, smaller(width, last - tile - t))
             entry += 3
         region += geometry[at.RUN_STEP]
         tile += count
