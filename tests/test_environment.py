@@ -104,8 +104,8 @@ def test_measurements_of_wrong_kinds_are_left_out(measured, monkeypatch):
 @pytest.mark.usefixtures("measured")
 def test_calibration_changes_the_planner(monkeypatch):
     usual = choose(PROBLEM)
-    product = {"winograd": "winograd", "im2col": "gemm", "direct_channels": "narrow", "direct_pixels": "gemm"}
-    dear = Machine(1e9, {product[usual.candidate]: 100.0})
+    products = {"winograd": ["winograd"], "im2col": ["gemm"], "direct_channels": ["narrow", "channels"]}
+    dear = Machine(1e9, dict.fromkeys(products.get(usual.candidate, ["gemm"]), 100.0))
     store.remember_machine(dear)
     again(monkeypatch)
     assert store.machine() == dear

@@ -30,8 +30,10 @@ TILES: Final = (
 #: Longer kernels would be cut into many pieces, whose transformed weights take 4 times their memory.
 LONGEST: Final = 12
 #: Products up to which tiles may be columns, and vectors of them in a block, at most 64 tiles. 3x3 over 8 channels of
-#: 112x112 took 0.8 of the time that tiles along both axes do (24 products), over 16 channels 1.15 (48; Zen 4).
-COLUMNS_DEPTH: Final = 48
+#: 112x112 took 0.8 of the time that tiles along both axes do (24 products), over 16 channels 1.15 (48; Zen 4). With 16
+#: registers two filters' sums stay in them, and each load serves two multiply-adds: never as fast as direct summation
+#: (1.1 to 2.5 times as long; AVX2 on Zen 4).
+COLUMNS_DEPTH: Final = 48 if VECTOR_BYTES == 64 else 0
 COLUMN_VECTORS: Final = 4
 #: Panels that are multiplied by a place's tiles at a time, and bytes of sums up to which several blocks of tiles are
 #: multiplied by them, from LEAST_DEPTH products on and of more than one block. With 1 panel and 1 block, 256 channels
