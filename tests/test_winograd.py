@@ -183,7 +183,7 @@ def test_tasks_transform_the_weights_of_plain_calls():
         ((1, 512, 14, 14), 64, 1, False),
         ((9, 16, 99, 99), 64, 0, False),
         ((32, 512, 7, 7), 64, 0, False),
-        ((32, 512, 7, 7), 512, 0, True),
+        ((32 * VECTOR_BYTES // 64, 512, 7, 7), 512, 0, True),  # of a few blocks, which vectors fill
         ((32, 512, 7, 7), 512, 1, False),
     ):
         problem = nc.problem.conv_problem(2, shape, (filters, shape[1], 3, 3), padding=1)
