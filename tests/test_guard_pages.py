@@ -132,11 +132,10 @@ def main():
 def tiles():
     """Each of Winograd's tiles by itself: on images, rows, columns and volumes, dilated, of sizes around the tiles'.
 
-    Strides are among what :func:`problems` has; here of tiles that are columns, which that seldom has.
+    Tiles that are columns have strides here; other tiles have them in what :func:`problems` makes.
     """
     guarded = [Guarded(pages=4096) for _ in range(3)]
     random = np.random.default_rng(2)
-    winograd_tiling.COLUMNS_DEPTH = 10**6
     for tile, number, dtype in itertools.product(winograd_tiling.TILES, range(TILE_CALLS), DTYPES):
         m, r = tile[:2]
         columns, backwards = number % 3 == 2, number % 4 == 1

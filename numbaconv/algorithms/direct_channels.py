@@ -155,6 +155,7 @@ def _pitch(geometry: MutableSequence[int], columns: int, lanewise: bool) -> int:
 def _block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
     """(rows, columns) of outputs of one task: what the cache holds the input of, but enough tasks where possible."""
     lanewise = _lanewise(geometry, itemsize)
+    tile = LANE_TILE_PIXELS if lanewise else CHANNEL_TILE_PIXELS
     width = VECTOR_BYTES if lanewise else itemsize
     cell = geometry[at.CHANNELS] * geometry[at.KERNEL_D] * width
     room = (1 if lanewise else STRIP_BLOCKS) * BLOCK_BYTES // cell
@@ -162,7 +163,7 @@ def _block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
     columns = geometry[at.OUT_W]
     if least * _pitch(geometry, columns, lanewise) > room:
         across = (room // least - _reach(geometry, 2) - 1) // _column_step(geometry, lanewise) + 1
-        across = max(CHANNEL_TILE_PIXELS, across)
+        across = max(tile, across)
         columns = ceil_div(columns, ceil_div(columns, min(columns, across)))
     blocks = geometry[at.BATCH] * geometry[at.OUT_D] * geometry[at.OUT_H]
     if lanewise:
@@ -170,9 +171,9 @@ def _block(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int]:
     else:
         blocks *= geometry[at.GROUPS] * ceil_div(geometry[at.FILTERS], _tile(geometry, itemsize))
     # A pointwise image is one long row.
-    columns = min(columns, max(4 * CHANNEL_TILE_PIXELS, ceil_div(geometry[at.OUT_W], ceil_div(FEWEST_TASKS, blocks))))
+    columns = min(columns, max(4 * tile, ceil_div(geometry[at.OUT_W], ceil_div(FEWEST_TASKS, blocks))))
     if geometry[at.OUT_H] == 1:  # whole tiles, as rows of several lines make them together
-        columns = min(geometry[at.OUT_W], ceil_div(columns, CHANNEL_TILE_PIXELS) * CHANNEL_TILE_PIXELS)
+        columns = min(geometry[at.OUT_W], ceil_div(columns, tile) * tile)
     rows = max(least, room // _pitch(geometry, columns, lanewise))
     lines = min(geometry[at.OUT_H], (rows - least) // _line_step(geometry) + 1)
     others = blocks // geometry[at.OUT_H] * ceil_div(geometry[at.OUT_W], columns)

@@ -38,12 +38,12 @@ COPY_VECTOR = 7.7
 #: long as the best, by the mean; without such tiles 1.23 (Zen 4).
 COLUMN_POINT = 2.0
 COLUMN_BLOCK = 640.0
-#: To load a vector of them, which some filters are multiplied by, in multiply-adds, and what one costs in all of 4
-#: filters and a load. With two filters, F(5, 4) takes 1.09 times as long as F(3, 4) with four on ResNet-50's first
+#: To load a vector of them for each few filters, in multiply-adds; and a factor that leaves four filters as dear as
+#: they were without. With two filters, F(5, 4) takes 1.09 times as long as F(3, 4) with four on ResNet-50's first
 #: layer. Of 289 layers of 1 to 8 channels with strides of 1 to 4, what is chosen takes 1.011 times as long as the best
 #: on one thread and 1.026 on two; were loads free, 1.015 and 1.032 (Zen 4).
 COLUMN_LOAD = 2.0
-COLUMN_PRODUCT = 2 / 3
+COLUMN_PRODUCT = 4 / (4 + COLUMN_LOAD)
 #: To copy one element of a row that dilation takes apart, or puts together; and for each element, within a cache line,
 #: that the next one lies away: 12 to 21 in all with dilation 16 and 512, 3 to 10 with 2 (sequences, Emerald Rapids).
 COPY_ELEMENT = 2.0

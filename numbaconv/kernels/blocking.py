@@ -33,8 +33,9 @@ WIDE_VECTORS: Final = 3 if VECTOR_BYTES == 64 else TILES[0][1]
 #: 7x3 and 8x2 116, 12x2 81, 14x2 75 GFLOP/s (more addresses than registers). 7 divides the sizes of most networks'
 #: maps.
 CHANNEL_TILE_PIXELS: Final = 7 if VECTOR_BYTES == 64 else 6
-#: The same where filters of several groups are in the lanes, by one vector: 7 sums, 7 weights and a cell are 15
-#: registers, of which AVX2 has 16. With 6 there, 480 channels of 14x14 took 1.06 times as long (AVX2 on Zen 4).
+#: The same where filters of several groups are in the lanes, by one vector: 7 sums, 7 weights, a cell and, without FMA,
+#: a product are 16 registers, as many as AVX2 and SSE have. With 6, 480 channels of 14x14 took 1.06 times as long (AVX2
+#: on Zen 4).
 LANE_TILE_PIXELS: Final = 7
 #: Tiles of CHANNEL_TILE_PIXELS that are summed together where the pixels of each are neighbours, and need one address:
 #: 14x2. 28 sums, 2 vectors and a broadcast are as many as AVX-512 has registers. They need 18 loads for 28

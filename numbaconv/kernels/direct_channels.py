@@ -105,7 +105,8 @@ def store_plane_run(scratch, sums, weight, bias, relu, out, target, geometry, in
         transpose_square(scratch, sums + j * mr, mr, weight, bias, relu)
     for m in range(channels if pages else 0):
         copy_squares(scratch, sums + m * mr, lanes * mr, out, target + m * geometry[at.OUT_CHANNEL], whole)
-    # What a vector is cut off from is stored with pixels before it once more, unless these have been transposed.
+    # A last vector that would be cut off begins sooner, and stores some pixels again; not where these sums have been
+    # transposed in place.
     last = whole if pages else larger(0, inside - lanes)
     for j in range(whole, inside, lanes):
         first = smaller(j, last)

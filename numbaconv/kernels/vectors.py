@@ -118,7 +118,10 @@ class Vectors:
         return self.builder.select(compare("<", a, self.zero), self.zero, a)
 
     def first_lanes(self, count: ir.Value) -> ir.Value:
-        """The mask of the first ``count`` lanes: such numbers are compared as AVX2's masks are, as wide as elements."""
+        """The mask of the first ``count`` lanes, none where it is negative, all where it is larger.
+
+        AVX2's masks are vectors of numbers as wide as the elements, so such numbers are compared.
+        """
         few = count
         for bound, beyond in ((0, "<"), (self.lanes, ">")):
             few = self.builder.select(self.builder.icmp_signed(beyond, few, constant(bound)), constant(bound), few)

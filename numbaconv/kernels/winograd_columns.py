@@ -1,6 +1,7 @@
 """Winograd along the columns alone, for few channels: what :mod:`.winograd_columns_simd` is told of a block of tiles.
 
-A tile is m outputs, one below the other; the taps of a row are further channels, whose tiles begin one column on.
+A tile is m outputs, one below the other; the taps of a row, or of each phase of a stride, are further channels, whose
+tiles begin one column on.
 Neighbouring tiles fill a vector, and rows of them whole vectors: each belongs to one row of tiles.
 """
 

@@ -172,9 +172,9 @@ def tabulate(geometry, table, lanes, number):
     """Cut the tiles of block ``number`` into groups of neighbours for the input transform; how many integers.
 
     The table holds (where a group's cells lie among those gathered, its first tile, how many to store) for whole
-    vectors of groups: the last group is repeated. Behind the tiles of a group that is not full, what the next groups
-    overwrite may be stored, too: whole vectors are stored sooner than parts. Behind these entries lies the same for the
-    tile beside the others, as if it were first.
+    vectors of groups: the last group is repeated. The transform stores groups in this order, so one that is not full
+    may store whole vectors, of which the next ones overwrite the rest. Behind these entries lies the same for the tile
+    beside the others, as if it were first.
     """
     width = lanes // geometry[at.RUN_GROUPS]
     tile, last, _ = block_tiles(number, geometry)
