@@ -89,6 +89,7 @@ def _jobs(dtype: np.dtype[Any]) -> list[tuple[str, Callable[[], Any]]]:
             add(f"{candidate}, several threads", 64, 48, 1, candidate, None)
             add(f"{candidate}, strided", 3, 64, 1, candidate, {}, kernel=7, stride=2)
     if dtype.kind == "f":
+        add("winograd, tiles of 3", 32, 50, 1, "winograd", None)  # 16 of them in a row fill vectors
         add("winograd, not finite", 8, 12, 1, "winograd", {}, np.nan)
     for candidate in ("direct_channels", "direct_pixels"):
         add("depthwise", 64, 64, 64, candidate, None)
