@@ -34,7 +34,7 @@ class Vectors:
         self.builder = builder
         self.element = context.get_value_type(dtype)
         self.bytes = dtype.bitwidth // 8
-        self.lanes = lanes or VECTOR_BYTES // self.bytes
+        self.lanes = int(lanes or VECTOR_BYTES // self.bytes)  # a plan's numbers may be NumPy's, which llvmlite refuses
         self.type = ir.VectorType(self.element, self.lanes)
         self.mask = ir.VectorType(ir.IntType(1), self.lanes)
         self.zero = ir.Constant(self.type, None)
@@ -60,8 +60,8 @@ class Vectors:
         self.builder.store(value, self.pointer(address)).align = self.bytes
 
     def splat(self, scalar: ir.Value) -> ir.Value:
-        """A vector of one value."""
-        undefined = ir.Constant(self.type, ir.Undefined)
+        """A vector of one value, of whatever type."""
+        undefined = ir.Constant(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
         return self.builder.shuffle_vector(
             first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
@@ -127,14 +127,8 @@ class Vectors:
             few = self.builder.select(self.builder.icmp_signed(beyond, few, constant(bound)), constant(bound), few)
         number = ir.IntType(8 * self.bytes)
         few = few if number == INDEX else self.builder.trunc(few, number)
-        lane = ir.VectorType(number, self.lanes)
-        undefined, zero = ir.Constant(lane, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-        first = self.builder.insert_element(undefined, few, zero)
-        counts = self.builder.shuffle_vector(
-            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
-        )
-        numbers = ir.Constant(lane, [ir.Constant(number, i) for i in range(self.lanes)])
-        return self.builder.icmp_signed("<", numbers, counts)
+        numbers = ir.Constant(ir.VectorType(number, self.lanes), [ir.Constant(number, i) for i in range(self.lanes)])
+        return self.builder.icmp_signed("<", numbers, self.splat(few))
 
     def load_masked(self, address: ir.Value, mask: ir.Value) -> ir.Value:
         """The lanes in the mask; the others are 0 and their memory is not touched."""
@@ -146,7 +140,7 @@ class Vectors:
     def store_masked(self, value: ir.Value, address: ir.Value, mask: ir.Value) -> None:
         """Store the lanes in the mask; the memory of the others is not touched."""
         if VECTOR_BYTES == 32:  # AVX2's masked store takes a dozen cycles (Zen 4), so whole vectors avoid it
-            bits = ir.IntType(int(self.lanes))
+            bits = ir.IntType(self.lanes)
             every = self.builder.icmp_unsigned("==", self.builder.bitcast(mask, bits), ir.Constant(bits, -1))
             with self.builder.if_else(every) as (whole, part):
                 with whole:
