@@ -95,12 +95,13 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     shared = share_tiles(geometry, itemsize)
     runs = runs_of_block(geometry, itemsize)
     beside = tiles_beside(geometry, itemsize)
-    longest = min(nr, geometry[at.ACROSS])
+    longest = min(nr + min(1, beside), geometry[at.ACROSS])
     group = lanes // geometry[at.RUN_GROUPS]
     panels = geometry[at.GROUPS] * geometry[at.PANELS]
     m, reach = geometry[at.TILE_W], geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
     lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
-    # A transform reads all lanes of a group of tiles, and as many columns as whole multiples of m.
+    # A transform reads all lanes of a group of tiles, and as many columns as whole multiples of m; of the tile beside
+    # the others that may be behind the row, and in the last one behind all rows.
     width = m * ceil_div(longest, group) * group + ceil_div(geometry[at.TAPS_W] - 1, m) * m + reach
     pitch = nr + (lanes if beside else 0)
     geometry[at.CHANNEL_BLOCK] = geometry[at.CHANNELS]
@@ -132,10 +133,10 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.ABREAST] = max(1, min(blocks_of_task, abreast)) if sums_deeply(geometry, itemsize) else 1
     sums = geometry[at.TOGETHER] * geometry[at.ABREAST] * points * step * (1 - geometry[at.COLUMNS])
     gathered = max(
-        buffered(geometry[at.CHANNELS_LAST]) * geometry[at.GATHERED_STEP],
+        buffered(geometry[at.CHANNELS_LAST]) * geometry[at.GATHERED_STEP] + ceil_div(m * lanes, LINE) * LINE,
         geometry[at.TILE_H] * geometry[at.BUFFER_PITCH] * (TILE_ROWS if geometry[at.COLUMNS] else 1),
     )
-    integers = max(3 * (nr + 8), 4 * (nr + 1))
+    integers = 4 * (nr + 8)  # of tabulate, or of tabulate_runs
     masks = in_task * TILE_ROWS * blocks_of_task
     geometry[at.PLAIN_PITCH] = ceil_div(m * longest + reach, LINE) * LINE
     geometry[at.PLAIN_STEP] = stride_phases(geometry) * runs * lines * geometry[at.PLAIN_PITCH]

@@ -240,8 +240,8 @@ def panels_at_a_time(geometry: MutableSequence[int], itemsize: int) -> int:
 
 def runs_of_block(geometry: MutableSequence[int], itemsize: int) -> int:
     """Runs of neighbouring tiles that a block may have."""
-    nr = block_columns(geometry, itemsize)
-    return min(nr, ceil_div(nr - 1, geometry[at.ACROSS]) + 1) + min(1, tiles_beside(geometry, itemsize))
+    most = block_columns(geometry, itemsize) + min(1, tiles_beside(geometry, itemsize))
+    return min(most, ceil_div(most - 1, geometry[at.ACROSS]) + 1)
 
 
 def share_tiles(geometry: MutableSequence[int], itemsize: int) -> bool:

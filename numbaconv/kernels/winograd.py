@@ -40,7 +40,6 @@ from .winograd_columns import sum_columns
 from .winograd_simd import call_function
 from .winograd_tiles import (
     block_tiles,
-    buffered_of,
     copy_any,
     copy_padded,
     copy_strided,
@@ -122,7 +121,7 @@ def winograd_multiply(weight, matrices, panels, scratch, block, number, until, s
                 for p in range(panels):
                     a = matrices + (p * places + u) * geometry[at.WEIGHT_STEP] + k * TILE_ROWS
                     c = sums + ((q * panels + p) * places + u) * geometry[at.SUMS_STEP]
-                    if beside < 0:
+                    if beside == 0:
                         multiply_place(weight, a, scratch, b + k * nr, c, last - tile, rows, some, pitch, out, more)
                     else:
                         gemm_microkernel_beside(
@@ -163,8 +162,8 @@ def winograd_outputs(weight, bias, out, rows, geometry, scratch, sums, own, mask
     lanes = lanes_of(out)
     buffer = own + geometry[at.GATHERED_START]
     runs = address_of(scratch, own + geometry[at.TABLE_START])
-    tile, last, beside = block_tiles(number, geometry)
-    tiles = last - tile if beside < 0 else last - tile + 1
+    tile, last, _ = block_tiles(number, geometry)
+    tiles = last - tile
     sizes = address_of(scratch, own + geometry[at.SIZES_START])
     put_integer(sizes, 0, (tiles + lanes - 1) // lanes)
     put_integer(sizes, 1, lanes)
@@ -315,8 +314,8 @@ def compute_tasks(copy, pack, sum_some, slot, slots, x, weight, out, rows, geome
     if not shared:
         own += size
     # Transforms read whole vectors of what is gathered: see winograd_tiles.clear_beyond.
-    gathered = buffered_of(geometry[at.CHANNELS_LAST]) * geometry[at.GATHERED_STEP]
-    zero_run(scratch, own + geometry[at.GATHERED_START], gathered)
+    gathered = own + geometry[at.GATHERED_START]
+    zero_run(scratch, gathered, own + geometry[at.TABLE_START] - gathered)
     if shared:
         while True:
             part = own_part(slot, slots, scratch)

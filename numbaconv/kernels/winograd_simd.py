@@ -11,7 +11,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -23,6 +23,9 @@ from .blocking import TILE_ROWS, WINOGRAD_POINTS
 from .cook_toom import Matrix, matrices
 from .simd_apart import apart, together
 from .vectors import INDEX, Vectors, constant, emit_call
+
+#: Integers that the table of an input transform holds for each group of tiles.
+GROUP: Final = 4
 
 
 class Tile(NamedTuple):
@@ -106,25 +109,25 @@ def _element_of(builder: ir.IRBuilder, pointer: ir.Value, *offsets: ir.Value) ->
 def _input_transform(high: Tile, wide: Tile, groups: int) -> Any:
     """Make the transform V = B^T d B of a vector of tiles, ``groups`` runs of neighbours."""
 
-    def transform(typing_context, scratch, table, entry, source, target, pitch, step):
-        """scratch[target + goal + (n * u + v) * step + t] = sum over i, j of B[i, u] * B[j, v] * d[t, i, j].
+    def transform(typing_context, gathered, source, block, table, entry, k, pitch, step):
+        """block[goal + k * far + (n * u + v) * step + t] = sum over i, j of B[i, u] * B[j, v] * d[t, i, j].
 
-        A vector holds ``groups`` groups of tiles, each with (source, goal, count) in the table from ``table[entry]``
-        on. d[t, i, j] of tile t of a group is ``scratch[source + its source + i * pitch + m * t + j]``. Only ``count``
-        tiles of a group are written; what the others would read is read all the same.
+        A vector holds ``groups`` groups of tiles, each with (its source, goal, count, far) in the table from
+        ``table[entry]`` on. d[t, i, j] of tile t of a group is ``gathered[source + its source + i * pitch + m * t +
+        j]``. Only ``count`` tiles of a group are written; what the others would read is read all the same.
         """
         index = types.intp
-        return types.void(scratch, table, index, index, index, index, index), generate
+        return types.void(gathered, index, block, table, index, index, index, index), generate
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        scratch, table, entry, source, target, pitch, step = arguments
+        gathered, source, block, table, entry, k, pitch, step = arguments
         vectors = Vectors(context, builder, signature.args[0].dtype)
         lanes, m = vectors.lanes, wide.m
         some = Vectors(context, builder, signature.args[0].dtype, lanes // groups)
         first = builder.gep(table, [entry])
-        sources, goals, counts = (
-            [builder.load(builder.gep(first, [constant(3 * group + slot)])) for group in range(groups)]
-            for slot in range(3)
+        sources, goals, counts, apart_by = (
+            [builder.load(builder.gep(first, [constant(GROUP * group + slot)])) for group in range(groups)]
+            for slot in range(GROUP)
         )
         # What one load may take: it must not reach from one group into the next.
         chunk = Vectors(context, builder, signature.args[0].dtype, math.gcd(lanes, some.lanes * m))
@@ -145,21 +148,23 @@ def _input_transform(high: Tile, wide: Tile, groups: int) -> Any:
 
         lines = []
         for i in range(high.n):
-            line = _element_of(builder, scratch, source, builder.mul(pitch, constant(i)))
+            line = _element_of(builder, gathered, source, builder.mul(pitch, constant(i)))
             columns = [column for part in range(-(-wide.n // m)) for column in row_of_tiles(line, part)]
             lines.append(rows_in_pairs(vectors, tile_matrices(wide)[2], columns[: wide.n]))
         masks = [some.first_lanes(count) for count in counts]
-        goal = builder.gep(scratch, [target])
+        targets = [
+            _element_of(builder, block, goal, builder.mul(k, far)) for goal, far in zip(goals, apart_by, strict=True)
+        ]
         for v in range(wide.n):
             values = rows_in_pairs(vectors, tile_matrices(high)[2], [line[v] for line in lines])
             for u, value in enumerate(values):
-                matrix = builder.gep(goal, [builder.mul(step, constant(wide.n * u + v))])
+                matrix = builder.mul(step, constant(wide.n * u + v))
                 for group in range(groups):
                     part = value
                     if groups > 1:
                         width = some.lanes
                         part = vectors.shuffle(value, value, list(range(group * width, (group + 1) * width)))
-                    some.store_masked(part, builder.gep(matrix, [goals[group]]), masks[group])
+                    some.store_masked(part, builder.gep(targets[group], [matrix]), masks[group])
         return context.get_dummy_value()
 
     return intrinsic(transform)
@@ -256,13 +261,12 @@ def _output_transform(high: Tile, wide: Tile) -> Any:
 # 64 channels at 224x224, Zen 5). What calls have in common is in a table of ``sizes``.
 
 
-def _input_body(scratch, table, sizes, source, target, channels):
+def _input_body(gathered, block, table, sizes, k, channels):
     """``table[0:entries]`` has the groups of tiles; sizes: entries, integers for a vector of groups, and the steps."""
-    entries, length, source_step, target_step = sizes[0], sizes[1], sizes[2], sizes[3]
-    pitch, step = sizes[4], sizes[5]
+    entries, length, source_step, pitch, step = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
     for c in range(channels):
         for entry in range(0, entries, length):
-            transform(scratch, table, entry, source + c * source_step, target + c * target_step, pitch, step)
+            transform(gathered, c * source_step, block, table, entry, k + c, pitch, step)
 
 
 def _weight_body(x, y, channels, x_step, y_step, lines, columns, pitch, beside, step):
@@ -296,7 +300,7 @@ def compile_with(body: Callable[..., Any], name: str, transform: Any, pointers: 
 def input_transform(high: Tile, wide: Tile, groups: int, dtype: str) -> Native:
     """Begin to compile a function that transforms the tiles of some channels; see :func:`_input_body`."""
     name = f"winograd_input_{high.m}x{high.r}_{wide.m}x{wide.r}_{groups}"
-    return compile_with(_input_body, name, _input_transform(high, wide, groups), (dtype, "int64", "int64"))
+    return compile_with(_input_body, name, _input_transform(high, wide, groups), (dtype, dtype, "int64", "int64"))
 
 
 @functools.cache

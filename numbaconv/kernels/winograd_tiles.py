@@ -1,8 +1,10 @@
 """The input side of :mod:`.winograd`: how tiles are numbered, and how what lies under them is gathered and transformed.
 
 Tiles are numbered through the rows of a phase, the phases of a depth, the depths of an image, the images; NR of them
-are a block. Neighbours in one row are a run. Where few tiles are left behind the last whole block, BESIDE of the blocks
-take one of them each, which is the last one of the block, and a run of its own.
+are a block. Neighbours in one row are a run. Where few tiles would be left behind the last whole block, the first
+BESIDE of the blocks have one more, which lies beside the others when it has been transformed. (As one of the last tiles
+it was done by a thread that another one's outputs lie next to, so cache lines went to and fro: 64 channels at 56x56
+took 1.06 times as long; Zen 4, 2 threads.)
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from .packing import NO_PLANE, copy_2, copy_3, copy_4, copy_block, depth_start, 
 from .simd import address_of, copy_between, zero_lanes
 from .simd_apart import ask_for
 from .tasks import PARTS, shared_start
-from .winograd_simd import call_function
+from .winograd_simd import GROUP, call_function
 
 #: ``blocking.buffered`` for kernels.
 buffered_of = kernel(buffered)
@@ -25,11 +27,11 @@ INPUT = 0
 
 @kernel
 def block_tiles(number, geometry):
-    """Return the tiles of block ``number``, (first, behind the last, the one beside them or -1)."""
-    nr = geometry[at.NR]
-    beside = number < geometry[at.BESIDE]
-    last = smaller(geometry[at.TILES], (number + 1) * nr)
-    return number * nr, last, geometry[at.BLOCKS] * nr + number if beside else -1
+    """Return the tiles of block ``number``, (first, behind the last, how many lie beside the others: 0 or 1)."""
+    nr, more = geometry[at.NR], geometry[at.BESIDE]
+    first = number * nr + smaller(number, more)
+    beside = 1 if number < more else 0
+    return first, smaller(geometry[at.TILES], first + nr + beside), beside
 
 
 @kernel
@@ -148,7 +150,7 @@ def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, fi
     lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
     beyond = geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
     ahead = some * geometry[at.X_CHANNEL]  # what is gathered next, after some transforms
-    tile, last, beside = block_tiles(number, geometry)
+    tile, last, _ = block_tiles(number, geometry)
     while tile < last:
         image, d, h, w, count = tile_run(tile, last, geometry)
         start = geometry[at.X_START] + image * geometry[at.X_BATCH]
@@ -163,39 +165,41 @@ def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, fi
         )  # fmt: skip
         buffer += run_step
         tile += count
-        if tile == last and beside >= 0:
-            tile, last, beside = beside, beside + 1, -1
 
 
 @kernel
 def tabulate(geometry, table, lanes, number):
     """Cut the tiles of block ``number`` into groups of neighbours for the input transform; how many integers.
 
-    The table holds (where a group's cells lie among those gathered, its first tile, how many to store) for whole
-    vectors of groups: the last group is repeated. The transform stores groups in this order, so one that is not full
-    may store whole vectors, of which the next ones overwrite the rest. Behind these entries lies the same for the tile
-    beside the others, as if it were first.
+    The table holds (where a group's cells lie among those gathered, where its first tile goes, how many to store, how
+    far apart channels go) for whole vectors of groups: the last group is repeated. The transform stores groups in this
+    order, so one that is not full may store whole vectors, of which the next ones overwrite the rest. The tile beside
+    the others is a group of its own.
     """
+    nr = geometry[at.NR]
     width = lanes // geometry[at.RUN_GROUPS]
-    tile, last, _ = block_tiles(number, geometry)
-    first, region, entry = tile, 0, 0
+    first, last, beside = block_tiles(number, geometry)
+    tile, behind, region, entry = first, last - beside, 0, 0
     while tile < last:
         _, _, _, _, count = tile_run(tile, last, geometry)
-        for t in range(0, count, width):
+        for t in range(0, smaller(count, behind - tile), width):
             put_integer(table, entry, region + t * geometry[at.TILE_W])
             put_integer(table, entry + 1, tile - first + t)
-            put_integer(table, entry + 2, smaller(width, last - tile - t))
-            entry += 3
-        region += geometry[at.RUN_STEP]
+            put_integer(table, entry + 2, smaller(width, behind - tile - t))
+            put_integer(table, entry + 3, nr)
+            entry += GROUP
         tile += count
-    while entry % (3 * geometry[at.RUN_GROUPS]) != 0:
-        for slot in range(3):
-            put_integer(table, entry + slot, integer_at(table, entry + slot - 3))
-        entry += 3
-    for group in range(geometry[at.RUN_GROUPS]):
-        put_integer(table, entry + 3 * group, region)
-        put_integer(table, entry + 3 * group + 1, 0)
-        put_integer(table, entry + 3 * group + 2, 1)
+        if tile == last and beside > 0:
+            put_integer(table, entry, region + (count - 1) * geometry[at.TILE_W])
+            put_integer(table, entry + 1, nr * geometry[at.PRODUCTS])
+            put_integer(table, entry + 2, 1)
+            put_integer(table, entry + 3, 1)
+            entry += GROUP
+        region += geometry[at.RUN_STEP]
+    while entry % (GROUP * geometry[at.RUN_GROUPS]) != 0:
+        for slot in range(GROUP):
+            put_integer(table, entry + slot, integer_at(table, entry + slot - GROUP))
+        entry += GROUP
     return entry
 
 
@@ -227,7 +231,6 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
     the rows of the others, each would lie in a cache line of its own, and 128 and 512 channels at 28x28 took 1.15 to
     1.3 times as long (Emerald Rapids). ``own`` is where the thread's sums start, with room for all else behind.
     """
-    nr = geometry[at.NR]
     lanes = lanes_of(scratch)
     pitch = geometry[at.PITCH]
     buffer = own + geometry[at.GATHERED_START]
@@ -237,18 +240,13 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
     pieces = geometry[at.PHASES_W] * pieces_h * pieces_w
     sizes = address_of(scratch, own + geometry[at.SIZES_START])
     table = address_of(scratch, own + geometry[at.TABLE_START])
-    tile, last, beside = block_tiles(number, geometry)
-    entries = tabulate(geometry, table, lanes, number)
-    length = 3 * geometry[at.RUN_GROUPS]
-    for part in range(2):  # what the transform is told of the tiles, and of the one beside them
-        put_integer(sizes, 8 * part, entries if part == 0 else length)
-        put_integer(sizes, 8 * part + 1, length)
-        put_integer(sizes, 8 * part + 2, geometry[at.GATHERED_STEP])
-        put_integer(sizes, 8 * part + 3, nr if part == 0 else 1)
-        put_integer(sizes, 8 * part + 4, pitch)
-        put_integer(sizes, 8 * part + 5, geometry[at.INPUT_STEP])
-    cells = block + nr * geometry[at.PRODUCTS]
-    clear_beyond(geometry, scratch, block, last - tile, begin, end)
+    first, last, beside = block_tiles(number, geometry)
+    put_integer(sizes, 0, tabulate(geometry, table, lanes, number))
+    put_integer(sizes, 1, GROUP * geometry[at.RUN_GROUPS])
+    put_integer(sizes, 2, geometry[at.GATHERED_STEP])
+    put_integer(sizes, 3, pitch)
+    put_integer(sizes, 4, geometry[at.INPUT_STEP])
+    clear_beyond(geometry, scratch, block, last - beside - first, begin, end)
     most = buffered_of(geometry[at.CHANNELS_LAST])
     for c in range(begin, end, most):
         some = smaller(most, end - c)
@@ -263,14 +261,10 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
                 rest, w = divided(piece, pieces_w)
                 pw, h = divided(rest, pieces_h)
                 source = buffer + pw * phase_step + h * geometry[at.TAPS_H] * pitch + w * geometry[at.TAPS_W]
-                for part in range(1 if beside < 0 else 2):
-                    call_function(
-                        rows[geometry[at.FUNCTIONS] + INPUT],
-                        (
-                            address_of(scratch, 0), table + 8 * entries * part, sizes + 64 * part, source,
-                            block + k * nr if part == 0 else cells + k, some,
-                        ),
-                    )  # fmt: skip
+                call_function(
+                    rows[geometry[at.FUNCTIONS] + INPUT],
+                    (address_of(scratch, source), address_of(scratch, block), table, sizes, k, some),
+                )
 
 
 @kernel
@@ -296,7 +290,7 @@ def tabulate_runs(geometry, table, number):
     divisions, more of them for one filter than storing its outputs takes time.
     """
     high, wide = geometry[at.TILE_H], geometry[at.TILE_W]
-    tile, last, beside = block_tiles(number, geometry)
+    tile, last, _ = block_tiles(number, geometry)
     runs = 0
     while tile < last:
         image, d, h, w, count = tile_run(tile, last, geometry)
@@ -308,6 +302,4 @@ def tabulate_runs(geometry, table, number):
         put_integer(table, 4 * runs + 3, wide * count)
         runs += 1
         tile += count
-        if tile == last and beside >= 0:
-            tile, last, beside = beside, beside + 1, -1
     return runs
