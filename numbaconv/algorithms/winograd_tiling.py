@@ -45,6 +45,11 @@ COLUMN_VECTORS: Final = 4
 TOGETHER = 16
 LEAST_DEPTH = 192
 SUMS_BYTES = 2**19
+#: The same of a single block of one vector, where the transformed weights take so many bytes at most: 256 channels at
+#: 14x14 and 512 at 7x7 took 0.97 to 0.98 of the time, 256 at 7x7 0.99. 512 at 14x14 (38 MB), whose weights come from
+#: memory as they lie, took 1.03 times as long; with 16 panels, 1.05 times, and the others 0.98 to 0.99 (Zen 4).
+TOGETHER_ALONE = 4
+ALONE_BYTES = 2**24
 #: Tiles up to which those that are left behind blocks of three vectors are multiplied beside these. Each takes a 24th
 #: of a block's products, a vector of them a third: with 16 of them, 128 channels at 112x112 took 1.06 times as long
 #: (Emerald Rapids).
@@ -235,7 +240,10 @@ def sums_deeply(geometry: MutableSequence[int], itemsize: int) -> bool:
 def panels_at_a_time(geometry: MutableSequence[int], itemsize: int) -> int:
     """Panels that are multiplied by a place's tiles at a time."""
     of_task = ceil_div(ceil_div(geometry[at.FILTERS], TILE_ROWS), panel_shares(geometry, itemsize))
-    return min(TOGETHER, of_task) if geometry[at.COLUMNS] != 0 or sums_deeply(geometry, itemsize) else 1
+    if geometry[at.COLUMNS] != 0 or sums_deeply(geometry, itemsize):
+        return min(TOGETHER, of_task)
+    alone = all_tiles(geometry) <= VECTOR_BYTES // itemsize and geometry[at.PRODUCTS] >= LEAST_DEPTH
+    return min(TOGETHER_ALONE, of_task) if alone and weight_places(geometry) * itemsize <= ALONE_BYTES else 1
 
 
 def runs_of_block(geometry: MutableSequence[int], itemsize: int) -> int:
