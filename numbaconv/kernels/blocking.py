@@ -98,7 +98,9 @@ BLOCK_BYTES: Final = 256 * 1024
 PAGE_BYTES: Final = 4096
 #: Winograd's positive interpolation points for tiles of n inputs; the others are their negatives, infinity and, where n
 #: is even, 0. Of some 60 pairs, and 100 triples, those of the least RMS error: docs/accuracy.md says how large it is.
-WINOGRAD_POINTS: Final = {1: (), 3: (1.0,), 4: (1.0,), 5: (0.375, 1.25), 6: (0.625, 1.5), 8: (0.5, 1.0, 2.0)}
+WINOGRAD_POINTS: Final = {
+    1: (), 3: (1.0,), 4: (1.0,), 5: (0.375, 1.25), 6: (0.625, 1.5), 7: (0.3125, 0.8125, 1.875), 8: (0.5, 1.0, 2.0),
+}  # fmt: skip
 #: Channels side by side from which squares of pixels and channels are transposed as they are copied.
 LEAST_BESIDE: Final = 4
 #: Winograd: channels whose rows are gathered at a time. What does not depend on the channel is worked out once for all.
@@ -131,7 +133,7 @@ def buffered(channels_last: int) -> int:
 
 def column_filters(points: int) -> int:
     """Filters whose sums at ``points`` places of a vector of tiles are kept in AVX-512's registers: a power of two."""
-    return 4 if 4 * points <= 24 else 2
+    return 4 if 4 * points <= 28 else 2
 
 
 def strip_lead(pad: int, stride: int, phase: int, lanes: int) -> int:

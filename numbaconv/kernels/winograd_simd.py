@@ -66,15 +66,27 @@ def _combined(vectors: Vectors, terms: Sequence[tuple[Any, ir.Value]]) -> ir.Val
 
 
 def rows_in_pairs(vectors: Vectors, matrix: Matrix, values: list[ir.Value]) -> list[ir.Value]:
-    """``matrix`` times ``values``; rows that agree but for the sign of every odd column share their two parts."""
+    """``matrix`` times ``values``; rows that agree but for the sign of every other column share their two parts.
+
+    One part is divided by its last factor, which is multiplied when the parts are added: for points a and -a beside b
+    and -b, (x - a) (x^2 - b^2) and (x + a) (x^2 - b^2) take four multiply-adds.
+    """
     result: list[ir.Value] = []
     while len(result) < len(matrix):
         row, *below = matrix[len(result) :]
-        even, odd = (_combined(vectors, list(zip(row, values, strict=True))[part::2]) for part in (0, 1))
-        if even is not None and odd is not None and below and below[0] == [(-1) ** j * x for j, x in enumerate(row)]:
-            result += [vectors.builder.fadd(even, odd), vectors.builder.fsub(even, odd)]
-        else:
-            result.append(_combined(vectors, list(zip(row, values, strict=True))))
+        terms = list(zip(row, values, strict=True))
+        parts = [[term for term in terms[part::2] if term[0] != 0] for part in (0, 1)]
+        turned = [(-1) ** j * x for j, x in enumerate(row)]
+        pair = all(parts) and below and below[0] in (turned, [-x for x in turned])
+        if not pair:
+            result.append(_combined(vectors, terms))
+            continue
+        same, other = parts if below[0] == turned else parts[::-1]  # whose sign stays, and whose changes
+        last = other[-1][0]
+        kept = _combined(vectors, same)
+        changed = _combined(vectors, [(factor / last, value) for factor, value in other])
+        for factor in (last, -last):
+            result.append(vectors.multiply_add(vectors.constant(float(factor)), changed, kept))
     return result
 
 
