@@ -47,7 +47,9 @@ MICROKERNELS = {
 MICROKERNELS[TILE_ROWS, 1] = compiled(simd.gemm_microkernel_narrow)
 if TILES[0][1] < WIDE_VECTORS:
     MICROKERNELS[TILE_ROWS, WIDE_VECTORS] = compiled(simd.gemm_microkernel_wide)
-beside = compiled(simd.gemm_microkernel_beside)
+MICROKERNELS[TILE_ROWS, 1.5] = compiled(simd.gemm_microkernel_halves)
+#: Those that multiply one more column, by vectors.
+BESIDE = {3: compiled(simd.gemm_microkernel_beside), 1.5: compiled(simd.gemm_microkernel_halves_beside)}
 copy_lanes, copy_every_other = compiled(simd.copy_lanes), compiled(simd.copy_every_other)
 finish_lanes = compiled(simd.finish_lanes)
 
@@ -73,7 +75,7 @@ def filled(random, shape, dtype):
 def test_gemm_microkernel(tile, dtype, spare):
     """Every depth, exactly. NaN surrounds all that may be read and written, and fills C where it must not be read."""
     random = np.random.default_rng(0)
-    rows, columns = tile[0], tile[1] * VECTOR_BYTES // np.dtype(dtype).itemsize
+    rows, columns = tile[0], int(tile[1] * VECTOR_BYTES) // np.dtype(dtype).itemsize
     stride = columns + 3
     for depth, accumulate, finish in np.ndindex(21, 2, 3):
         a, b = filled(random, (rows, depth), dtype), filled(random, (depth, columns), dtype)
@@ -99,10 +101,11 @@ def test_gemm_microkernel(tile, dtype, spare):
 
 
 @every_dtype
-def test_gemm_microkernel_beside(dtype):
-    """Three vectors of columns and one more, exactly; NaN surrounds all that may be read and written."""
+@pytest.mark.parametrize("vectors", BESIDE)
+def test_gemm_microkernel_beside(vectors, dtype):
+    """Three vectors, or halves, of columns and one more, exactly; NaN surrounds all that may be read and written."""
     random = np.random.default_rng(2)
-    lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
+    lanes = int(vectors * VECTOR_BYTES) // np.dtype(dtype).itemsize // 3
     stride = 3 * lanes + 3
     for depth, accumulate in np.ndindex(9, 2):
         a, b = filled(random, (TILE_ROWS, depth), dtype), filled(random, (depth, 3 * lanes), dtype)
@@ -123,7 +126,7 @@ def test_gemm_microkernel_beside(dtype):
         column[:, :lanes] = 0
         column[:, 0] = a @ more + before[1, :, 0] * accumulate
         start = scratch.size - 2 * TILE_ROWS * stride
-        beside(
+        BESIDE[vectors](
             packed, 1, scratch, 1, table, depth, packed, start, stride, 1, accumulate, 0, 0,
             beside_start, start + TILE_ROWS * stride,
         )  # fmt: skip

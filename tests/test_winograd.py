@@ -15,7 +15,7 @@ import numbaconv as nc
 from numbaconv import execute
 from numbaconv.algorithms import winograd, winograd_tiling
 from numbaconv.kernels import geometry as at
-from numbaconv.kernels.blocking import VECTOR_BYTES
+from numbaconv.kernels.blocking import HALF_VECTORS, VECTOR_BYTES
 
 every_tile = pytest.mark.parametrize("tile", winograd_tiling.TILES, ids=lambda tile: "F({},{})".format(*tile[:2]))
 #: Tiles in a row, and rows of them, around a quarter, a half and a whole vector of them, and a block.
@@ -174,6 +174,31 @@ def test_tiles_left_behind_are_multiplied_beside_blocks(shape, dtype):
             for out in (layer(spoiled), nc.conv2d(spoiled, w, padding=1, algorithm="winograd")):
                 np.testing.assert_array_equal(np.isnan(out), ~kept)
                 assert (np.abs(out - expected)[kept] <= bound[kept]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("tiles", range(15, 27))
+def test_three_halves_of_a_vector(dtype, tiles):
+    """As many tiles as that and one beside, and fewer; NaN in the first one, in the last one, in both."""
+    lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
+    tiles = tiles * lanes // 16
+    random = np.random.default_rng(tiles)
+    x = random.integers(-4, 5, (1, 150, 8 if tiles % 2 == 0 else 4, 4 * tiles // (2 - tiles % 2) - 1)).astype(dtype)
+    w = random.integers(-4, 5, (9, 150, 3, 3)).astype(dtype)
+    with only((4, 3, 1, 3)):
+        layer = nc.Conv2d.from_weight(w, padding=1, algorithm="winograd")
+        plan = nc.planner.choose(nc.problem.conv_problem(2, x.shape, w.shape, padding=1, dtype=dtype), "winograd")
+        assert plan.geometry[at.TILES] == tiles
+        if HALF_VECTORS and lanes < tiles <= lanes + lanes // 2 + 1:
+            assert plan.geometry[at.NR] == lanes + lanes // 2
+            assert plan.geometry[at.BESIDE] == (tiles > lanes + lanes // 2)
+        for places in ((), (0,), (-1,), (0, -1)):
+            spoiled = x.copy()
+            spoiled[:, 0, places, places] = np.nan
+            expected = nc.conv2d(spoiled, w, padding=1, algorithm="direct_pixels")
+            for out in (layer(spoiled), nc.conv2d(spoiled, w, padding=1, algorithm="winograd")):
+                np.testing.assert_array_equal(np.isnan(out), np.isnan(expected))
+                np.testing.assert_allclose(out, expected, rtol=0, atol=1e-5 * np.nanmax(abs(expected)))
 
 
 def test_tasks_transform_the_weights_of_plain_calls():

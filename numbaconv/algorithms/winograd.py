@@ -103,7 +103,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     # A transform reads all lanes of a group of tiles, and as many columns as whole multiples of m; of the tile beside
     # the others that may be behind the row, and in the last one behind all rows.
     width = m * ceil_div(longest, group) * group + ceil_div(geometry[at.TAPS_W] - 1, m) * m + reach
-    pitch = nr + (lanes if beside else 0)
+    pitch = ceil_div(nr + min(1, beside) * lanes, lanes) * lanes
     geometry[at.CHANNEL_BLOCK] = geometry[at.CHANNELS]
     # Behind the columns of a phase, copies write up to two vectors.
     beyond = 2 * lanes if geometry[at.STRIDE_W] > 1 else 0

@@ -14,6 +14,7 @@ from .winograd_tiling import (
     FRESH_BYTES,
     all_tiles,
     block_columns,
+    multiplied_vectors,
     panels_at_a_time,
     runs_of_block,
     share_tiles,
@@ -66,27 +67,6 @@ def shuffles_of(m: int) -> int:
     return shuffles + m - 1
 
 
-def multiplied_vectors(geometry: MutableSequence[int], itemsize: int) -> tuple[int, int, int]:
-    """Vectors of tiles that microkernels multiply: several at a time, one, half of one; not the tiles beside them."""
-    lanes = VECTOR_BYTES // itemsize
-    nr = block_columns(geometry, itemsize)
-    if tiles_beside(geometry, itemsize):
-        return all_tiles(geometry) // nr * 3, 0, 0
-    whole = ceil_div(all_tiles(geometry), nr) - 1
-    rest = all_tiles(geometry) - whole * nr
-    wide, narrow, half = whole * nr // lanes, 0, 0
-    if nr == lanes:
-        wide, narrow = 0, wide
-    if rest > (lanes + lanes // 2 if VECTOR_BYTES == 64 else lanes):
-        wide += 3 if rest > 2 * lanes else 2
-    elif rest > lanes // 2 or VECTOR_BYTES < 64:
-        narrow += 1
-        half = int(rest > lanes)
-    else:
-        half = 1
-    return wide, narrow, half
-
-
 def column_products(geometry: MutableSequence[int], itemsize: int) -> float:
     """Multiply-adds of vectors of columns: filters are summed a few at a time."""
     some = column_filters(tile_points(geometry))
@@ -109,12 +89,12 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
         products += blocks * COLUMN_BLOCK * prices[price.TRANSFORMED]
         outputs = ceil_div(tiles, lanes) * points * COLUMN_POINT
     else:
-        wide, narrow, half = multiplied_vectors(geometry, itemsize)
-        products = (wide + beside / TILE_ROWS) * prices[price.WINOGRAD] + narrow * prices[price.WINOGRAD_NARROW]
+        wide, narrow, half = multiplied_vectors(tiles, nr, lanes)
+        products = wide * prices[price.WINOGRAD] + narrow * prices[price.WINOGRAD_NARROW]
         products = of_tile * TILE_ROWS * (products + half * prices[price.WINOGRAD_HALF])
         products += points * blocks * prices[price.WINOGRAD_PRODUCT]
         products *= panels
-        width = wide + narrow + (half + beside) / 2
+        width = wide - beside / TILE_ROWS + narrow + (half + beside) / 2
         outputs = width * points * (OUTPUT_POINT + shuffles) + blocks * OUTPUT_CALL + runs * geometry[at.TILE_H] * 4
     group = lanes // geometry[at.RUN_GROUPS]
     vectors = runs * ceil_div(geometry[at.ACROSS], group) / geometry[at.RUN_GROUPS]

@@ -6,7 +6,7 @@ from collections.abc import MutableSequence
 from typing import Final
 
 from ..kernels import geometry as at
-from ..kernels.blocking import CPU, TILE_ROWS, VECTOR_BYTES
+from ..kernels.blocking import CPU, HALF_VECTORS, TILE_ROWS, VECTOR_BYTES
 from .sharing import FEWEST_TASKS, ceil_div, split_evenly
 from .winograd_pieces import order_pieces, taps_of_phase
 
@@ -22,9 +22,9 @@ TILES: Final = (
     (5, 2, 2, 12),
     (3, 3, 1, 1),
     (3, 4, 1, 2),
-    (4, 4, 4, 16),
+    (4, 4, 4, 48),
     (2, 5, 1, 2),
-    (3, 5, 2, 8),
+    (3, 5, 2, 16),
     (4, 5, 8, 0),
     (5, 4, 8, 0),
     (2, 7, 8, 0),
@@ -179,7 +179,10 @@ def longest(geometry: MutableSequence[int], nr: int) -> int:
 def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
     """NR, the tiles of a block: two vectors, one where there are no more; three where few are left, or blocks many.
 
-    Of columns COLUMN_VECTORS, or as many as there are.
+    Of columns COLUMN_VECTORS, or as many as there are. For 25 tiles, which 20x20 have, three halves of a vector and one
+    beside are enough, see ``blocking.HALF_VECTORS``: 64 to 512 channels took 0.85 to 0.89 of the time. For 100, of
+    40x40, four blocks of 25 took as long as three of 32 and one of 4; for 169, of 52x52, such blocks took 1.1 times as
+    long (Zen 4).
 
     An image of 28x28 has 49 tiles, one of 56x56 four times as many: three vectors and one BESIDE for each block. Larger
     blocks read the weights less often, and four of them leave no thread waiting, as six and a small one do: 64 to 256
@@ -192,6 +195,9 @@ def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
         return min(COLUMN_VECTORS * lanes, tiles)
     if tiles <= lanes:
         return lanes
+    halves = lanes + lanes // 2
+    if HALF_VECTORS and tiles <= halves + 1:
+        return halves
     if VECTOR_BYTES < 64:
         return 2 * lanes
     whole, left = divmod(tiles, 3 * lanes)
@@ -206,11 +212,42 @@ def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
     return 3 * lanes if three else 2 * lanes
 
 
+def tiles_left(tiles: int, nr: int, lanes: int) -> int:
+    """Blocks of three vectors, or halves, that have one more tile: those that are left, where they are so few."""
+    whole, left = divmod(tiles, nr)
+    return left if (nr == 3 * lanes or 2 * nr == 3 * lanes) and left <= min(whole, MOST_BESIDE) else 0
+
+
 def tiles_beside(geometry: MutableSequence[int], itemsize: int) -> int:
-    """Blocks of three vectors that have one more tile beside them: those that are left, where they are so few."""
-    nr = block_columns(geometry, itemsize)
-    whole, left = divmod(all_tiles(geometry), nr)
-    return left if nr * itemsize == 3 * VECTOR_BYTES and left <= min(whole, MOST_BESIDE) else 0
+    """Blocks that have one more tile beside the others."""
+    lanes = VECTOR_BYTES // itemsize
+    return tiles_left(all_tiles(geometry), block_columns(geometry, itemsize), lanes)
+
+
+def multiplied_vectors(tiles: int, nr: int, lanes: int) -> tuple[float, float, int]:
+    """Vectors of tiles that microkernels multiply: several at a time, one, half of one.
+
+    A tile beside the others takes what a vector takes for MR of them.
+    """
+    left = tiles_left(tiles, nr, lanes)
+    if left > 0:
+        return tiles // nr * (nr / lanes) + left / TILE_ROWS, 0.0, 0
+    whole = ceil_div(tiles, nr) - 1
+    rest = tiles - whole * nr
+    if nr == lanes:
+        wide, narrow, half = 0.0, float(whole), 0
+    else:
+        wide, narrow, half = whole * (nr / lanes), 0.0, 0
+    if HALF_VECTORS and lanes < rest <= lanes + lanes // 2:
+        wide += 1.5
+    elif rest > (lanes + lanes // 2 if VECTOR_BYTES == 64 else lanes):
+        wide += 3.0 if rest > 2 * lanes else 2.0
+    elif rest > lanes // 2 or VECTOR_BYTES < 64:
+        narrow += 1.0
+        half = int(rest > lanes)
+    else:
+        half = 1
+    return wide, narrow, half
 
 
 def tile_blocks(geometry: MutableSequence[int], itemsize: int) -> int:

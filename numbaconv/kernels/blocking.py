@@ -29,6 +29,9 @@ TILES: Final = ((8, 2), (4, 4), (2, 8), (1, 8)) if VECTOR_BYTES == 64 else ((6, 
 #: where somebody else works on a core's other thread: 1x1 layers took 0.85 to 0.96 of the time (Emerald Rapids, 2
 #: threads).
 WIDE_VECTORS: Final = 3 if VECTOR_BYTES == 64 else TILES[0][1]
+#: Whether three halves of a vector are multiplied in half the time that three vectors take: a Zen 4 core multiplies 64
+#: bytes at once in two halves.
+HALF_VECTORS: Final = CPU == "znver4" and VECTOR_BYTES == 64
 #: Pixels of a tile with filters in its lanes, by 2 vectors or 1. Measured like the above, addresses from a table: 7x2,
 #: 7x3 and 8x2 116, 12x2 81, 14x2 75 GFLOP/s (more addresses than registers). 7 divides the sizes of most networks'
 #: maps.
@@ -97,9 +100,10 @@ BLOCK_BYTES: Final = 256 * 1024
 #: Arrays whose rows lie whole pages apart share a few sets of the L1 cache.
 PAGE_BYTES: Final = 4096
 #: Winograd's positive interpolation points for tiles of n inputs; the others are their negatives, infinity and, where n
-#: is even, 0. Of some 60 pairs, and 100 triples, those of the least RMS error: docs/accuracy.md says how large it is.
+#: is even, 0. Of some 60 pairs, 100 triples for 8 and 1300 for 7, those of the least RMS error: docs/accuracy.md says
+#: how large it is.
 WINOGRAD_POINTS: Final = {
-    1: (), 3: (1.0,), 4: (1.0,), 5: (0.375, 1.25), 6: (0.625, 1.5), 7: (0.3125, 0.8125, 1.875), 8: (0.5, 1.0, 2.0),
+    1: (), 3: (1.0,), 4: (1.0,), 5: (0.375, 1.25), 6: (0.625, 1.5), 7: (0.25, 0.875, 1.8125), 8: (0.5, 1.0, 2.0),
 }  # fmt: skip
 #: Channels side by side from which squares of pixels and channels are transposed as they are copied.
 LEAST_BESIDE: Final = 4

@@ -169,6 +169,9 @@ gemm_microkernel_wide = _microkernel(TILE_ROWS, WIDE_VECTORS)
 #: The same and one more column: an image of 28x28 has 49 tiles. By half a vector, the last one took half as long as the
 #: others together, and layers of 128 to 512 channels 1.2 to 1.4 times as long (Emerald Rapids).
 gemm_microkernel_beside = _microkernel(TILE_ROWS, 3, beside=True)
+#: Both by halves of a vector, see ``blocking.HALF_VECTORS``.
+gemm_microkernel_halves = _microkernel(TILE_ROWS, 3, parts=2)
+gemm_microkernel_halves_beside = _microkernel(TILE_ROWS, 3, parts=2, beside=True)
 
 
 @intrinsic

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from ..runtime import kernel, separate_kernel
 from . import geometry as at
-from .blocking import TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
+from .blocking import HALF_VECTORS, TILE_ROWS, VECTOR_BYTES, WINOGRAD_DEPTH
 from .numbers import divided, integer_at, lanes_of, put_integer, smaller
 from .packing import zero_run
 from .simd import (
@@ -31,6 +31,8 @@ from .simd import (
     gemm_microkernel,
     gemm_microkernel_beside,
     gemm_microkernel_half,
+    gemm_microkernel_halves,
+    gemm_microkernel_halves_beside,
     gemm_microkernel_narrow,
     gemm_microkernel_wide,
     zero_lanes,
@@ -68,6 +70,11 @@ def multiply_place(weight, a, scratch, b, c, tiles, rows, depth, pitch, out, mor
     lanes = lanes_of(scratch)
     if tiles > 2 * lanes:
         gemm_microkernel_wide(weight, a, scratch, b, rows, depth, out, c, pitch, 1, more, 0, at.FINISH_NOTHING)
+        return
+    if HALF_VECTORS and lanes < tiles <= lanes + lanes // 2:
+        gemm_microkernel_halves(weight, a, scratch, b, rows, depth, out, c, pitch, 1, more, 0, at.FINISH_NOTHING)
+        for m in range(TILE_ROWS):  # see winograd_tiles.clear_beyond
+            zero_lanes(scratch, c + m * pitch + lanes + lanes // 2, lanes // 2)
         return
     if tiles > lanes and (not HALVES or tiles > lanes + lanes // 2):
         gemm_microkernel(weight, a, scratch, b, rows, depth, out, c, pitch, 1, more, 0, at.FINISH_NOTHING)
@@ -107,6 +114,7 @@ def winograd_multiply(weight, matrices, panels, scratch, block, number, until, s
     so each matrix comes from memory, or from a distant cache, once for all that it is multiplied with. More sums than
     wanted are written.
     """
+    lanes = lanes_of(scratch)
     nr, pitch = geometry[at.NR], geometry[at.SUMS_PITCH]
     depth = geometry[at.PRODUCTS]
     places = geometry[at.POINTS]
@@ -123,6 +131,11 @@ def winograd_multiply(weight, matrices, panels, scratch, block, number, until, s
                     c = sums + ((q * panels + p) * places + u) * geometry[at.SUMS_STEP]
                     if beside == 0:
                         multiply_place(weight, a, scratch, b + k * nr, c, last - tile, rows, some, pitch, out, more)
+                    elif HALF_VECTORS and nr < 3 * lanes:
+                        gemm_microkernel_halves_beside(
+                            weight, a, scratch, b + k * nr, rows, some, out, c, pitch, 1, more, 0, at.FINISH_NOTHING,
+                            b + depth * nr + k, c + nr,
+                        )  # fmt: skip
                     else:
                         gemm_microkernel_beside(
                             weight, a, scratch, b + k * nr, rows, some, out, c, pitch, 1, more, 0, at.FINISH_NOTHING,

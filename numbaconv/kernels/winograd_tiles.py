@@ -212,15 +212,16 @@ def clear_beyond(geometry, scratch, block, tiles, begin, end):
     """
     nr = geometry[at.NR]
     lanes = lanes_of(scratch)
-    if tiles % lanes == 0:
+    if tiles % lanes == 0 or tiles == nr:
         return
     channels = geometry[at.CHANNELS]
     pieces = geometry[at.PRODUCTS] // channels
     first = block + tiles // lanes * lanes
+    beyond = smaller(lanes, block + nr - first)  # NR may be three halves of a vector
     for u in range(geometry[at.POINTS]):
         for piece in range(pieces):
             for c in range(piece * channels + begin, piece * channels + end):
-                zero_lanes(scratch, first + u * geometry[at.INPUT_STEP] + c * nr, lanes)
+                zero_lanes(scratch, first + u * geometry[at.INPUT_STEP] + c * nr, beyond)
 
 
 @separate_kernel
