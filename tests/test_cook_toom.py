@@ -79,15 +79,21 @@ def test_input_transform(high, wide, groups):
     region = wide.m * (width + wide.n) + 3
     pitch = groups * region
     cells = random.normal(size=(2, high.n, pitch)).astype(np.float32)
-    k, step = 1, 3 * lanes
+    k, step = 1, 4 * lanes
     block = np.full(high.n * wide.n * step, 7, np.float32)
     counts = [width] * (groups - 1) + [last]
-    table = np.array([[g * region, g * width, counts[g], lanes] for g in range(groups)], np.int64)
+    table = [[g * region, g * width, counts[g], lanes] for g in range(groups)]
+    # A tile whose channels lie side by side, as the one beside a block's do: the first one once more.
+    table = np.array(table + [[0, 3 * lanes, 1, 1]] * groups, np.int64)
     function = input_transform(high, wide, groups, "float32")
-    sizes = np.array([table.size, table.size, high.n * pitch, pitch, step], np.int64)
+    sizes = np.array([table.size, table.size // 2, high.n * pitch, pitch, step], np.int64)
     call(function, cells, block, table, sizes, k, 2)
-    assert (block.reshape(-1, 3, lanes)[:, 0] == 7).all()
-    found = block.reshape(-1, 3, lanes)[:, k:]
+    block = block.reshape(-1, 4, lanes)
+    assert (block[:, 0] == 7).all()
+    found, beside = block[:, k:3], block[:, 3]
+    np.testing.assert_array_equal(beside[:, k : k + 2], found[:, :, 0])
+    assert (beside[:, 0] == 7).all()
+    assert (beside[:, k + 2 :] == 7).all()
     data_h, data_w = as_floats(high)[2], as_floats(wide)[2]
     for c in range(2):
         for g, count in enumerate(counts):

@@ -178,6 +178,22 @@ def test_fast_allows_more():
     assert "F(4x4, 5x5)" not in nc.explain(*shapes).reason
 
 
+@pytest.mark.skipif(VECTOR_BYTES < 64, reason="Numba is not restricted further")
+def test_three_halves_of_a_vector_are_for_zen_4(run_python):
+    """20x20 have 25 tiles: three halves of a vector and one beside, or two vectors."""
+    program = (
+        "import numbaconv as nc\n"
+        "from numbaconv.kernels import geometry as at\n"
+        "shapes = (1, 256, 20, 20), (256, 256, 3, 3)\n"
+        "geometry = nc.explain(*shapes, padding=1, algorithm='winograd').geometry\n"
+        "print(geometry[at.NR], geometry[at.BESIDE], geometry[at.BLOCKS])"
+    )
+    found = {cpu: run_python(program, NUMBA_CPU_NAME=cpu) for cpu in ("znver4", "sapphirerapids")}
+    assert {cpu: line.split() for cpu, line in found.items()} == {
+        "znver4": ["24", "1", "1"], "sapphirerapids": ["32", "0", "1"],
+    }  # fmt: skip
+
+
 def test_long_kernels_take_tiles_of_seven():
     """0.89, 0.81 and 0.87 of the time that smaller tiles take (Zen 4)."""
     first = nc.explain((1, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3).reason

@@ -245,6 +245,7 @@ def check_width(width):
 
     named = {"copy_lanes": copy_lanes, "copy_every_other": copy_every_other, "finish_lanes": finish_lanes}
     others = [*test_simd_channels.MICROKERNELS, test_depthwise.microkernel]
+    # Halves of a vector are what they are for, of narrower ones, too.
     whole = [function for (_, vectors), function in MICROKERNELS.items() if vectors % 1 == 0]
     for number, function in enumerate([*whole, *others]):
         named[f"microkernel {number}"] = function

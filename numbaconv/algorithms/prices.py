@@ -120,8 +120,9 @@ EMERALD_RAPIDS: Final = {
 #: within 10%, and 0.4% is lost. Of 315 of 2 to 7 taps along an axis, half of them with stride 2, 96.8% are within 10%
 #: and 1.0% is lost; with 1.78 for what a task has written, as first fitted, 94.6% and 1.4%. On two threads, 93.7% and
 #: 1.5%, 91.1% and 2.3% if sharing cost nothing: 326 layers took 8 and 6.8e4 more for it, of which these are half.
-#: Of Winograd's few tiles 0.823 and 0.621 were fitted, before four panels were multiplied at a time: of 130 layers of
-#: up to 26x26 with up to 512 channels, 99.2% are within 10% with these and 0.2% is lost, with those 96.1 and 0.6%.
+#: For WINOGRAD_NARROW and WINOGRAD_HALF 0.823 and 0.621 were fitted, before several panels were multiplied at a time:
+#: of 130 layers of up to 26x26 with up to 512 channels, 99.2% are within 10% with these and 0.2% is lost, with those
+#: 96.1 and 0.6%.
 ZEN4: Final = dict(zip(EMERALD_RAPIDS, (
     0.802, 0.845, 0.776, 0.804, 0.472, 0.756, 0.74, 0.58, 4.76, 11.1, 9.39, 2.99, 3.36, 3.97, 3.79, 0.45, 22.8, 120.0,
     5.45, 108.0, 7.63, 1.73, 21.8, 44.2, 5.8, 140.0, 229.0, 96.2, 51.2, 16.0, 6.17, 0.201, 1.33, 11.8, 7.82, 2.21, 1.6,

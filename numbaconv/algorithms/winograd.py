@@ -95,14 +95,15 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     shared = share_tiles(geometry, itemsize)
     runs = runs_of_block(geometry, itemsize)
     beside = tiles_beside(geometry, itemsize)
-    longest = min(nr + min(1, beside), geometry[at.ACROSS])
+    longest = min(nr + min(1, beside), geometry[at.ACROSS])  # tiles of a run
     group = lanes // geometry[at.RUN_GROUPS]
     panels = geometry[at.GROUPS] * geometry[at.PANELS]
     m, reach = geometry[at.TILE_W], geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
     lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
     # A transform reads all lanes of a group of tiles, and as many columns as whole multiples of m; of the tile beside
     # the others that may be behind the row, and in the last one behind all rows.
-    width = m * ceil_div(longest, group) * group + ceil_div(geometry[at.TAPS_W] - 1, m) * m + reach
+    width = max(m * ceil_div(min(nr, longest), group) * group, m * longest)
+    width += ceil_div(geometry[at.TAPS_W] - 1, m) * m + reach
     pitch = ceil_div(nr + min(1, beside) * lanes, lanes) * lanes
     geometry[at.CHANNEL_BLOCK] = geometry[at.CHANNELS]
     # Behind the columns of a phase, copies write up to two vectors.
@@ -133,7 +134,8 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.ABREAST] = max(1, min(blocks_of_task, abreast)) if sums_deeply(geometry, itemsize) else 1
     sums = geometry[at.TOGETHER] * geometry[at.ABREAST] * points * step * (1 - geometry[at.COLUMNS])
     gathered = max(
-        buffered(geometry[at.CHANNELS_LAST]) * geometry[at.GATHERED_STEP] + ceil_div(m * lanes, LINE) * LINE,
+        buffered(geometry[at.CHANNELS_LAST]) * geometry[at.GATHERED_STEP]
+        + (ceil_div(m * lanes, LINE) * LINE if beside else 0),
         geometry[at.TILE_H] * geometry[at.BUFFER_PITCH] * (TILE_ROWS if geometry[at.COLUMNS] else 1),
     )
     integers = 4 * (nr + 8)  # of tabulate, or of tabulate_runs
@@ -143,7 +145,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.GATHERED_START] = sums
     geometry[at.TABLE_START] = sums + gathered
     geometry[at.SIZES_START] = geometry[at.TABLE_START] + ceil_div(integers * 8 // itemsize, LINE) * LINE
-    geometry[at.MASKS_START] = geometry[at.SIZES_START] + 2 * LINE
+    geometry[at.MASKS_START] = geometry[at.SIZES_START] + LINE
     geometry[at.PLAIN_START] = geometry[at.MASKS_START] + ceil_div(masks * 8 // itemsize, LINE) * LINE
     # Vectors that begin in the last row may end behind it.
     own = geometry[at.PLAIN_START] + geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PLAIN_STEP] + m * nr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableSequence
 
 from ..kernels import geometry as at
-from ..kernels.blocking import LINE, TILE_ROWS, VECTOR_BYTES, column_filters
+from ..kernels.blocking import HALF_VECTORS, LINE, TILE_ROWS, VECTOR_BYTES, column_filters
 from . import prices as price
 from .prices import Prices
 from .sharing import ceil_div, reading, reading_apart, reading_block, reading_weights, storing_run
@@ -14,12 +14,13 @@ from .winograd_tiling import (
     FRESH_BYTES,
     all_tiles,
     block_columns,
-    multiplied_vectors,
     panels_at_a_time,
     runs_of_block,
     share_tiles,
+    tile_blocks,
     tile_points,
     tiles_beside,
+    tiles_left,
     weight_places,
 )
 
@@ -67,6 +68,29 @@ def shuffles_of(m: int) -> int:
     return shuffles + m - 1
 
 
+def multiplied_vectors(tiles: int, nr: int, lanes: int) -> tuple[float, float, int]:
+    """Vectors of tiles that microkernels multiply: several at a time, one, half of one.
+
+    A tile beside the others takes what a vector takes for MR of them.
+    """
+    left = tiles_left(tiles, nr, lanes)
+    if left > 0:
+        return tiles // nr * (nr / lanes) + left / TILE_ROWS, 0.0, 0
+    whole = ceil_div(tiles, nr) - 1
+    rest = tiles - whole * nr
+    wide, narrow, half = whole * (nr / lanes), 0.0, 0
+    if HALF_VECTORS and lanes < rest <= lanes + lanes // 2:
+        wide += 1.5
+    elif rest > (lanes + lanes // 2 if VECTOR_BYTES == 64 else lanes):
+        wide += 3.0 if rest > 2 * lanes else 2.0
+    elif rest > lanes // 2 or VECTOR_BYTES < 64:
+        narrow += 1.0
+        half = int(rest > lanes)
+    else:
+        half = 1
+    return wide, narrow, half
+
+
 def column_products(geometry: MutableSequence[int], itemsize: int) -> float:
     """Multiply-adds of vectors of columns: filters are summed a few at a time."""
     some = column_filters(tile_points(geometry))
@@ -79,7 +103,7 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
     lanes = VECTOR_BYTES // itemsize
     nr = block_columns(geometry, itemsize)
     tiles, points, depth = all_tiles(geometry), tile_points(geometry), geometry[at.PRODUCTS]
-    blocks, beside = ceil_div(tiles, nr), tiles_beside(geometry, itemsize)
+    blocks, beside = tile_blocks(geometry, itemsize), tiles_beside(geometry, itemsize)
     panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
     of_tile = tile_products(geometry)
     runs = ceil_div(tiles, geometry[at.ACROSS])

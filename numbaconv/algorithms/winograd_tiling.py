@@ -38,23 +38,21 @@ LONGEST: Final = 12
 COLUMNS_DEPTH: Final = 48 if VECTOR_BYTES == 64 else 0
 COLUMN_VECTORS: Final = 4
 #: Panels that are multiplied by a place's tiles at a time, and bytes of sums up to which several blocks of tiles are
-#: multiplied by them, from LEAST_DEPTH products on and of more than one block. With 1 panel and 1 block, 256 channels
-#: at 56x56 and 28x28 took 1.05 to 1.1 times as long, 512 at 28x28 1.02; 64 at 56x56 takes 1.05 times as long with
-#: more, since the sums go to L2 (Zen 5). A single block is left to one panel: its weights are read as they lie. The
-#: tiles, up to 2 MB, are read from beyond the L2 cache for each group of panels: with 4 panels, 256 channels at 56x56
-#: and 64 with 7x7 taps took 1.09 and 1.07 times as long, 32 images of 256x14x14 and 512x7x7 1.07 and 1.09, with 32 as
-#: long; 128 channels at 112x112 take 1.04 times as long with any (Emerald Rapids, 2 threads).
+#: multiplied by them, from LEAST_DEPTH products on. With 1 panel and 1 block, 256 channels at 56x56 and 28x28 took 1.05
+#: to 1.1 times as long, 512 at 28x28 1.02; 64 at 56x56 takes 1.05 times as long with more, since the sums go to L2
+#: (Zen 5). The tiles, up to 2 MB, are read from beyond the L2 cache for each group of panels: with 4 panels, 256
+#: channels at 56x56 and 64 with 7x7 taps took 1.09 and 1.07 times as long, 32 images of 256x14x14 and 512x7x7 1.07 and
+#: 1.09, with 32 as long; 128 channels at 112x112 take 1.04 times as long with any (Emerald Rapids, 2 threads).
 TOGETHER = 16
 LEAST_DEPTH = 192
 SUMS_BYTES = 2**19
-#: The same of a single block of one vector, where the transformed weights take so many bytes at most: 256 channels at
-#: 14x14 and 512 at 7x7 took 0.97 to 0.98 of the time, 256 at 7x7 0.99. 512 at 14x14 (38 MB), whose weights come from
-#: memory as they lie, took 1.03 times as long; with 16 panels, 1.05 times, and the others 0.98 to 0.99 (Zen 4).
-TOGETHER_ALONE = 4
+#: Bytes of transformed weights up to which a single block is multiplied by several panels, too: 256 channels at 14x14
+#: and 7x7, and 512 at 7x7, took 0.97 to 0.98 of the time. The weights of 512 channels at 14x14 (38 MB) come from memory
+#: as they lie: by one panel after the other; by several, it took 1.04 times as long, 20x20 1.01 (Zen 4).
 ALONE_BYTES = 2**24
-#: Tiles up to which those that are left behind blocks of three vectors are multiplied beside these. Each takes a 24th
-#: of a block's products, a vector of them a third: with 16 of them, 128 channels at 112x112 took 1.06 times as long
-#: (Emerald Rapids).
+#: Tiles up to which those that are left behind blocks of three vectors, or three halves, are multiplied beside these.
+#: Each takes a 24th of three vectors' products, a vector of them a third: with 16 of them, 128 channels at 112x112 took
+#: 1.06 times as long (Emerald Rapids).
 MOST_BESIDE: Final = 7
 #: Blocks of three vectors that all tiles are cut into at least: with more threads than that, some find nothing to do.
 FEWEST_THREE: Final = 4
@@ -224,32 +222,6 @@ def tiles_beside(geometry: MutableSequence[int], itemsize: int) -> int:
     return tiles_left(all_tiles(geometry), block_columns(geometry, itemsize), lanes)
 
 
-def multiplied_vectors(tiles: int, nr: int, lanes: int) -> tuple[float, float, int]:
-    """Vectors of tiles that microkernels multiply: several at a time, one, half of one.
-
-    A tile beside the others takes what a vector takes for MR of them.
-    """
-    left = tiles_left(tiles, nr, lanes)
-    if left > 0:
-        return tiles // nr * (nr / lanes) + left / TILE_ROWS, 0.0, 0
-    whole = ceil_div(tiles, nr) - 1
-    rest = tiles - whole * nr
-    if nr == lanes:
-        wide, narrow, half = 0.0, float(whole), 0
-    else:
-        wide, narrow, half = whole * (nr / lanes), 0.0, 0
-    if HALF_VECTORS and lanes < rest <= lanes + lanes // 2:
-        wide += 1.5
-    elif rest > (lanes + lanes // 2 if VECTOR_BYTES == 64 else lanes):
-        wide += 3.0 if rest > 2 * lanes else 2.0
-    elif rest > lanes // 2 or VECTOR_BYTES < 64:
-        narrow += 1.0
-        half = int(rest > lanes)
-    else:
-        half = 1
-    return wide, narrow, half
-
-
 def tile_blocks(geometry: MutableSequence[int], itemsize: int) -> int:
     """Blocks of tiles of a group."""
     nr = block_columns(geometry, itemsize)
@@ -268,21 +240,16 @@ def panel_shares(geometry: MutableSequence[int], itemsize: int) -> int:
 
 
 def sums_deeply(geometry: MutableSequence[int], itemsize: int) -> bool:
-    """Whether several panels may be multiplied by a place's tiles at a time."""
-    return (
-        geometry[at.COLUMNS] == 0
-        and geometry[at.PRODUCTS] >= LEAST_DEPTH
-        and all_tiles(geometry) > block_columns(geometry, itemsize)
-    )
+    """Whether several panels are multiplied by a place's tiles at a time."""
+    if geometry[at.COLUMNS] != 0 or geometry[at.PRODUCTS] < LEAST_DEPTH:
+        return False
+    return tile_blocks(geometry, itemsize) > 1 or weight_places(geometry) * itemsize <= ALONE_BYTES
 
 
 def panels_at_a_time(geometry: MutableSequence[int], itemsize: int) -> int:
     """Panels that are multiplied by a place's tiles at a time."""
     of_task = ceil_div(ceil_div(geometry[at.FILTERS], TILE_ROWS), panel_shares(geometry, itemsize))
-    if geometry[at.COLUMNS] != 0 or sums_deeply(geometry, itemsize):
-        return min(TOGETHER, of_task)
-    alone = all_tiles(geometry) <= VECTOR_BYTES // itemsize and geometry[at.PRODUCTS] >= LEAST_DEPTH
-    return min(TOGETHER_ALONE, of_task) if alone and weight_places(geometry) * itemsize <= ALONE_BYTES else 1
+    return min(TOGETHER, of_task) if geometry[at.COLUMNS] != 0 or sums_deeply(geometry, itemsize) else 1
 
 
 def runs_of_block(geometry: MutableSequence[int], itemsize: int) -> int:

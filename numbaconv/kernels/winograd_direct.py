@@ -61,7 +61,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
     step_h = geometry[at.DILATION_H] * geometry[at.OUT_STRIDE_H]
     step = geometry[at.DILATION_W] * geometry[at.OUT_STRIDE_W]
     wide, lanes = geometry[at.TILE_W], lanes_of(scratch)
-    most = lanes if nr < 2 * lanes else 2 * lanes
+    most = lanes if nr < 2 * lanes else 2 * lanes  # rows of the spare tile are NR apart
     plain, tile = own + geometry[at.PLAIN_START], 0
     spoiled = 0
     for m in range(filters):

@@ -69,7 +69,8 @@ def rows_in_pairs(vectors: Vectors, matrix: Matrix, values: list[ir.Value]) -> l
     """``matrix`` times ``values``; rows that agree but for the sign of every other column share their two parts.
 
     One part is divided by its last factor, which is multiplied when the parts are added: for points a and -a beside b
-    and -b, (x - a) (x^2 - b^2) and (x + a) (x^2 - b^2) take four multiply-adds.
+    and -b, (x - a) (x^2 - b^2) and (x + a) (x^2 - b^2) take four multiply-adds. In float32 the quotients are exact for
+    every B^T; in G, which is computed in float64, some are rounded.
     """
     result: list[ir.Value] = []
     while len(result) < len(matrix):
@@ -137,7 +138,7 @@ def _input_transform(high: Tile, wide: Tile, groups: int) -> Any:
         lanes, m = vectors.lanes, wide.m
         some = Vectors(context, builder, signature.args[0].dtype, lanes // groups)
         first = builder.gep(table, [entry])
-        sources, goals, counts, apart_by = (
+        sources, goals, counts, fars = (
             [builder.load(builder.gep(first, [constant(GROUP * group + slot)])) for group in range(groups)]
             for slot in range(GROUP)
         )
@@ -165,7 +166,7 @@ def _input_transform(high: Tile, wide: Tile, groups: int) -> Any:
             lines.append(rows_in_pairs(vectors, tile_matrices(wide)[2], columns[: wide.n]))
         masks = [some.first_lanes(count) for count in counts]
         targets = [
-            _element_of(builder, block, goal, builder.mul(k, far)) for goal, far in zip(goals, apart_by, strict=True)
+            _element_of(builder, block, goal, builder.mul(k, far)) for goal, far in zip(goals, fars, strict=True)
         ]
         for v in range(wide.n):
             values = rows_in_pairs(vectors, tile_matrices(high)[2], [line[v] for line in lines])
