@@ -211,12 +211,18 @@ def test_three_halves_of_a_vector(dtype, shape, more):
 
 @pytest.mark.skipif(VECTOR_BYTES < 64, reason="narrower vectors make several blocks of these tiles")
 def test_single_blocks_are_multiplied_by_several_panels():
-    """Where the weights are few; and the results are the same."""
+    """Where the weights are few and the products many; to the same sums."""
     for channels, size, several in ((256, 14, True), (512, 7, True), (512, 14, False), (128, 14, False)):
         problem = nc.problem.conv_problem(2, (1, channels, size, size), (channels, channels, 3, 3), padding=1)
         geometry = nc.planner.choose(problem, "winograd", packed=True).geometry
         assert geometry[at.BLOCKS] == 1
         assert (geometry[at.TOGETHER] > 1) == several, channels
+    random = np.random.default_rng(4)
+    x, w = (random.integers(-4, 5, shape).astype(np.float32) for shape in ((1, 256, 14, 14), (256, 256, 3, 3)))
+    arguments = {"padding": 1, "stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros", "data_format": "NCHW"}
+    layer = nc.Conv2d.from_weight(w, padding=1, algorithm="winograd")
+    error = np.abs(layer(x) - nc.conv2d(x, w, padding=1, algorithm="direct_pixels"))
+    assert (error <= winograd_bound(x, w, None, np.float32, arguments, "standard")).all()
 
 
 def test_tasks_transform_the_weights_of_plain_calls():

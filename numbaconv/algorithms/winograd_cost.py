@@ -20,7 +20,6 @@ from .winograd_tiling import (
     tile_blocks,
     tile_points,
     tiles_beside,
-    tiles_left,
     weight_places,
 )
 
@@ -69,13 +68,7 @@ def shuffles_of(m: int) -> int:
 
 
 def multiplied_vectors(tiles: int, nr: int, lanes: int) -> tuple[float, float, int]:
-    """Vectors of tiles that microkernels multiply: several at a time, one, half of one.
-
-    A tile beside the others takes what a vector takes for MR of them.
-    """
-    left = tiles_left(tiles, nr, lanes)
-    if left > 0:
-        return tiles // nr * (nr / lanes) + left / TILE_ROWS, 0.0, 0
+    """Vectors that microkernels multiply of ``tiles`` in blocks of ``nr``: several at a time, one, half of one."""
     whole = ceil_div(tiles, nr) - 1
     rest = tiles - whole * nr
     wide, narrow, half = whole * (nr / lanes), 0.0, 0
@@ -113,12 +106,12 @@ def tile_cost(geometry: MutableSequence[int], itemsize: int, prices: Prices) -> 
         products += blocks * COLUMN_BLOCK * prices[price.TRANSFORMED]
         outputs = ceil_div(tiles, lanes) * points * COLUMN_POINT
     else:
-        wide, narrow, half = multiplied_vectors(tiles, nr, lanes)
-        products = wide * prices[price.WINOGRAD] + narrow * prices[price.WINOGRAD_NARROW]
+        wide, narrow, half = multiplied_vectors(tiles - beside, nr, lanes)
+        products = (wide + beside / TILE_ROWS) * prices[price.WINOGRAD] + narrow * prices[price.WINOGRAD_NARROW]
         products = of_tile * TILE_ROWS * (products + half * prices[price.WINOGRAD_HALF])
         products += points * blocks * prices[price.WINOGRAD_PRODUCT]
         products *= panels
-        width = wide - beside / TILE_ROWS + narrow + (half + beside) / 2
+        width = wide + narrow + (half + beside) / 2
         outputs = width * points * (OUTPUT_POINT + shuffles) + blocks * OUTPUT_CALL + runs * geometry[at.TILE_H] * 4
     group = lanes // geometry[at.RUN_GROUPS]
     vectors = runs * ceil_div(geometry[at.ACROSS], group) / geometry[at.RUN_GROUPS]

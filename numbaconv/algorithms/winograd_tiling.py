@@ -210,16 +210,11 @@ def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
     return 3 * lanes if three else 2 * lanes
 
 
-def tiles_left(tiles: int, nr: int, lanes: int) -> int:
-    """Blocks of three vectors, or halves, that have one more tile: those that are left, where they are so few."""
-    whole, left = divmod(tiles, nr)
-    return left if (nr == 3 * lanes or 2 * nr == 3 * lanes) and left <= min(whole, MOST_BESIDE) else 0
-
-
 def tiles_beside(geometry: MutableSequence[int], itemsize: int) -> int:
-    """Blocks that have one more tile beside the others."""
-    lanes = VECTOR_BYTES // itemsize
-    return tiles_left(all_tiles(geometry), block_columns(geometry, itemsize), lanes)
+    """Blocks of three vectors, or halves, that have one more tile: those that are left, where they are so few."""
+    nr, lanes = block_columns(geometry, itemsize), VECTOR_BYTES // itemsize
+    whole, left = divmod(all_tiles(geometry), nr)
+    return left if (nr == 3 * lanes or 2 * nr == 3 * lanes) and left <= min(whole, MOST_BESIDE) else 0
 
 
 def tile_blocks(geometry: MutableSequence[int], itemsize: int) -> int:
