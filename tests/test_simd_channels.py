@@ -331,7 +331,7 @@ def test_sum_of_zeros(dtype):
 
 
 @numba.njit(parallel=True)
-def _share(scratch, geometry, taken, seen, threads):
+def _share(scratch, geometry, taken, seen, runs, threads, several):
     simd.reset_counters(scratch)
     for slot in numba.prange(threads):
         part = tasks.own_part(slot, threads, scratch)
@@ -340,20 +340,33 @@ def _share(scratch, geometry, taken, seen, threads):
             tasks.part_done(scratch)
             part = tasks.own_part(slot, threads, scratch)
         seen[slot] = taken.sum()
-        task = tasks.own_task(slot, threads, geometry, scratch)
-        while task < geometry[at.TASKS]:
-            taken[tasks.PARTS + task] += 1
-            task = tasks.own_task(slot, threads, geometry, scratch)
+        first, behind = tasks.own_tasks(slot, threads, several, geometry, scratch)
+        while first < geometry[at.TASKS]:
+            runs[slot] += 1
+            for task in range(first, behind):
+                taken[tasks.PARTS + task] += 1
+            first, behind = tasks.own_tasks(slot, threads, several, geometry, scratch)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("count", [1, 3, 300])
-def test_tasks_are_taken_once(count, threads):
-    """Each part and each task is done by one thread, and no thread goes on before all parts are done."""
+@pytest.mark.parametrize("several", [0, 1])
+def test_tasks_are_taken_once(several, count, threads):
+    """Each part and each task is done by one thread, and no thread goes on before all parts are done.
+
+    Where a thread takes several tasks, it takes all of a range, or the fewer the fewer are left.
+    """
     geometry = np.zeros(at.LENGTH, np.int64)
     geometry[at.TASKS] = count
     for _ in range(100):
-        taken, seen = np.zeros(tasks.PARTS + count, np.int64), np.zeros(threads, np.int64)
-        _share(np.full(64, np.nan, np.float32), geometry, taken, seen, threads)
+        taken = np.zeros(tasks.PARTS + count, np.int64)
+        seen, runs = np.zeros((2, threads), np.int64)
+        _share(np.full(64, np.nan, np.float32), geometry, taken, seen, runs, threads, several)
         assert (taken == 1).all()
         assert (seen >= tasks.PARTS).all()
+        if several == 0:
+            assert runs.sum() == count
+        elif threads <= 2:
+            assert runs.sum() == min(count, threads)
+        else:  # each leaves 5/8 or less
+            assert runs.sum() <= min(count, 4 * 12)

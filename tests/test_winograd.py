@@ -211,12 +211,12 @@ def test_three_halves_of_a_vector(dtype, shape, more):
 
 @pytest.mark.skipif(VECTOR_BYTES < 64, reason="narrower vectors make several blocks of these tiles")
 def test_single_blocks_are_multiplied_by_several_panels():
-    """Where the weights are few and the products many; to the same sums."""
-    for channels, size, several in ((256, 14, True), (512, 7, True), (512, 14, False), (128, 14, False)):
+    """Where the weights are few; to the same sums. One task's, where tasks transform the weights."""
+    for channels, size, layers, calls in ((256, 14, 16, 2), (512, 7, 16, 4), (512, 14, 1, 1), (40, 14, 5, 1)):
         problem = nc.problem.conv_problem(2, (1, channels, size, size), (channels, channels, 3, 3), padding=1)
-        geometry = nc.planner.choose(problem, "winograd", packed=True).geometry
-        assert geometry[at.BLOCKS] == 1
-        assert (geometry[at.TOGETHER] > 1) == several, channels
+        plans = [nc.planner.choose(problem, "winograd", packed=packed) for packed in (True, False)]
+        assert [plan.geometry[at.BLOCKS] for plan in plans] == [1, 1]
+        assert [plan.geometry[at.TOGETHER] for plan in plans] == [layers, calls], channels
     random = np.random.default_rng(4)
     x, w = (random.integers(-4, 5, shape).astype(np.float32) for shape in ((1, 256, 14, 14), (256, 256, 3, 3)))
     arguments = {"padding": 1, "stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros", "data_format": "NCHW"}
@@ -322,9 +322,9 @@ def test_sums_of_many_channels_do_not_depend_on_the_batch():
     random = np.random.default_rng(3)
     x, w = (random.standard_normal(shape).astype(np.float32) for shape in ((3, 257, 514), (9, 257, 2)))
     with only((5, 2, 2, 12)):
-        shapes = x[:1].shape, x.shape
-        together = {nc.explain(shape, w.shape, algorithm="winograd").geometry[at.TOGETHER] for shape in shapes}
-        assert together == {1, 2}
+        problems = [nc.problem.conv_problem(1, shape, w.shape) for shape in (x[:1].shape, x.shape)]
+        plans = [nc.planner.choose(problem, "winograd", packed=False) for problem in problems]
+        assert [plan.geometry[at.TOGETHER] for plan in plans] == [1, 2]
         whole = nc.conv1d(x, w, algorithm="winograd")
         for image, expected in zip(x, whole, strict=True):
             np.testing.assert_array_equal(nc.conv1d(image, w, algorithm="winograd"), expected)

@@ -127,7 +127,6 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.SUMS_STEP] = step = TILE_ROWS * pitch + LINE
     weights = panels * points * geometry[at.WEIGHT_STEP]
     transformed = points * geometry[at.INPUT_STEP]
-    in_task = ceil_div(geometry[at.PANELS], panel_shares(geometry, itemsize))
     geometry[at.TOGETHER] = panels_at_a_time(geometry, itemsize)
     abreast = SUMS_BYTES // (geometry[at.TOGETHER] * points * step * itemsize)
     blocks_of_task = geometry[at.BLOCKS] if shared else 1
@@ -139,7 +138,7 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
         geometry[at.TILE_H] * geometry[at.BUFFER_PITCH] * (TILE_ROWS if geometry[at.COLUMNS] else 1),
     )
     integers = 4 * (nr + 8)  # of tabulate, or of tabulate_runs
-    masks = in_task * TILE_ROWS * blocks_of_task
+    masks = geometry[at.PANELS] * TILE_ROWS * blocks_of_task  # of all tasks: one thread may take them at once
     geometry[at.PLAIN_PITCH] = ceil_div(m * longest + reach, LINE) * LINE
     geometry[at.PLAIN_STEP] = stride_phases(geometry) * runs * lines * geometry[at.PLAIN_PITCH]
     geometry[at.GATHERED_START] = sums

@@ -42,7 +42,10 @@ COLUMN_VECTORS: Final = 4
 #: to 1.1 times as long, 512 at 28x28 1.02; 64 at 56x56 takes 1.05 times as long with more, since the sums go to L2
 #: (Zen 5). The tiles, up to 2 MB, are read from beyond the L2 cache for each group of panels: with 4 panels, 256
 #: channels at 56x56 and 64 with 7x7 taps took 1.09 and 1.07 times as long, 32 images of 256x14x14 and 512x7x7 1.07 and
-#: 1.09, with 32 as long; 128 channels at 112x112 take 1.04 times as long with any (Emerald Rapids, 2 threads).
+#: 1.09, with 32 as long; 128 channels at 112x112 take 1.04 times as long with any (Emerald Rapids, 2 threads). Tiles
+#: that threads share lie in part in the other core's cache: whatever the depth, each thread reads them once for all its
+#: panels. 32 to 256 channels at 28x28, 20x20 and 14x14 took 0.94 to 0.98 of the time, 512 at 7x7 0.99 (Zen 4, 2
+#: threads).
 TOGETHER = 16
 LEAST_DEPTH = 192
 SUMS_BYTES = 2**19
@@ -236,15 +239,27 @@ def panel_shares(geometry: MutableSequence[int], itemsize: int) -> int:
 
 def sums_deeply(geometry: MutableSequence[int], itemsize: int) -> bool:
     """Whether several panels are multiplied by a place's tiles at a time."""
-    if geometry[at.COLUMNS] != 0 or geometry[at.PRODUCTS] < LEAST_DEPTH:
+    few = geometry[at.PRODUCTS] < LEAST_DEPTH and not share_tiles(geometry, itemsize)
+    if geometry[at.COLUMNS] != 0 or few:
         return False
     return tile_blocks(geometry, itemsize) > 1 or weight_places(geometry) * itemsize <= ALONE_BYTES
 
 
 def panels_at_a_time(geometry: MutableSequence[int], itemsize: int) -> int:
-    """Panels that are multiplied by a place's tiles at a time."""
-    of_task = ceil_div(ceil_div(geometry[at.FILTERS], TILE_ROWS), panel_shares(geometry, itemsize))
-    return min(TOGETHER, of_task) if geometry[at.COLUMNS] != 0 or sums_deeply(geometry, itemsize) else 1
+    """Panels that are multiplied by a place's tiles at a time.
+
+    They may be of several tasks that a thread takes at once: of a single block as many as there are, of others as leave
+    room for the sums of all blocks. Tasks that transform the weights have room for their own.
+    """
+    if geometry[at.COLUMNS] == 0 and not sums_deeply(geometry, itemsize):
+        return 1
+    panels = ceil_div(geometry[at.FILTERS], TILE_ROWS)
+    most = ceil_div(panels, panel_shares(geometry, itemsize))
+    if share_tiles(geometry, itemsize) and geometry[at.REPACKED] == 0:
+        blocks = tile_blocks(geometry, itemsize)
+        sums = blocks * tile_points(geometry) * TILE_ROWS * block_columns(geometry, itemsize) * itemsize
+        most = panels if blocks == 1 else max(most, SUMS_BYTES // sums)
+    return min(TOGETHER, panels, most)
 
 
 def runs_of_block(geometry: MutableSequence[int], itemsize: int) -> int:

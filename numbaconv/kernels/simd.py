@@ -252,13 +252,13 @@ def call_native(typing_context, function, slot, slots, x, weight, out, rows, geo
 
 
 @intrinsic
-def count_up(typing_context, scratch, number):
-    """Add 1 to a counter and return what it was, as one atomic operation: each value is given to one thread only."""
-    signature = types.intp(scratch, types.intp)
+def count_up(typing_context, scratch, number, by):
+    """Add ``by`` to a counter and return what it was, as one atomic operation: no two threads are given the same."""
+    signature = types.intp(scratch, types.intp, types.intp)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        counter = _counter(context, builder, signature.args[0], *arguments)
-        return builder.atomic_rmw("add", counter, constant(1), "acq_rel")
+        scratch, number, by = arguments
+        return builder.atomic_rmw("add", _counter(context, builder, signature.args[0], scratch, number), by, "acq_rel")
 
     return signature, generate
 

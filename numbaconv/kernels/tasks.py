@@ -17,7 +17,7 @@ from __future__ import annotations
 from ..runtime import kernel, parallel_kernel
 from . import geometry as at
 from .blocking import NARROW_LINE, UNDONE
-from .numbers import divided, lanes_of, smaller
+from .numbers import divided, lanes_of, larger, smaller
 from .simd import address_of, call_native, count_up, reset_counters, wait_for
 from .threads import on_threads
 
@@ -63,21 +63,36 @@ def task_position(task, blocks, geometry):
 @kernel
 def leave_undone(scratch):
     """Tell the caller that a task has lacked a function, which must be compiled before all tasks are done again."""
-    count_up(scratch, UNDONE)
+    count_up(scratch, UNDONE, 1)
 
 
 @kernel
 def own_task(slot, slots, geometry, scratch):
     """Return a task that no thread has taken yet, of the thread's own range or, behind it, of others'; else TASKS."""
+    return own_tasks(slot, slots, 0, geometry, scratch)[0]
+
+
+@kernel
+def own_tasks(slot, slots, several, geometry, scratch):
+    """Return (first, behind the last) of tasks as :func:`own_task` returns one, or of one; else (TASKS, TASKS).
+
+    ``several`` are three quarters of those left of a range, the thread's share of that where others begin with the
+    range, too; or, of one or two threads, all. One of more threads is often slower: then the others do what it left.
+    """
     tasks = geometry[at.TASKS]
     ranges = smaller(slots, RANGES)
+    threads = (slots + ranges - 1) // ranges
     for i in range(ranges):
         r = (slot + i) % ranges
         first, last = tasks * r // ranges, tasks * (r + 1) // ranges
-        task = first + count_up(scratch, _RANGE + r)
+        count = 1
+        if several != 0:
+            left = last - first - count_up(scratch, _RANGE + r, 0)
+            count = larger(1, left if slots <= 2 else (3 * left + 4 * threads - 1) // (4 * threads))
+        task = first + count_up(scratch, _RANGE + r, count)
         if task < last:
-            return task
-    return tasks
+            return task, smaller(last, task + count)
+    return tasks, tasks
 
 
 @kernel
@@ -90,7 +105,7 @@ def own_part(slot, slots, scratch):
     half = PARTS // 2
     own = slot * 2 // slots
     for side in (own, 1 - own):
-        part = count_up(scratch, _PART + side)
+        part = count_up(scratch, _PART + side, 1)
         if part < half:
             return side * half + part
     wait_for(scratch, _DONE, PARTS)
@@ -100,7 +115,7 @@ def own_part(slot, slots, scratch):
 @kernel
 def part_done(scratch):
     """Tell the other threads that a part is done."""
-    count_up(scratch, _DONE)
+    count_up(scratch, _DONE, 1)
 
 
 @kernel

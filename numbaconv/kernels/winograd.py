@@ -37,7 +37,7 @@ from .simd import (
     gemm_microkernel_wide,
     zero_lanes,
 )
-from .tasks import PARTS, leave_undone, own_part, own_start, own_task, part_done, shared_start
+from .tasks import PARTS, leave_undone, own_part, own_start, own_tasks, part_done, shared_start
 from .winograd_columns import sum_columns
 from .winograd_simd import call_function
 from .winograd_tiles import (
@@ -337,18 +337,22 @@ def compute_tasks(copy, pack, sum_some, slot, slots, x, weight, out, rows, geome
             winograd_shared(copy, part, x, rows, geometry, scratch, own)
             part_done(scratch)
     masks = address_of(scratch, own + geometry[at.MASKS_START])
+    task = last = 0
     while True:
-        task = own_task(slot, slots, geometry, scratch)
+        if task == last:
+            task, last = own_tasks(slot, slots, shared, geometry, scratch)
         if task >= geometry[at.TASKS]:
             break
-        first, end, group, part = 0, blocks, 0, 0
+        first, end, part, parts = 0, blocks, 0, 1
         if shared:
             group, part = divided(task, split)
+            parts = smaller(last - task, split - part)
         else:
             group, first = divided(task, blocks)
             end = first + 1
             winograd_pack(copy, x, rows, geometry, scratch, block, own, group, first, 0, geometry[at.CHANNELS])
-        begin, behind = panels * part // split, panels * (part + 1) // split
+        begin, behind = panels * part // split, panels * (part + parts) // split
+        task += parts
         # A task's masks, by block, panel and filter.
         mask_step = (behind - begin) * TILE_ROWS
         spoiled = 0
