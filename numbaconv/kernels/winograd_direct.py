@@ -13,14 +13,8 @@ from .blocking import TILE_ROWS
 from .numbers import integer_at, lanes_of, smaller
 from .packing import copy_run
 from .simd import address_of, gemm_microkernel, gemm_microkernel_narrow, pointer_to
-from .winograd_tiles import copy_any, tabulate_runs, winograd_gather
+from .winograd_tiles import copy_any, lines_under, tabulate_runs, winograd_gather
 from .winograd_weights import bias_start, pack_own
-
-
-@kernel
-def plain_lines(geometry):
-    """Rows that are gathered under a tile."""
-    return geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
 
 
 @kernel
@@ -34,11 +28,11 @@ def gather_plain(x, geometry, scratch, own, group, number):
     plain = own + geometry[at.PLAIN_START]
     step = geometry[at.PLAIN_STEP]
     phase_step = step // (geometry[at.PHASES_H] * geometry[at.PHASES_W])
-    steps = (step, plain_lines(geometry) * geometry[at.PLAIN_PITCH], geometry[at.PLAIN_PITCH], phase_step)
+    steps = (step, geometry[at.PLAIN_PITCH], phase_step)
     for kd in range(geometry[at.KERNEL_D]):
         for ph in range(geometry[at.PHASES_H]):
             target = plain + kd * channels * step + ph * geometry[at.PHASES_W] * phase_step
-            winograd_gather(copy_any, x, geometry, scratch, target, steps, group, number, 0, channels, kd, ph)
+            winograd_gather(copy_any, x, geometry, scratch, target, steps, group, number, 0, channels, kd, ph, False)
 
 
 @kernel
@@ -95,7 +89,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
                             if (mask >> (tile + (j + q) // wide)) & 1:
                                 out[y + q * step] = scratch[source + q]
                     y += geometry[at.OUT_CHANNEL]
-        plain += plain_lines(geometry) * geometry[at.PLAIN_PITCH]
+        plain += lines_under(geometry) * geometry[at.PLAIN_PITCH]
         tile += integer_at(table, 4 * run + 3) // wide
 
 

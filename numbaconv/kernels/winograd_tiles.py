@@ -52,6 +52,23 @@ def tile_run(tile, last, geometry):
 
 
 @kernel
+def lines_under(geometry):
+    """Rows of a phase of the input that lie under a row of tiles."""
+    return geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
+
+
+@kernel
+def lines_shared(before, h, geometry):
+    """Rows under a run of tiles that the run before lies over, too: it must be all of the row above.
+
+    ``before`` is how many tiles that has, ``h`` the run's first output row.
+    """
+    if before < geometry[at.ACROSS] or h < geometry[at.DILATION_H]:
+        return 0
+    return geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
+
+
+@kernel
 def copy_padded(x, start, channels, geometry, rows, columns, y, target, ahead):
     """As :func:`copy_phases` for the usual input: unit strides, padding of zeros. Whole vectors are written."""
     first_row, row_step, lines = rows
@@ -104,6 +121,8 @@ def copy_strided(x, start, channels, geometry, rows, columns, y, target, ahead):
     lanes = lanes_of(y)
     low = larger(0, -w)
     cells = smaller(count * stride, geometry[at.IN_W] - w) - low
+    # All phases are written from here on.
+    written = low // stride + (cells + stride * lanes - 1) // (stride * lanes) * lanes
     starts = (
         phase_place(low, stride, phase_step), phase_place(low + 1, stride, phase_step),
         phase_place(low + 2, stride, phase_step), phase_place(low + 3, stride, phase_step),
@@ -114,9 +133,18 @@ def copy_strided(x, start, channels, geometry, rows, columns, y, target, ahead):
         source = start + row * geometry[at.X_H] + w + low
         place = buffer + i * pitch
         for _ in range(channels):
-            if not inside or cells < count * stride:
+            if not inside:
                 for phase in range(stride):
                     zero_run(y, place + phase * phase_step, count)
+            else:
+                cell, phase = place, 0
+                for _ in range(low):
+                    y[cell + phase * phase_step] = 0
+                    phase += 1
+                    if phase == stride:
+                        cell, phase = cell + 1, 0
+                for phase in range(stride if written < count else 0):
+                    zero_run(y, place + phase * phase_step + written, count - written)
             for j in range(0, cells if inside else 0, lanes):
                 ask_for(x, source + ahead + j)
             if inside and stride == 2:
@@ -137,33 +165,37 @@ def phase_place(column, stride, phase_step):
 
 
 @kernel
-def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, first_channel, some, kd, ph):
+def winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, first_channel, some, kd, ph, share):
     """Copy what is under the tiles of block ``number`` and tap ``kd`` of depth, in ``some`` channels of a group.
 
-    scratch[buffer + c * steps[0] + run * steps[1] + i * steps[2] + pw * steps[3] + j] = row i and column j under the
-    run of tiles, both counted in dilations, or strides, from the first tile's first cell of phase ``ph``, pw. ``copy``
-    is :func:`copy_phases` or one that serves fewer inputs.
+    scratch[buffer + c * channel_step + line * pitch + pw * phase_step + j] = row ``line`` and column j under the runs
+    of tiles, both counted in dilations, or strides, from the first tile's first cell of phase ``ph``, pw; steps =
+    (channel_step, pitch, phase_step). One run's rows lie behind the other's but, with ``share``, those under two runs
+    are there once, see :func:`lines_shared`. ``copy`` is :func:`copy_phases` or one that serves fewer inputs.
     """
-    channel_step, run_step, pitch, phase_step = steps
+    channel_step, pitch, phase_step = steps
     stride_h, stride_w = geometry[at.STRIDE_H], geometry[at.STRIDE_W]
     step_h, step_w = geometry[at.DILATION_H] * stride_h, geometry[at.DILATION_W] * stride_w  # one of them is 1
-    lines = geometry[at.TILE_H] + geometry[at.TAPS_H] * geometry[at.PIECES_H] - 1
+    lines = lines_under(geometry)
     beyond = geometry[at.TAPS_W] * geometry[at.PIECES_W] - 1
     ahead = some * geometry[at.X_CHANNEL]  # what is gathered next, after some transforms
     tile, last, _ = block_tiles(number, geometry)
+    count = 0
     while tile < last:
+        before = count
         image, d, h, w, count = tile_run(tile, last, geometry)
+        shared = lines_shared(before, h, geometry) if share else 0
         start = geometry[at.X_START] + image * geometry[at.X_BATCH]
         start += (group * geometry[at.CHANNELS] + first_channel) * geometry[at.X_CHANNEL]
         start = depth_start(geometry, start, d, kd)
-        h = h * stride_h - geometry[at.PAD_H] + ph
+        h = h * stride_h - geometry[at.PAD_H] + ph + shared * step_h
         w = w * stride_w - geometry[at.PAD_W]
         columns = geometry[at.TILE_W] * count + beyond
         copy(
-            x, start, some, geometry, (h, step_h, lines), (w, columns, step_w), scratch,
+            x, start, some, geometry, (h, step_h, lines - shared), (w, columns, step_w), scratch,
             (buffer, pitch, channel_step, phase_step), ahead,
         )  # fmt: skip
-        buffer += run_step
+        buffer += (lines - shared) * pitch
         tile += count
 
 
@@ -179,9 +211,11 @@ def tabulate(geometry, table, lanes, number):
     nr = geometry[at.NR]
     width = lanes // geometry[at.RUN_GROUPS]
     first, last, beside = block_tiles(number, geometry)
-    tile, behind, region, entry = first, last - beside, 0, 0
+    tile, behind, region, entry, count = first, last - beside, 0, 0, 0
     while tile < last:
-        _, _, _, _, count = tile_run(tile, last, geometry)
+        before = count
+        _, _, h, _, count = tile_run(tile, last, geometry)
+        region -= lines_shared(before, h, geometry) * geometry[at.PITCH]
         for t in range(0, smaller(count, behind - tile), width):
             put_integer(table, entry, region + t * geometry[at.TILE_W])
             put_integer(table, entry + 1, tile - first + t)
@@ -195,7 +229,7 @@ def tabulate(geometry, table, lanes, number):
             put_integer(table, entry + 2, 1)
             put_integer(table, entry + 3, 1)
             entry += GROUP
-        region += geometry[at.RUN_STEP]
+        region += lines_under(geometry) * geometry[at.PITCH]
     while entry % (GROUP * geometry[at.RUN_GROUPS]) != 0:
         for slot in range(GROUP):
             put_integer(table, entry + slot, integer_at(table, entry + slot - GROUP))
@@ -236,7 +270,7 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
     pitch = geometry[at.PITCH]
     buffer = own + geometry[at.GATHERED_START]
     phase_step = geometry[at.PHASE_STEP]
-    steps = (geometry[at.GATHERED_STEP], geometry[at.RUN_STEP], pitch, phase_step)
+    steps = (geometry[at.GATHERED_STEP], pitch, phase_step)
     pieces_h, pieces_w = geometry[at.PIECES_H], geometry[at.PIECES_W]
     pieces = geometry[at.PHASES_W] * pieces_h * pieces_w
     sizes = address_of(scratch, own + geometry[at.SIZES_START])
@@ -254,7 +288,7 @@ def winograd_pack(copy, x, rows, geometry, scratch, block, own, group, number, b
         for plane in range(geometry[at.KERNEL_D] * geometry[at.PHASES_H]):
             kd, ph = divided(plane, geometry[at.PHASES_H])
             start = geometry[at.STARTS] + plane * pieces
-            winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, c, some, kd, ph)
+            winograd_gather(copy, x, geometry, scratch, buffer, steps, group, number, c, some, kd, ph, True)
             for piece in range(pieces):
                 k = rows[start + piece] + c
                 if k < c:  # a phase that has no taps in this piece
