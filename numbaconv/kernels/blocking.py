@@ -69,17 +69,23 @@ TILE_BYTES: Final = TILES[0][1] * VECTOR_BYTES
 #: to 1.1 (Emerald Rapids, 2 threads).
 DEPTH_BLOCK: Final = 512
 WIDE_DEPTH_BLOCK: Final = 128
-#: The same where filters are in the lanes: a panel's 16 KiB of weights stay in the L1 cache for all tiles of a chunk.
+#: The same where filters are in the lanes: of 128, a panel's 16 KiB of weights stay in L1 for all tiles of a chunk.
 #: With 512 the 1x1 and strided 3x3 layers of ResNet-50 took 1.02 to 1.15 times as long, with 64 and 256 1.02 to 1.06
-#: (Zen 5, one core).
-CHANNEL_DEPTH: Final = 128
+#: (Zen 5, one core). A Zen 4 core gets weights from L2 as fast as it multiplies them, and its sums go to memory less
+#: often: ResNet-50's 1x1 layers of 14x14 and 7x7 took 0.96 to 0.98 of the time with 256, 0.95 to 0.97 with 512 and
+#: 1024, and 256x56x56 to 64 by 1x1 with 256 0.92 (2 threads); float64's 0.93 to 0.97 with 512.
+CHANNEL_DEPTH: Final = 512 if CPU == "znver4" else 128
 #: The same of kernels of several taps, which read a line of the input several times before the next one. With 128, 3x3
 #: layers with stride 2 took 1.04 to 1.05 times as long, a 5x5 one 1.04, 16x16 ones 1.02; with 256 1.01 to 1.02, with
-#: 768 0.98 to 1.0 (Zen 4, 2 threads).
-TAPS_DEPTH: Final = 384
+#: 768 and 1152 0.98 to 1.0 (Zen 4, 2 threads; on others 384 is what was measured).
+TAPS_DEPTH: Final = 768 if CPU == "znver4" else 384
 #: Winograd: rows of a place's tiles that are multiplied by several panels before the next ones are. 24 KiB of them then
 #: stay in the L1 cache: 512 channels at 28x28 took 1.1 times as long without, 32 images of 7x7 1.25 (Emerald Rapids).
 WINOGRAD_DEPTH: Final = 128
+#: Winograd: tiles of a block so small that filters are in the lanes, not tiles; of float64, half as many at most. Two
+#: panels' sums, and those of the products before, stay in registers. 256 channels at 14x14, as 9 tiles of 5x5, took
+#: 0.93 of the time of 16 of 4x4; at 7x7, as 4 of 4x4, 0.78 of 16 of 2x2, 128 channels 0.88 (Zen 4, 2 threads).
+FEW_TILES: Final = (4, 6, 9, 12)
 #: Elements in a cache line of float32, and of int16, the narrowest that kernels compute in.
 #: Each thread's scratch starts on a line of its own.
 LINE: Final = 16
