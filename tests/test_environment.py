@@ -13,7 +13,7 @@ from numbaconv.__main__ import main
 from numbaconv.algorithms.prices import DEFAULTS, OF_SEVERAL_THREADS, USUAL
 from numbaconv.planner import CANDIDATES, Machine, choose, driver, prepared
 
-PROBLEM = nc.explain((1, 16, 20, 20), (16, 16, 3, 3), padding=1).problem
+PROBLEM = nc.explain((1, 64, 20, 20), (64, 64, 3, 3), padding=1).problem
 
 
 @pytest.fixture
@@ -42,16 +42,16 @@ def test_tune_is_remembered(monkeypatch):
     assert plan.candidate == min(times, key=times.__getitem__)
     assert all(why.startswith("measured to take") for name, why in plan.rejected if name in times)
     again(monkeypatch)
-    assert nc.explain((1, 16, 20, 20), (16, 16, 3, 3), padding=1) == plan
-    assert "measured" not in nc.explain((1, 16, 21, 20), (16, 16, 3, 3), padding=1).reason
-    assert "measured" not in nc.explain((1, 16, 20, 20), (16, 16, 3, 3), padding=1, algorithm="im2col").reason
+    assert nc.explain((1, 64, 20, 20), (64, 64, 3, 3), padding=1) == plan
+    assert "measured" not in nc.explain((1, 64, 21, 20), (64, 64, 3, 3), padding=1).reason
+    assert "measured" not in nc.explain((1, 64, 20, 20), (64, 64, 3, 3), padding=1, algorithm="im2col").reason
 
 
 @pytest.mark.parametrize("fastest", ["direct_channels", "direct_pixels", "im2col", "winograd"])
 @pytest.mark.usefixtures("measured")
 def test_auto_takes_what_was_fastest(fastest):
     """Whichever it is, the result is that algorithm's; what was planned before is planned again."""
-    x, w = np.random.default_rng(0).normal(size=(1, 16, 20, 20)), np.random.default_rng(1).normal(size=(16, 16, 3, 3))
+    x, w = np.random.default_rng(0).normal(size=(1, 64, 20, 20)), np.random.default_rng(1).normal(size=(64, 64, 3, 3))
     x, w = x.astype(np.float32), w.astype(np.float32)
     nc.conv2d(x, w, padding=1)
     store.remember_times(PROBLEM, "standard", False, {name: 1.0 + (name != fastest) for name in CANDIDATES})
@@ -104,16 +104,20 @@ def test_measurements_of_wrong_kinds_are_left_out(measured, monkeypatch):
 @pytest.mark.usefixtures("measured")
 def test_calibration_changes_the_planner(monkeypatch):
     usual = choose(PROBLEM)
-    products = {"winograd": ["winograd"], "im2col": ["gemm"], "direct_channels": ["narrow", "channels"]}
+    products = {
+        "winograd": ["winograd", "winograd narrow", "winograd half"],
+        "im2col": ["gemm"],
+        "direct_channels": ["narrow", "channels"],
+    }
     dear = Machine(1e9, dict.fromkeys(products.get(usual.candidate, ["gemm"]), 100.0))
     store.remember_machine(dear)
     again(monkeypatch)
     assert store.machine() == dear
-    plan = nc.explain((1, 16, 20, 20), (16, 16, 3, 3), padding=1)
+    plan = nc.explain((1, 64, 20, 20), (64, 64, 3, 3), padding=1)
     assert plan.candidate != usual.candidate
     assert choose(PROBLEM, machine=store.machine()) == plan
     calibration.forget()
-    assert nc.explain((1, 16, 20, 20), (16, 16, 3, 3), padding=1) == usual
+    assert nc.explain((1, 64, 20, 20), (64, 64, 3, 3), padding=1) == usual
 
 
 @pytest.mark.usefixtures("measured")

@@ -180,12 +180,12 @@ def test_fast_allows_more():
 
 @pytest.mark.skipif(VECTOR_BYTES < 64, reason="Numba is not restricted further")
 def test_three_halves_of_a_vector_are_for_zen_4(run_python):
-    """20x20 have 25 tiles: three halves of a vector and one beside. Others have whole vectors."""
+    """15x15 has 25 tiles of 3x3: three halves of a vector and one beside. Others have whole vectors."""
     program = (
         "import numbaconv as nc\n"
         "from numbaconv.kernels import geometry as at\n"
-        "shapes = (1, 256, 20, 20), (256, 256, 3, 3)\n"
-        "geometry = nc.explain(*shapes, padding=1, algorithm='winograd').geometry\n"
+        "shapes = (1, 256, 15, 15), (256, 256, 5, 5)\n"
+        "geometry = nc.explain(*shapes, padding=2, algorithm='winograd').geometry\n"
         "print(geometry[at.NR], geometry[at.BESIDE], geometry[at.BLOCKS])"
     )
     assert run_python(program, NUMBA_CPU_NAME="znver4").split() == ["24", "1", "1"]

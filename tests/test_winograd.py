@@ -3,6 +3,7 @@
 import contextlib
 from unittest import mock
 
+import numba
 import numpy as np
 import pytest
 from accuracy import assert_accurate, winograd_bound
@@ -15,7 +16,7 @@ import numbaconv as nc
 from numbaconv import execute
 from numbaconv.algorithms import winograd, winograd_tiling
 from numbaconv.kernels import geometry as at
-from numbaconv.kernels.blocking import HALF_VECTORS, VECTOR_BYTES
+from numbaconv.kernels.blocking import HALF_VECTORS, VECTOR_BYTES, few_tiles
 
 every_tile = pytest.mark.parametrize("tile", winograd_tiling.TILES, ids=lambda tile: "F({},{})".format(*tile[:2]))
 #: Tiles in a row, and rows of them, around a quarter, a half and a whole vector of them, and a block.
@@ -207,6 +208,91 @@ def test_three_halves_of_a_vector(dtype, shape, more):
             for out in (layer(spoiled), nc.conv2d(spoiled, w, padding=1, algorithm="winograd")):
                 np.testing.assert_array_equal(np.isnan(out), ~kept)
                 assert (np.abs(out - expected)[kept] <= bound[kept]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("filters", [1, 8, 9, 24, 31])
+@pytest.mark.parametrize("tiles", range(1, 14))
+def test_few_tiles(tiles, filters, dtype):
+    """As many as have filters in the lanes, and one more; even and odd panels; the same bits as among many images'."""
+    itemsize = np.dtype(dtype).itemsize
+    few = few_tiles(tiles, itemsize)
+    assert (few > 0) == (VECTOR_BYTES == 64 and tiles <= 48 // itemsize)
+    random = np.random.default_rng(tiles)
+    x = random.standard_normal((20, 300, 1, 4 * tiles)).astype(dtype)
+    w = random.standard_normal((filters, 300, 1, 3)).astype(dtype)
+    arguments = {"padding": (0, 1), "stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
+    bound = winograd_bound(x[:1], w, None, dtype, {**arguments, "data_format": "NCHW"}, "standard")
+    with only((4, 3, 1, 3)):
+        problem = nc.problem.conv_problem(2, x[:1].shape, w.shape, padding=(0, 1), dtype=dtype)
+        geometry = nc.planner.choose(problem, "winograd").geometry
+        assert geometry[at.TILES] == tiles
+        assert few == 0 or geometry[at.NR] == few
+        layer = nc.Conv2d.from_weight(w, padding=(0, 1), algorithm="winograd")
+        np.testing.assert_array_equal(layer(x[:1]), layer(x)[:1])
+        for places in ((), (0,), (-1,), (0, 4 * tiles // 2)):
+            spoiled = x[:1].copy()
+            spoiled[:, 0, 0, places] = np.nan
+            expected = nc.conv2d(spoiled, w, padding=(0, 1), algorithm="direct_pixels")
+            kept = ~np.isnan(expected)
+            for out in (layer(spoiled), nc.conv2d(spoiled, w, padding=(0, 1), algorithm="winograd")):
+                np.testing.assert_array_equal(np.isnan(out), ~kept)
+                assert (np.abs(out - expected)[kept] <= bound[kept]).all()
+
+
+#: Input and weight; arguments: few tiles of groups, of a stride's phases, of a dilation's, of a kernel in pieces, of a
+#: volume. Behind them many filters and products, whose tasks a thread takes at once; rows under tiles of two images.
+BLOCKS = {
+    "groups": ((1, 21, 9, 9), (33, 7, 3, 3), {"padding": 1, "groups": 3}),
+    "stride": ((1, 13, 11, 12), (19, 13, 3, 3), {"padding": 2, "stride": 2}),
+    "stride 3": ((2, 13, 14, 40), (19, 13, 5, 7), {"padding": 5, "stride": 3}),
+    "stride 4": ((1, 5, 30, 31), (9, 5, 9, 10), {"padding": 7, "stride": 4}),
+    "dilation": ((1, 13, 12, 11), (17, 13, 3, 3), {"padding": 2, "dilation": 2}),
+    "pieces": ((1, 11, 6, 7), (17, 11, 5, 7), {"padding": (2, 3)}),
+    "volume": ((1, 9, 2, 7, 8), (17, 9, 2, 3, 3), {"padding": (1, 1, 1)}),
+    "merged tasks": ((1, 40, 28, 28), (131, 40, 3, 3), {"padding": 1}),
+    "images": ((3, 40, 10, 10), (131, 40, 3, 3), {"padding": 1}),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_of_every_kind(name, dtype):
+    """Spoiled tiles, too; on one thread and on more; plain calls and layers."""
+    shape, weight, given = BLOCKS[name]
+    random = np.random.default_rng(5)
+    x, w = random.standard_normal(shape).astype(dtype), random.standard_normal(weight).astype(dtype)
+    x.flat[random.integers(x.size, size=2)] = np.nan, np.inf
+    convolve = nc.conv3d if x.ndim == 5 else nc.conv2d
+    make = nc.nn.Conv3d if x.ndim == 5 else nc.Conv2d
+    expected = convolve(x, w, algorithm="direct_pixels", **given)
+    kept = np.isfinite(expected)
+    assert 0 < kept.sum() < kept.size
+    layer = make.from_weight(w, algorithm="winograd", **given)
+    most = 1e3 * np.finfo(dtype).eps * np.abs(expected[kept]).max()
+    for threads in (1, numba.config.NUMBA_NUM_THREADS):
+        with nc.threads(threads):
+            for out in (layer(x), convolve(x, w, algorithm="winograd", **given)):
+                np.testing.assert_array_equal(np.isnan(out), np.isnan(expected))
+                np.testing.assert_array_equal(np.isfinite(out), kept)
+                assert np.abs(out[kept] - expected[kept]).max() <= most
+
+
+@pytest.mark.skipif(VECTOR_BYTES < 64, reason="narrower vectors take other blocks")
+def test_tiles_take_the_fewest_vectors():
+    """Rows of 14 tiles and one beside, of 7, of 4, of 28; by odd columns only where it saves more than loads cost."""
+    for tile, size, groups in (
+        ((4, 3, 1, 3), 56, 2),
+        ((4, 3, 1, 3), 28, 2),
+        ((4, 3, 1, 3), 14, 4),
+        ((5, 3, 1, 1), 50, 1),
+    ):
+        with only(tile):
+            problem = nc.problem.conv_problem(2, (1, 64, size, size), (64, 64, 3, 3), padding=1)
+            geometry = nc.planner.choose(problem, "winograd").geometry
+            assert geometry[at.RUN_GROUPS] == groups, (tile, size)
+            vectors = [winograd_tiling.transformed_vectors(geometry, 4, n) for n in (1, 2, 4)]
+            assert vectors == {56: [20, 16, 16], 28: [8, 4, 4], 14: [4, 2, 1], 50: [13, 11, 10]}[size]
 
 
 @pytest.mark.skipif(VECTOR_BYTES < 64, reason="narrower vectors make several blocks of these tiles")

@@ -109,14 +109,14 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     # Behind the columns of a phase, copies write up to two vectors.
     beyond = 2 * lanes if geometry[at.STRIDE_W] > 1 else 0
     geometry[at.PITCH] = ceil_div(width + beyond, LINE) * LINE
-    geometry[at.RUN_STEP] = lines * geometry[at.PITCH]
     # Without the odd lines, what a transform writes, and what lies in neighbouring channels, is often 4 KiB apart and
     # shares one set of the L1 cache: transforming 512 x 512 kernels took 16 cycles for each weight then, and takes 10
     # now, most of them for new memory; 256 x 256 take 2.2 (Zen 4).
-    geometry[at.PHASE_STEP] = runs * geometry[at.RUN_STEP]
+    geometry[at.PHASE_STEP] = runs * lines * geometry[at.PITCH]
     geometry[at.GATHERED_STEP] = geometry[at.PHASES_W] * geometry[at.PHASE_STEP] + LINE
     geometry[at.WEIGHT_STEP] = depth * TILE_ROWS + LINE
-    geometry[at.INPUT_STEP] = depth * nr + (ceil_div(depth, LINE) * LINE if beside else 0) + LINE
+    line_of_beside = ceil_div(depth, LINE) * LINE if beside else 0
+    geometry[at.INPUT_STEP] = ceil_div(depth * nr, LINE) * LINE + line_of_beside + LINE
     geometry[at.POINTS] = points
     geometry[at.TILES] = all_tiles(geometry)
     geometry[at.BLOCKS] = tile_blocks(geometry, itemsize)
@@ -147,14 +147,16 @@ def block(geometry: MutableSequence[int], itemsize: int) -> None:
     geometry[at.MASKS_START] = geometry[at.SIZES_START] + LINE
     geometry[at.PLAIN_START] = geometry[at.MASKS_START] + ceil_div(masks * 8 // itemsize, LINE) * LINE
     # Vectors that begin in the last row may end behind it.
-    own = geometry[at.PLAIN_START] + geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PLAIN_STEP] + m * nr
+    own = geometry[at.PLAIN_START] + geometry[at.CHANNELS] * geometry[at.KERNEL_D] * geometry[at.PLAIN_STEP]
+    own += m * max(nr, lanes)
+    more = TILE_ROWS * max(0, lanes - nr)  # the spare tile has a vector of columns at least
     blocks = geometry[at.GROUPS] * geometry[at.BLOCKS]
     if shared:
-        lay_out(geometry, geometry[at.GROUPS], own, weights, panel_shares(geometry, itemsize))
+        lay_out(geometry, geometry[at.GROUPS], own + more, weights, panel_shares(geometry, itemsize))
         geometry[at.SHARED] = blocks * transformed
         geometry[at.TILE_START] = own
     else:
-        lay_out(geometry, blocks, own + transformed, weights, 1)
+        lay_out(geometry, blocks, own + transformed + more, weights, 1)
         geometry[at.SHARED] = 0
         geometry[at.TILE_START] = own
     # Behind the bias lie the weights as they were, for what is summed directly.
@@ -188,16 +190,19 @@ def rows(geometry: MutableSequence[int], itemsize: int) -> np.ndarray[Any, np.dt
     phase_step = geometry[at.PLAIN_STEP] // stride_phases(geometry)
     plain = (d * geometry[at.CHANNELS] + c) * geometry[at.PLAIN_STEP] + down * geometry[at.PLAIN_PITCH] + across
     plain = plain + (ph * geometry[at.PHASES_W] + pw) * phase_step
-    functions = [function.address for function in prepare(geometry, itemsize)]
+    functions = [0 if function is None else function.address for function in prepare(geometry, itemsize)]
     places = np.arange(geometry[at.PRODUCTS], dtype=np.int64) * nr
     starts = [piece_start(geometry, number) for number in range(pieces_of_loops(geometry))]
     return np.concatenate([places, plain.reshape(-1), [*starts, *functions, _completed.get(itemsize, 0)]])
 
 
-def prepare(geometry: MutableSequence[int], itemsize: int) -> tuple[Any, Any, Any]:
-    """Begin to compile the transforms."""
+def prepare(geometry: MutableSequence[int], itemsize: int) -> tuple[Any, Any, Any, Any]:
+    """Begin to compile the transforms and, where filters are in the lanes, what sums the products."""
     high, wide = ((geometry[at.TILE_H + axis], geometry[at.TAPS_H + axis]) for axis in range(2))
-    return transforms(high, wide, geometry[at.RUN_GROUPS], f"float{8 * itemsize}", geometry[at.COLUMNS] != 0)
+    dtype, few = f"float{8 * itemsize}", None
+    if geometry[at.NR] < VECTOR_BYTES // itemsize:
+        few = few_sums(geometry[at.NR], dtype)
+    return *transforms(high, wide, geometry[at.RUN_GROUPS], dtype, geometry[at.COLUMNS] != 0), few
 
 
 #: Where what sums spoiled tiles lies, by the bytes of an element, as soon as a call has needed it.
@@ -227,6 +232,11 @@ def transforms(
     if columns:
         return inputs, weights, load_module(".kernels.winograd_columns_simd").column_sums(tiles[0], dtype)
     return inputs, weights, simd.output_transform(*tiles, dtype)
+
+
+def few_sums(tiles: int, dtype: str) -> Any:
+    """Begin to compile what sums the products of so many tiles."""
+    return load_module(".kernels.winograd_few_simd").few_sums(tiles, dtype)
 
 
 def name(geometry: MutableSequence[int]) -> str:

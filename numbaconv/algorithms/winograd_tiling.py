@@ -6,7 +6,7 @@ from collections.abc import MutableSequence
 from typing import Final
 
 from ..kernels import geometry as at
-from ..kernels.blocking import CPU, HALF_VECTORS, TILE_ROWS, VECTOR_BYTES
+from ..kernels.blocking import CPU, HALF_VECTORS, TILE_ROWS, VECTOR_BYTES, few_tiles
 from .sharing import FEWEST_TASKS, ceil_div, split_evenly
 from .winograd_pieces import order_pieces, taps_of_phase
 
@@ -25,6 +25,7 @@ TILES: Final = (
     (4, 4, 4, 48),
     (2, 5, 1, 2),
     (3, 5, 2, 16),
+    (5, 3, 4, 64),
     (4, 5, 8, 0),
     (5, 4, 8, 0),
     (2, 7, 8, 0),
@@ -210,6 +211,9 @@ def longest(geometry: MutableSequence[int], nr: int) -> int:
 def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
     """NR, the tiles of a block: two vectors, one where there are no more; three where few are left, or blocks many.
 
+    Of so few tiles that filters are in the lanes it is less than a vector, see ``blocking.few_tiles``: not where the
+    weights come from memory (512 channels at 7x7 took 1.5 times as long with 4 tiles of 4x4 as with 16 of 2x2; Zen 4).
+
     Of columns COLUMN_VECTORS, or as many as there are. For 25 tiles, which 20x20 have, three halves of a vector and one
     beside are enough, see ``blocking.HALF_VECTORS``: 64 to 512 channels took 0.85 to 0.89 of the time. For 100, of
     40x40, four blocks of 25 took as long as three of 32 and one of 4; for 169, of 52x52, such blocks took 1.1 times as
@@ -225,7 +229,8 @@ def block_columns(geometry: MutableSequence[int], itemsize: int) -> int:
     if geometry[at.COLUMNS] != 0:
         return min(COLUMN_VECTORS * lanes, tiles)
     if tiles <= lanes:
-        return lanes
+        few = few_tiles(tiles, itemsize)
+        return few if few > 0 and weight_places(geometry) * itemsize <= ALONE_BYTES else lanes
     halves = lanes + lanes // 2
     if HALF_VECTORS and tiles <= halves + 1:
         return halves

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
@@ -152,6 +153,9 @@ def _winograd(dtype: str, dimensions: str, tiles: str) -> None:
     place = slots.FUNCTIONS + slots.FUNCTIONS_OF_CANDIDATE * CANDIDATES.index("winograd")
     table[place : place + slots.FUNCTIONS_OF_CANDIDATE] = _candidate("winograd", dtype)
     mending = winograd.mending(dtype)
+    itemsize = np.dtype(dtype).itemsize
+    sizes = [size for size in blocking.FEW_TILES if blocking.few_tiles(size, itemsize) == size]
+    few = [(blocking.FEW_TILES.index(size), winograd.few_sums(size, dtype)) for size in sizes]
     begun, one = [], (1, 1)
     for number, (m, r, one_axis, two_axes) in enumerate(winograd_tiling.TILES):
         tile = (m, r)
@@ -165,6 +169,8 @@ def _winograd(dtype: str, dimensions: str, tiles: str) -> None:
                 begun.append((place, winograd.transforms(high, wide, groups, dtype, columns)))
     for place, functions_of_tile in begun:
         table[place : place + 3] = [function.address for function in functions_of_tile]
+    for i, function in few:
+        table[slots.FEW + i] = function.address
     table[slots.MEND] = mending.address
 
 

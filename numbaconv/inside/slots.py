@@ -12,6 +12,7 @@ import numpy as np
 
 from ..algorithms.prices import USUAL
 from ..algorithms.winograd_tiling import TILES
+from ..kernels.blocking import FEW_TILES
 from ..planner import CANDIDATES
 
 # A record.
@@ -96,7 +97,9 @@ TRANSFORMS: Final = PRICES + len(USUAL)
 TRANSFORMS_OF_TILE: Final = 36
 #: What sums Winograd's spoiled tiles.
 MEND: Final = TRANSFORMS + TRANSFORMS_OF_TILE * len(TILES)
-KERNELS_LENGTH: Final = MEND + 1
+#: What sums the products of few tiles.
+FEW: Final = MEND + 1
+KERNELS_LENGTH: Final = FEW + len(FEW_TILES)
 
 
 def packed(name: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from ..algorithms.sharing import taps
 from ..algorithms.winograd_pieces import piece_start
 from ..algorithms.winograd_tiling import TILES
 from ..kernels import geometry as at
-from ..kernels.blocking import LANE_TILE_PIXELS, RUNS, VECTOR_BYTES
+from ..kernels.blocking import FEW_TILES, LANE_TILE_PIXELS, RUNS, VECTOR_BYTES
 from . import slots
 from .linking import load
 
@@ -51,7 +51,7 @@ def winograd_rows(geometry, kernels):
     stride_h, stride_w, phases_w = geometry[at.STRIDE_H], geometry[at.STRIDE_W], geometry[at.PHASES_W]
     phase_step = plane // (geometry[at.PHASES_H] * phases_w)
     functions = geometry[at.FUNCTIONS]
-    table = np.empty(functions + 4, np.int64)
+    table = np.empty(functions + 5, np.int64)
     i = geometry[at.PRODUCTS]
     for k in range(i):
         table[k] = k * nr
@@ -71,7 +71,11 @@ def winograd_rows(geometry, kernels):
     place = transforms_at((geometry[at.TRANSFORM] - 1) % len(TILES), axes, geometry[at.RUN_GROUPS])
     for i in range(3):
         table[functions + i] = load(kernels + 8 * (place + i), np.int64(0))
-    table[functions + 3] = load(kernels + 8 * slots.MEND, np.int64(0))
+    table[functions + 3] = 0
+    for i in range(len(FEW_TILES)):  # not called where there are lanes enough for tiles
+        if geometry[at.COLUMNS] == 0 and nr == FEW_TILES[i]:
+            table[functions + 3] = load(kernels + 8 * (slots.FEW + i), np.int64(0))
+    table[functions + 4] = load(kernels + 8 * slots.MEND, np.int64(0))
     return table
 
 

@@ -136,6 +136,14 @@ def tile_for(filters: int, itemsize: int) -> tuple[int, int]:
     return rows, vectors * (VECTOR_BYTES // itemsize)
 
 
+def few_tiles(tiles: int, itemsize: int) -> int:
+    """The smallest of FEW_TILES that holds ``tiles`` tiles, or 0 where there is none."""
+    for size in FEW_TILES:
+        if VECTOR_BYTES == 64 and tiles <= size <= 48 // itemsize:
+            return size
+    return 0
+
+
 def buffered(channels_last: int) -> int:
     """BUFFERED or BUFFERED_BESIDE."""
     return BUFFERED_BESIDE if channels_last != 0 else BUFFERED

@@ -6,7 +6,8 @@ elements); then each thread's own SCRATCH elements.
 What a thread does is a function (slot, slots, x, weight, out, rows, geometry, scratch), compiled once for each dtype
 and called by its address: one kernel that starts threads serves all algorithms, and the packing of weights, too.
 
-A thread takes the next task when it has done one: threads that start late, or are interrupted, do fewer. Each begins
+A thread takes the next task when it has done one: threads that start late, or are interrupted, do fewer. Of tasks that
+read much of what is filled together it takes several at once, so that each cell is read once. Each begins
 with tasks of a range of its own, so that from call to call its core's cache holds what they read. What is filled
 together is cut into PARTS, taken in the same way before the tasks. A thread that finds none left waits for those that
 others have taken: they are running, so it will not wait for ever, however few threads there are.

@@ -12,6 +12,7 @@ product for each of the (m + r - 1)(m' + r' - 1) places in a transformed tile.
   The same goes for columns.
 - F(1, 1) along an axis leaves it alone: that is how kernels of one row or of one column are served. With few channels,
   kernels of several columns are, too: see :mod:`.winograd_columns`.
+- A block of few tiles has filters in the lanes, not tiles: see :mod:`.winograd_few_simd`.
 
 A block of NR tiles goes through all three steps in a thread's scratch: nothing the size of the image is ever stored.
 A transform spreads NaN and infinity over its tile, and overflows before direct summation does: where a sum of a
@@ -51,10 +52,11 @@ from .winograd_tiles import (
 )
 from .winograd_weights import bias_start, pack_none, pack_own, transform_panel
 
-#: Where the addresses of the output transform and of ``winograd_direct.mend_block`` lie among those in the table of
-#: rows.
+#: Where the addresses of the output transform, of ``winograd_few_simd.few_sums`` and of ``winograd_direct.mend_block``
+#: lie among those in the table of rows.
 OUTPUT = 2
-MEND = 3
+FEW = 3
+MEND = 4
 #: Half a vector is worth a microkernel of its own where it takes half the time: on Zen 4 with AVX-512. (Zen 5 takes, in
 #: cycles for each k of 8 filters, 12.2 for 3 vectors of tiles, 8.4 for 2, 5.9 for 1 and 5.2 for half of one.)
 HALVES = VECTOR_BYTES == 64
@@ -141,6 +143,30 @@ def winograd_multiply(weight, matrices, panels, scratch, block, number, until, s
                             weight, a, scratch, b + k * nr, rows, some, out, c, pitch, 1, more, 0, at.FINISH_NOTHING,
                             b + depth * nr + k, c + nr,
                         )  # fmt: skip
+
+
+@kernel
+def multiply_few(weight, matrices, panels, scratch, block, sums, own, rows, geometry):
+    """As :func:`winograd_multiply` for a single block of fewer tiles than a vector has lanes, two panels at a time."""
+    places = geometry[at.POINTS]
+    sizes = address_of(scratch, own + geometry[at.SIZES_START])
+    put_integer(sizes, 4, geometry[at.SUMS_PITCH])
+    for u in range(places):
+        begin, end = place_products(geometry, u)
+        put_integer(sizes, 1, begin)
+        put_integer(sizes, 2, end)
+        for p in range(0, panels, 2):
+            more = smaller(1, panels - 1 - p)  # a last panel by itself is summed twice
+            put_integer(sizes, 0, more * places * geometry[at.WEIGHT_STEP])
+            put_integer(sizes, 3, more * places * geometry[at.SUMS_STEP])
+            call_function(
+                rows[geometry[at.FUNCTIONS] + FEW],
+                (
+                    address_of(weight, matrices + (p * places + u) * geometry[at.WEIGHT_STEP]),
+                    address_of(scratch, block + u * geometry[at.INPUT_STEP]),
+                    address_of(scratch, sums + (p * places + u) * geometry[at.SUMS_STEP]), sizes,
+                ),
+            )  # fmt: skip
 
 
 @kernel
@@ -287,8 +313,11 @@ def sum_by_places(
     Bit q of the value returned is set where tiles of block ``number`` + q are spoiled. The arguments are those of
     :func:`winograd_multiply` and :func:`winograd_outputs`; from block to block, masks are ``mask_step`` integers apart.
     """
-    winograd_multiply(weight, matrices, some, scratch, block, number, until, own, rows, geometry, out)
     sums = own
+    if geometry[at.NR] < lanes_of(scratch):
+        multiply_few(weight, matrices, some, scratch, block, sums, own, rows, geometry)
+    else:
+        winograd_multiply(weight, matrices, some, scratch, block, number, until, sums, rows, geometry, out)
     spoiled = 0
     for q in range(number, until):
         for p in range(panel, panel + some):
@@ -305,14 +334,15 @@ def compute_tasks(copy, pack, sum_some, slot, slots, x, weight, out, rows, geome
     """Compute tasks as long as there are any, on thread ``slot``.
 
     A task is one block of tiles and all filters or, where the blocks are transformed for all tasks together, some
-    panels of filters and all blocks of a group. The arguments are those of every algorithm's kernel; ``weight`` is
-    packed by ``winograd_weights`` or, where UNPACKED is not 0, a flat view with the strides WEIGHT_*: tasks then pack
-    and transform the panels that they need, and the bias, as ``pack_bias`` lays it out, is the end of ``scratch``.
+    panels of filters and all blocks of a group; a thread does several of these at once. The arguments are those of
+    every algorithm's kernel; ``weight`` is packed by ``winograd_weights`` or, where UNPACKED is not 0, a flat view with
+    the strides WEIGHT_*: tasks then pack and transform the panels that they need, and the bias, as ``pack_bias`` lays
+    it out, is the end of ``scratch``.
     ``rows`` holds k * NR for every k; where the taps of direct summation lie among untransformed tiles; the addresses
-    of the transforms and, once it has been compiled, of ``winograd_direct.mend_block``: until then, tasks that need it
-    are left undone. A thread's scratch holds the transformed block, unless that is shared, points x INPUT_STEP; then
-    the sums of TOGETHER panels by ABREAST blocks, points x SUMS_STEP each, unless COLUMNS is not 0, and what the starts
-    in ``geometry`` name.
+    of the transforms, of ``winograd_few_simd.few_sums`` and, once it has been compiled, of
+    ``winograd_direct.mend_block``: until then, tasks that need it are left undone. A thread's scratch holds the
+    transformed block, unless that is shared, points x INPUT_STEP; then the sums of TOGETHER panels by ABREAST blocks,
+    points x SUMS_STEP each, unless COLUMNS is not 0, and what the starts in ``geometry`` name.
     """
     panels = geometry[at.PANELS]
     split = geometry[at.PANEL_SPLIT]

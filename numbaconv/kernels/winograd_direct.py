@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..runtime import Native, begin, kernel
 from . import geometry as at
 from .blocking import TILE_ROWS
-from .numbers import integer_at, lanes_of, smaller
+from .numbers import integer_at, lanes_of, larger, smaller
 from .packing import copy_run
 from .simd import address_of, gemm_microkernel, gemm_microkernel_narrow, pointer_to
 from .winograd_tiles import copy_any, lines_under, tabulate_runs, winograd_gather
@@ -43,7 +43,8 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
     where the block's tile t of the panel's filter m is spoiled; the table holds the ``runs`` of :func:`tabulate_runs`.
     At most two vectors of columns of a run are summed at a time.
     """
-    nr = geometry[at.NR]
+    lanes = lanes_of(scratch)
+    nr = larger(geometry[at.NR], lanes)
     planes = geometry[at.CHANNELS] * geometry[at.KERNEL_D]
     depth = planes * geometry[at.KERNEL_H] * geometry[at.KERNEL_W]
     a, bias = places
@@ -54,7 +55,7 @@ def sum_directly(weight, places, out, rows, geometry, scratch, own, masks, group
     channel = (group * geometry[at.FILTERS] + panel * TILE_ROWS) * geometry[at.OUT_CHANNEL]
     step_h = geometry[at.DILATION_H] * geometry[at.OUT_STRIDE_H]
     step = geometry[at.DILATION_W] * geometry[at.OUT_STRIDE_W]
-    wide, lanes = geometry[at.TILE_W], lanes_of(scratch)
+    wide = geometry[at.TILE_W]
     most = lanes if nr < 2 * lanes else 2 * lanes  # rows of the spare tile are NR apart
     plain, tile = own + geometry[at.PLAIN_START], 0
     spoiled = 0

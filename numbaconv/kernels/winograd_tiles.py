@@ -205,8 +205,8 @@ def tabulate(geometry, table, lanes, number):
 
     The table holds (where a group's cells lie among those gathered, where its first tile goes, how many to store, how
     far apart channels go) for whole vectors of groups: the last group is repeated. The transform stores groups in this
-    order, so one that is not full may store whole vectors, of which the next ones overwrite the rest. The tile beside
-    the others is a group of its own.
+    order: what one stores behind its tiles, as far as the block's go, the next ones overwrite. The tile beside the
+    others is a group of its own.
     """
     nr = geometry[at.NR]
     width = lanes // geometry[at.RUN_GROUPS]
@@ -251,7 +251,7 @@ def clear_beyond(geometry, scratch, block, tiles, begin, end):
     channels = geometry[at.CHANNELS]
     pieces = geometry[at.PRODUCTS] // channels
     first = block + tiles // lanes * lanes
-    beyond = smaller(lanes, block + nr - first)  # NR may be three halves of a vector
+    beyond = smaller(lanes, block + nr - first)  # NR may be three halves of a vector, or less than one
     for u in range(geometry[at.POINTS]):
         for piece in range(pieces):
             for c in range(piece * channels + begin, piece * channels + end):
